@@ -1,0 +1,1 @@
+//! The GGUF container: parse, validate, write, split.

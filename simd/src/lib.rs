@@ -1,0 +1,1 @@
+//! SIMD levels, block formats and kernels.

@@ -1,0 +1,1 @@
+//! Fathom: DeepSeek-V3.2 on a workstation's CPU.
