@@ -1,1 +1,4 @@
 //! From a checkpoint to GGUF.
+#![forbid(unsafe_code)]
+
+pub mod plan;
