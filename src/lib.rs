@@ -1,1 +1,4 @@
 //! Fathom: DeepSeek-V3.2 on a workstation's CPU.
+#![deny(unsafe_code)]
+
+pub mod threads;
