@@ -2,3 +2,6 @@
 #![deny(unsafe_code)]
 
 pub mod threads;
+pub mod config;
+pub mod mmap;
+pub mod names;

@@ -65,7 +65,7 @@ impl Reader<'_, '_> {
         let value = self.metadata.get(&key)?;
         let scalar = scalar_of(value);
         if scalar.is_none() {
-            self.problems.push(format!("{key}: expected a number or a flag, found {}", value.type_name()));
+            self.problems.push(format!("{key}: expected a number or a flag, found {}", value.kind()));
         }
         scalar
     }
