@@ -121,6 +121,11 @@ impl<'e> Session<'e> {
         })
     }
 
+    /// Values in a row of logits.
+    pub fn vocab_size(&self) -> usize {
+        self.engine.config.vocab_size
+    }
+
     /// Tokens in the session.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
