@@ -100,7 +100,7 @@ fn down(step: &mut Step<'_>, moe: &Moe<'_>, s: &mut FfnScratch, q8: &mut Q8Buffe
     let inner = moe.ffn_down_exps.n_cols();
     let n_slots = s.bounds.last().copied().unwrap_or(0);
     let input = Input::new(step, &s.slots[..n_slots * inner], inner, &[moe.ffn_down_exps.format()], q8);
-    let acts = input.acts(moe.ffn_down_exps.format());
+    let format = moe.ffn_down_exps.format();
     let bounds = [0, n];
     let grid = Grid::new(out, width, &bounds, tile_rows(width, step.team.n_threads()));
     let s = &*s;
@@ -112,7 +112,8 @@ fn down(step: &mut Step<'_>, moe: &Moe<'_>, s: &mut FfnScratch, q8: &mut Q8Buffe
         for (group, &expert) in s.active.iter().enumerate() {
             let slots = s.bounds[group]..s.bounds[group + 1];
             let rows = moe.ffn_down_exps.rows(expert as usize, cols.clone());
-            product_tile(kernels, rows, acts.from_row(slots.start), Pick::First(slots.len()), &mut local.tile);
+            let acts = input.acts_from(format, slots.start);
+            product_tile(kernels, rows, acts, Pick::First(slots.len()), &mut local.tile);
             for (index, slot) in slots.enumerate() {
                 let part = &local.tile[index * cols.len()..(index + 1) * cols.len()];
                 kernels.axpy(s.slot_weight[slot], part, piece.row(s.slot_token[slot] as usize));

@@ -90,6 +90,7 @@ impl Q8Buffer {
             values: &self.values[values..values + n_values],
             scales: &self.scales[blocks..blocks + n_blocks],
             sums: &self.sums[blocks..blocks + n_blocks],
+            stride: n_cols,
         }
     }
 }
@@ -127,9 +128,26 @@ impl<'a> Input<'a> {
     /// # Panics
     /// If the format was not named when the input was made.
     pub fn acts(&self, format: Format) -> Acts<'a> {
+        self.acts_from(format, 0)
+    }
+
+    /// The same from row `row` on.
+    ///
+    /// # Panics
+    /// If the format was not named when the input was made.
+    pub fn acts_from(&self, format: Format, row: usize) -> Acts<'a> {
+        let first = row * self.n_cols;
         match format.acts() {
-            ActKind::F32 => Acts::F32(F32Acts { values: self.values, stride: self.n_cols }),
-            ActKind::Q8 => Acts::Q8(self.q8.expect("the input was encoded for this format")),
+            ActKind::F32 => Acts::F32(F32Acts { values: &self.values[first..], stride: self.n_cols }),
+            ActKind::Q8 => {
+                let q8 = self.q8.expect("the input was encoded for this format");
+                Acts::Q8(Q8Acts {
+                    values: &q8.values[first..],
+                    scales: &q8.scales[first / ACT_BLOCK..],
+                    sums: &q8.sums[first / ACT_BLOCK..],
+                    stride: q8.stride,
+                })
+            }
         }
     }
 }
