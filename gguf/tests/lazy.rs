@@ -44,7 +44,8 @@ fn parse_touches_only_the_header() {
     println!("header of {} bytes in a file of {file_bytes} parsed in {took:?}", header.len());
     if let (Some(before), Some(after)) = (before, resident()) {
         println!("resident before {before}, after {after}");
-        assert!(after - before < 64 << 20, "parsing touched {} bytes", after - before);
+        let touched = after.saturating_sub(before);
+        assert!(touched < 64 << 20, "parsing touched {touched} bytes");
     }
     assert_eq!(parsed.tensors().len(), 64 * 18);
     let tokens = parsed.metadata().strings("tokenizer.ggml.tokens").unwrap().unwrap();
