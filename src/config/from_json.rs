@@ -136,11 +136,11 @@ impl Json {
         }
         let mscale_all_dim = rope.mscale_all_dim.unwrap_or(0.0);
         let mscale = rope.mscale.unwrap_or(1.0);
-        // Equal values make the factor on cos and sin one; nothing in this family has other ones.
-        if rope.mscale_all_dim.is_some() && mscale != mscale_all_dim {
+        // Equal values make the factor on cos and sin one, which is all that this program computes.
+        if mscale != mscale_all_dim {
             problems.push(format!(
-                "rope_scaling.mscale: expected mscale_all_dim = {mscale_all_dim}, found {mscale}; \
-                 unequal values would scale cos and sin, which no published model of this family does"
+                "rope_scaling.mscale: expected mscale_all_dim = {mscale_all_dim}, found {mscale}; unequal values would \
+                 scale cos and sin, which no published model of this family does"
             ));
         }
         let Some(factor) = rope.factor else {
