@@ -184,7 +184,10 @@ mod tests {
     fn every_e4m3_code_has_its_value() {
         for code in 0..=255u8 {
             let (found, expected) = (E4M3[usize::from(code)], reference_e4m3(code));
-            assert!(found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan(), "code {code:#x}");
+            assert!(
+                found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan(),
+                "code {code:#x}"
+            );
         }
         assert_eq!(E4M3[0x7e], 448.0);
         assert_eq!(E4M3[0x01], 2f32.powi(-9));
@@ -208,7 +211,10 @@ mod tests {
         e4m3_row(&codes, &scales, 128, &mut out);
         for (col, value) in out.iter().enumerate() {
             let expected = reference_e4m3(codes[col]) * scales[col / 128];
-            assert!(value.to_bits() == expected.to_bits() || value.is_nan() && expected.is_nan(), "column {col}");
+            assert!(
+                value.to_bits() == expected.to_bits() || value.is_nan() && expected.is_nan(),
+                "column {col}"
+            );
         }
     }
 
@@ -219,12 +225,18 @@ mod tests {
         widen(&Dtype::F16, &all, &mut out);
         for (bits, value) in (0..=u16::MAX).zip(&out) {
             let expected = f16::from_bits(bits).to_f32_const();
-            assert!(value.to_bits() == expected.to_bits() || value.is_nan() && expected.is_nan(), "f16 {bits:#x}");
+            assert!(
+                value.to_bits() == expected.to_bits() || value.is_nan() && expected.is_nan(),
+                "f16 {bits:#x}"
+            );
         }
         widen(&Dtype::BF16, &all, &mut out);
         for (bits, value) in (0..=u16::MAX).zip(&out) {
             let expected = f32::from_bits(u32::from(bits) << 16);
-            assert!(value.to_bits() == expected.to_bits() || value.is_nan() && expected.is_nan(), "bf16 {bits:#x}");
+            assert!(
+                value.to_bits() == expected.to_bits() || value.is_nan() && expected.is_nan(),
+                "bf16 {bits:#x}"
+            );
         }
     }
 

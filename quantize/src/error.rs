@@ -63,7 +63,9 @@ pub enum Error {
     #[error("{0}")]
     Recipe(String),
     /// A weight is not a number.
-    #[error("tensor {tensor}, row {row}, column {col}: found {value}, expected a finite number; the checkpoint is damaged: download its shard again")]
+    #[error(
+        "tensor {tensor}, row {row}, column {col}: found {value}, expected a finite number; the checkpoint is damaged: download its shard again"
+    )]
     NotFinite {
         /// Checkpoint name.
         tensor: String,
@@ -75,7 +77,9 @@ pub enum Error {
         value: f32,
     },
     /// A weight is too large for the type that was asked for.
-    #[error("tensor {tensor}: value {value} does not fit into {ty}; choose another type for it, for example --tensor-type '{tensor}=bf16'")]
+    #[error(
+        "tensor {tensor}: value {value} does not fit into {ty}; choose another type for it, for example --tensor-type '{tensor}=bf16'"
+    )]
     TooLarge {
         /// GGUF name.
         tensor: String,

@@ -110,12 +110,8 @@ impl<'a> Job<'a> {
 
     /// Bytes that have to be read from the source, each array once (`kv_b_proj` holds two tensors).
     pub fn source_bytes(&self) -> u64 {
-        let names: BTreeSet<&str> = self
-            .plan
-            .iter()
-            .flat_map(|t| t.origin.sources(&t.shape))
-            .map(|(name, _)| name)
-            .collect();
+        let names: BTreeSet<&str> =
+            self.plan.iter().flat_map(|t| t.origin.sources(&t.shape)).map(|(name, _)| name).collect();
         let bytes = |name: &str| match self.source.find(name) {
             Found::Here(stored) => stored.row_bytes().map_or(0, |row| (row * stored.n_rows()) as u64),
             Found::Lost | Found::Absent => 0,
@@ -193,9 +189,7 @@ impl<'a> Job<'a> {
                     (tensor.n_cols(), rows, rows)
                 }
                 Origin::Stack(names) => (tensor.n_cols(), n_rows(tensor), n_rows(tensor) / names.len()),
-                Origin::KvB { n_heads, .. } => {
-                    (tensor.shape[1..].iter().product(), *n_heads, *n_heads)
-                }
+                Origin::KvB { n_heads, .. } => (tensor.shape[1..].iter().product(), *n_heads, *n_heads),
             };
             let step = (values / unit_values.max(1)).max(1);
             for start in (0..n_units).step_by(part.max(1)) {
@@ -287,4 +281,25 @@ fn transpose(matrix: &[f32], n_cols: usize, out: &mut [f32]) {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_stay_within_their_budget_whatever_the_thread_count() {
+        for n_threads in [1, 2, 64, 256, 1000] {
+            assert!(
+                slab_values(n_threads) * BYTES_PER_VALUE * n_threads
+                    <= BUFFER_BYTES.max(MAX_SLAB_VALUES * 12)
+            );
+            // A row of the widest matrix fits.
+            assert!(slab_values(n_threads) >= 18432);
+        }
+    }
+
+    #[test]
+    fn transposing_swaps_rows_and_columns() {
+        let mut out = [0.0; 6];
+        transpose(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3, &mut out);
+        assert_eq!(out, [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    }
+}

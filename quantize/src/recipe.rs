@@ -41,7 +41,10 @@ impl Recipe {
     pub fn except(&mut self, text: &str) -> Result<(), Error> {
         let wrong = |problem: String| Error::Recipe(format!("--tensor-type {text:?}: {problem}"));
         let (pattern, name) = text.rsplit_once('=').ok_or_else(|| {
-            wrong("expected REGEX=TYPE, found no `=`; for example --tensor-type 'ffn_down_exps=q8_0'".to_owned())
+            wrong(
+                "expected REGEX=TYPE, found no `=`; for example --tensor-type 'ffn_down_exps=q8_0'"
+                    .to_owned(),
+            )
         })?;
         let encoding = Encoding::from_name(name)
             .ok_or_else(|| wrong(format!("expected one of {}, found {name:?}", names())))?;
@@ -79,7 +82,8 @@ impl Recipe {
         for (tensor, encoding) in plan.iter().zip(encodings) {
             *weights.entry(*encoding).or_default() += tensor.n_elems();
         }
-        let most = weights.into_iter().max_by_key(|(_, n)| *n).map_or(Encoding::F32, |(encoding, _)| encoding);
+        let most =
+            weights.into_iter().max_by_key(|(_, n)| *n).map_or(Encoding::F32, |(encoding, _)| encoding);
         // ggml's `ftype` numbers.
         match most {
             Encoding::F32 => 0,
@@ -162,7 +166,12 @@ mod tests {
     use crate::plan::Origin;
 
     fn tensor(name: &str, role: Role, shape: &[usize]) -> TensorPlan {
-        TensorPlan { name: name.to_owned(), shape: shape.to_vec(), role, origin: Origin::Tensor(name.to_owned()) }
+        TensorPlan {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            role,
+            origin: Origin::Tensor(name.to_owned()),
+        }
     }
 
     fn plan() -> Vec<TensorPlan> {
@@ -216,7 +225,9 @@ mod tests {
     #[test]
     fn file_type_is_that_of_most_weights() {
         let plan = plan();
-        for (encoding, number) in [(Encoding::F32, 0), (Encoding::F16, 1), (Encoding::Q8_0, 7), (Encoding::BF16, 32)] {
+        for (encoding, number) in
+            [(Encoding::F32, 0), (Encoding::F16, 1), (Encoding::Q8_0, 7), (Encoding::BF16, 32)]
+        {
             let encodings = Recipe::new(encoding).assign(&plan).unwrap();
             assert_eq!(Recipe::file_type(&plan, &encodings), number);
         }

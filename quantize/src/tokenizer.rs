@@ -141,8 +141,11 @@ impl Tokenizer {
         let tokens = json.tokens(vocab_size).map_err(wrong)?;
         let config_path = folder.join("tokenizer_config.json");
         let config = read_json::<TokenizerConfig>(&config_path)?.unwrap_or_default();
-        let model: ModelIds = read_json(&folder.join("config.json"))?
-            .unwrap_or(ModelIds { bos_token_id: None, eos_token_id: None, pad_token_id: None });
+        let model: ModelIds = read_json(&folder.join("config.json"))?.unwrap_or(ModelIds {
+            bos_token_id: None,
+            eos_token_id: None,
+            pad_token_id: None,
+        });
         let id_of = |named: &Option<Named>, otherwise: Option<u32>| match named {
             None => Ok(otherwise.filter(|id| (*id as usize) < vocab_size)),
             Some(Named::Text(text) | Named::Token { content: text }) => match ids.get(text.as_str()) {
@@ -248,10 +251,14 @@ impl TokenizerJson {
         let mut tokens: Vec<Option<(String, TokenKind)>> = vec![None; vocab_size];
         let mut put = |id: u32, text: &str, kind: TokenKind| {
             let Some(place) = tokens.get_mut(id as usize) else {
-                return Err(format!("token {text:?}: expected an id below vocab_size = {vocab_size}, found {id}"));
+                return Err(format!(
+                    "token {text:?}: expected an id below vocab_size = {vocab_size}, found {id}"
+                ));
             };
             match place {
-                Some((other, _)) if other != text => Err(format!("id {id}: found for {other:?} and {text:?}")),
+                Some((other, _)) if other != text => {
+                    Err(format!("id {id}: found for {other:?} and {text:?}"))
+                }
                 _ => {
                     *place = Some((text.to_owned(), kind));
                     Ok(())
@@ -310,7 +317,9 @@ fn splits(pre_tokenizer: &Value) -> Vec<String> {
     let isolated = pre_tokenizer["behavior"] == "Isolated" && plain("invert");
     match (pre_tokenizer["type"].as_str(), pre_tokenizer["pattern"]["Regex"].as_str()) {
         (Some("Split"), Some(expression)) if isolated => vec![expression.to_owned()],
-        (Some("ByteLevel"), _) if plain("add_prefix_space") && plain("use_regex") => vec!["ByteLevel".to_owned()],
+        (Some("ByteLevel"), _) if plain("add_prefix_space") && plain("use_regex") => {
+            vec!["ByteLevel".to_owned()]
+        }
         (Some(other), _) => vec![format!("another {other}")],
         (None, _) => vec!["something without a type".to_owned()],
     }

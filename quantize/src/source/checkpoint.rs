@@ -165,7 +165,9 @@ impl Checkpoint {
                 continue;
             }
             if self.arrays.insert(tensor.clone(), Array { stored, shard, offset }).is_some() {
-                self.problems.push(format!("{tensor}: found in two shards, and {INDEX} does not say which one counts"));
+                self.problems.push(format!(
+                    "{tensor}: found in two shards, and {INDEX} does not say which one counts"
+                ));
             }
         }
         true
@@ -238,9 +240,10 @@ fn single_file(folder: &Path) -> Result<String, Error> {
         .collect();
     match (found.pop(), found.len()) {
         (Some(name), 0) => Ok(name),
-        (None, _) => {
-            Err(Error::NotACheckpoint { path: folder.to_owned(), found: "no safetensors file is there".to_owned() })
-        }
+        (None, _) => Err(Error::NotACheckpoint {
+            path: folder.to_owned(),
+            found: "no safetensors file is there".to_owned(),
+        }),
         (Some(_), more) => Err(Error::NotACheckpoint {
             path: folder.to_owned(),
             found: format!("{} safetensors files without {INDEX}, which says what each must hold", more + 1),
@@ -256,15 +259,21 @@ fn scale_block(config: &[u8], path: &Path) -> Result<[usize; 2], Error> {
     match q.quant_method.as_deref() {
         None | Some("fp8") => {}
         Some(other) => {
-            return Err(Error::Quantization(format!("quant_method: expected `fp8`, found `{other}`; {next}")));
+            return Err(Error::Quantization(format!(
+                "quant_method: expected `fp8`, found `{other}`; {next}"
+            )));
         }
     }
     match q.fmt.as_deref() {
         None | Some("e4m3" | "float8_e4m3fn") => {}
-        Some(other) => return Err(Error::Quantization(format!("fmt: expected `e4m3`, found `{other}`; {next}"))),
+        Some(other) => {
+            return Err(Error::Quantization(format!("fmt: expected `e4m3`, found `{other}`; {next}")));
+        }
     }
     match q.weight_block_size.unwrap_or(DEFAULT_SCALE_BLOCK) {
         [rows, cols] if rows > 0 && cols > 0 => Ok([rows, cols]),
-        found => Err(Error::Quantization(format!("weight_block_size: expected two sizes above 0, found {found:?}"))),
+        found => Err(Error::Quantization(format!(
+            "weight_block_size: expected two sizes above 0, found {found:?}"
+        ))),
     }
 }

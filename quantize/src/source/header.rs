@@ -152,7 +152,12 @@ mod tests {
             (one("F32", "[2]", "[8,0]"), 8, "rising"),
             (one("F32", "[4294967296,4294967296,2]", "[0,8]"), 8, "too many"),
             (one("F32", "[1]", "[4,8]"), 8, "hole"),
-            (one("F32", "[1]", "[0,4]").replace("}}", r#"},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#), 8, "twice"),
+            (
+                one("F32", "[1]", "[0,4]")
+                    .replace("}}", r#"},"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}}"#),
+                8,
+                "twice",
+            ),
             ("[]".to_owned(), 0, "header: invalid type"),
         ] {
             let error = parsed(&json, data).unwrap_err();

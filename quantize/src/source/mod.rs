@@ -241,4 +241,26 @@ fn ranges(indices: &[usize]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn experts_are_listed_as_ranges() {
+        assert_eq!(ranges(&[0, 1, 2, 5, 7, 8]), "0-2, 5, 7-8");
+        assert_eq!(ranges(&[3]), "3");
+    }
+
+    #[test]
+    fn scales_cover_partial_blocks() {
+        assert_eq!(scale_shape(&[576, 7168], [128, 128]), [5, 56]);
+        assert_eq!(scale_shape(&[1, 129], [128, 128]), [1, 2]);
+    }
+
+    #[test]
+    fn rows_of_any_shape() {
+        let stored = |shape: &[usize]| Stored { dtype: Dtype::BF16, shape: shape.to_vec() };
+        assert_eq!((stored(&[]).n_rows(), stored(&[]).n_cols()), (1, 1));
+        assert_eq!((stored(&[7]).n_rows(), stored(&[7]).n_cols()), (1, 7));
+        assert_eq!((stored(&[2, 3, 5]).n_rows(), stored(&[2, 3, 5]).row_bytes()), (6, Some(10)));
+    }
+}
