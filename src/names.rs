@@ -38,8 +38,9 @@ const fn spec(gguf: &'static str, hf: Hf, role: Role, shape: fn(&Config) -> Vec<
 use Hf::{Experts, KvB, One};
 
 /// Token embedding.
-pub const TOKEN_EMBD: Spec =
-    spec("token_embd.weight", One("model.embed_tokens.weight"), Role::Embed, |c| vec![c.vocab_size, c.hidden_size]);
+pub const TOKEN_EMBD: Spec = spec("token_embd.weight", One("model.embed_tokens.weight"), Role::Embed, |c| {
+    vec![c.vocab_size, c.hidden_size]
+});
 /// Final norm.
 pub const OUTPUT_NORM: Spec =
     spec("output_norm.weight", One("model.norm.weight"), Role::Exact, |c| vec![c.hidden_size]);
@@ -51,8 +52,9 @@ pub const OUTPUT: Spec =
 pub const ATTN_NORM: Spec =
     spec("attn_norm.weight", One("input_layernorm.weight"), Role::Exact, |c| vec![c.hidden_size]);
 /// Query down-projection.
-pub const ATTN_Q_A: Spec =
-    spec("attn_q_a.weight", One("self_attn.q_a_proj.weight"), Role::Attention, |c| vec![c.q_lora_rank, c.hidden_size]);
+pub const ATTN_Q_A: Spec = spec("attn_q_a.weight", One("self_attn.q_a_proj.weight"), Role::Attention, |c| {
+    vec![c.q_lora_rank, c.hidden_size]
+});
 /// Norm of the query latent.
 pub const ATTN_Q_A_NORM: Spec =
     spec("attn_q_a_norm.weight", One("self_attn.q_a_layernorm.weight"), Role::Exact, |c| vec![c.q_lora_rank]);
@@ -67,7 +69,9 @@ pub const ATTN_KV_A_MQA: Spec =
     });
 /// Norm of the latent.
 pub const ATTN_KV_A_NORM: Spec =
-    spec("attn_kv_a_norm.weight", One("self_attn.kv_a_layernorm.weight"), Role::Exact, |c| vec![c.kv_lora_rank]);
+    spec("attn_kv_a_norm.weight", One("self_attn.kv_a_layernorm.weight"), Role::Exact, |c| {
+        vec![c.kv_lora_rank]
+    });
 /// K half of kv_b, per head and transposed.
 pub const ATTN_K_B: Spec = spec("attn_k_b.weight", KvB(KvHalf::K), Role::AttentionKvB, |c| {
     vec![c.num_attention_heads, c.kv_lora_rank, c.qk_nope_head_dim]
@@ -89,10 +93,14 @@ pub const ATTN_OUTPUT: Spec =
 
 /// Norm of the index key: weight.
 pub const INDEXER_K_NORM: Spec =
-    spec("indexer.k_norm.weight", One("self_attn.indexer.k_norm.weight"), Role::Exact, |c| vec![c.index().head_dim]);
+    spec("indexer.k_norm.weight", One("self_attn.indexer.k_norm.weight"), Role::Exact, |c| {
+        vec![c.index().head_dim]
+    });
 /// Norm of the index key: bias.
 pub const INDEXER_K_NORM_BIAS: Spec =
-    spec("indexer.k_norm.bias", One("self_attn.indexer.k_norm.bias"), Role::Exact, |c| vec![c.index().head_dim]);
+    spec("indexer.k_norm.bias", One("self_attn.indexer.k_norm.bias"), Role::Exact, |c| {
+        vec![c.index().head_dim]
+    });
 /// Weights of the index heads.
 pub const INDEXER_PROJ: Spec =
     spec("indexer.proj.weight", One("self_attn.indexer.weights_proj.weight"), Role::Exact, |c| {
@@ -117,31 +125,37 @@ pub const FFN_GATE: Spec = spec("ffn_gate.weight", One("mlp.gate_proj.weight"), 
     vec![c.intermediate_size, c.hidden_size]
 });
 /// Dense up.
-pub const FFN_UP: Spec =
-    spec("ffn_up.weight", One("mlp.up_proj.weight"), Role::DenseFfn, |c| vec![c.intermediate_size, c.hidden_size]);
+pub const FFN_UP: Spec = spec("ffn_up.weight", One("mlp.up_proj.weight"), Role::DenseFfn, |c| {
+    vec![c.intermediate_size, c.hidden_size]
+});
 /// Dense down.
 pub const FFN_DOWN: Spec = spec("ffn_down.weight", One("mlp.down_proj.weight"), Role::DenseFfn, |c| {
     vec![c.hidden_size, c.intermediate_size]
 });
 /// Router.
-pub const FFN_GATE_INP: Spec =
-    spec("ffn_gate_inp.weight", One("mlp.gate.weight"), Role::Exact, |c| vec![c.n_routed_experts, c.hidden_size]);
+pub const FFN_GATE_INP: Spec = spec("ffn_gate_inp.weight", One("mlp.gate.weight"), Role::Exact, |c| {
+    vec![c.n_routed_experts, c.hidden_size]
+});
 /// Router's selection bias.
 pub const EXP_PROBS_B: Spec =
-    spec("exp_probs_b.bias", One("mlp.gate.e_score_correction_bias"), Role::Exact, |c| vec![c.n_routed_experts]);
+    spec("exp_probs_b.bias", One("mlp.gate.e_score_correction_bias"), Role::Exact, |c| {
+        vec![c.n_routed_experts]
+    });
 /// Routed experts, gate.
 pub const FFN_GATE_EXPS: Spec =
     spec("ffn_gate_exps.weight", Experts("gate_proj.weight"), Role::RoutedGateUp, |c| {
         vec![c.n_routed_experts, c.moe_intermediate_size, c.hidden_size]
     });
 /// Routed experts, up.
-pub const FFN_UP_EXPS: Spec = spec("ffn_up_exps.weight", Experts("up_proj.weight"), Role::RoutedGateUp, |c| {
-    vec![c.n_routed_experts, c.moe_intermediate_size, c.hidden_size]
-});
+pub const FFN_UP_EXPS: Spec =
+    spec("ffn_up_exps.weight", Experts("up_proj.weight"), Role::RoutedGateUp, |c| {
+        vec![c.n_routed_experts, c.moe_intermediate_size, c.hidden_size]
+    });
 /// Routed experts, down.
-pub const FFN_DOWN_EXPS: Spec = spec("ffn_down_exps.weight", Experts("down_proj.weight"), Role::RoutedDown, |c| {
-    vec![c.n_routed_experts, c.hidden_size, c.moe_intermediate_size]
-});
+pub const FFN_DOWN_EXPS: Spec =
+    spec("ffn_down_exps.weight", Experts("down_proj.weight"), Role::RoutedDown, |c| {
+        vec![c.n_routed_experts, c.hidden_size, c.moe_intermediate_size]
+    });
 /// Shared expert, gate.
 pub const FFN_GATE_SHEXP: Spec =
     spec("ffn_gate_shexp.weight", One("mlp.shared_experts.gate_proj.weight"), Role::SharedExpert, |c| {
@@ -159,18 +173,25 @@ pub const FFN_DOWN_SHEXP: Spec =
     });
 
 /// MTP: joins embedding (first half) and hidden state.
-pub const NEXTN_EH_PROJ: Spec =
-    spec("nextn.eh_proj.weight", One("eh_proj.weight"), Role::Mtp, |c| vec![c.hidden_size, 2 * c.hidden_size]);
+pub const NEXTN_EH_PROJ: Spec = spec("nextn.eh_proj.weight", One("eh_proj.weight"), Role::Mtp, |c| {
+    vec![c.hidden_size, 2 * c.hidden_size]
+});
 /// MTP: norm of the embedding.
-pub const NEXTN_ENORM: Spec = spec("nextn.enorm.weight", One("enorm.weight"), Role::Exact, |c| vec![c.hidden_size]);
+pub const NEXTN_ENORM: Spec =
+    spec("nextn.enorm.weight", One("enorm.weight"), Role::Exact, |c| vec![c.hidden_size]);
 /// MTP: norm of the hidden state.
-pub const NEXTN_HNORM: Spec = spec("nextn.hnorm.weight", One("hnorm.weight"), Role::Exact, |c| vec![c.hidden_size]);
+pub const NEXTN_HNORM: Spec =
+    spec("nextn.hnorm.weight", One("hnorm.weight"), Role::Exact, |c| vec![c.hidden_size]);
 /// MTP: norm before the head.
 pub const NEXTN_SHARED_HEAD_NORM: Spec =
-    spec("nextn.shared_head_norm.weight", One("shared_head.norm.weight"), Role::Exact, |c| vec![c.hidden_size]);
+    spec("nextn.shared_head_norm.weight", One("shared_head.norm.weight"), Role::Exact, |c| {
+        vec![c.hidden_size]
+    });
 /// MTP: copy of the embedding, optional.
 pub const NEXTN_EMBED_TOKENS: Spec =
-    spec("nextn.embed_tokens.weight", One("embed_tokens.weight"), Role::Mtp, |c| vec![c.vocab_size, c.hidden_size]);
+    spec("nextn.embed_tokens.weight", One("embed_tokens.weight"), Role::Mtp, |c| {
+        vec![c.vocab_size, c.hidden_size]
+    });
 /// MTP: copy of the head, optional.
 pub const NEXTN_SHARED_HEAD_HEAD: Spec =
     spec("nextn.shared_head_head.weight", One("shared_head.head.weight"), Role::Mtp, |c| {

@@ -1,6 +1,8 @@
 //! The command line: one file per verb.
 
 pub mod logits;
+pub mod quantize;
+mod writing;
 
 use clap::{Parser, Subcommand};
 use std::fmt::Display;
@@ -17,6 +19,8 @@ pub struct Cli {
 /// The verbs.
 #[derive(Subcommand, Debug)]
 pub enum Verb {
+    /// Convert a checkpoint to GGUF.
+    Quantize(quantize::Args),
     /// Compute a model's logits for given tokens and write them to a file.
     Logits(logits::Args),
 }
@@ -28,6 +32,7 @@ impl Cli {
     /// What the person is told, and the exit code.
     pub fn run(self) -> Result<(), Failure> {
         match self.verb {
+            Verb::Quantize(args) => quantize::run(args),
             Verb::Logits(args) => logits::run(args),
         }
     }

@@ -25,7 +25,8 @@ impl Overrides {
     pub fn parse<S: AsRef<str>>(texts: &[S]) -> Result<Overrides, String> {
         let parsed = texts.iter().map(|text| {
             let text = text.as_ref();
-            let wrong = || format!("--override-kv {text}: expected KEY=int:VALUE, KEY=float:VALUE or KEY=bool:VALUE");
+            let wrong =
+                || format!("--override-kv {text}: expected KEY=int:VALUE, KEY=float:VALUE or KEY=bool:VALUE");
             let (key, value) = text.split_once('=').ok_or_else(wrong)?;
             let (kind, value) = value.split_once(':').ok_or_else(wrong)?;
             let scalar = match kind {
@@ -144,7 +145,8 @@ impl Config {
             Some("deepseek32") => "deepseek32",
             Some("deepseek2") => "deepseek2",
             found => {
-                let found = found.map_or("a file without general.architecture".to_owned(), |a| format!("`{a}`"));
+                let found =
+                    found.map_or("a file without general.architecture".to_owned(), |a| format!("`{a}`"));
                 return Err(ConfigError::OtherModel { found, expected: ARCHITECTURES });
             }
         };

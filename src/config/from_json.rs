@@ -77,11 +77,17 @@ impl Config {
         let json: Json = serde_json::from_slice(text)?;
         let sparse = match json.architectures.first().map(String::as_str) {
             Some("DeepseekV32ForCausalLM") => true,
-            Some("DeepseekV3ForCausalLM") if json.model_type == "deepseek_v3" || json.model_type.is_empty() => {
+            Some("DeepseekV3ForCausalLM")
+                if json.model_type == "deepseek_v3" || json.model_type.is_empty() =>
+            {
                 false
             }
             found => {
-                let found = format!("{} (model_type `{}`)", found.unwrap_or("a model without a name"), json.model_type);
+                let found = format!(
+                    "{} (model_type `{}`)",
+                    found.unwrap_or("a model without a name"),
+                    json.model_type
+                );
                 return Err(ConfigError::OtherModel { found, expected: ARCHITECTURES });
             }
         };

@@ -188,7 +188,10 @@ impl Config {
         }
         let c = self;
         let layers = c.num_hidden_layers;
-        require(layers > 0 && layers <= 4096, format!("num_hidden_layers: expected 1 to 4096, found {layers}"));
+        require(
+            layers > 0 && layers <= 4096,
+            format!("num_hidden_layers: expected 1 to 4096, found {layers}"),
+        );
         require(
             c.num_nextn_predict_layers <= 1,
             format!("num_nextn_predict_layers: expected 0 or 1, found {}", c.num_nextn_predict_layers),
@@ -229,7 +232,9 @@ impl Config {
         );
         require(
             groups == 1 || experts / groups >= 2,
-            format!("n_group: groups need at least 2 experts each, found {experts} experts in {groups} groups"),
+            format!(
+                "n_group: groups need at least 2 experts each, found {experts} experts in {groups} groups"
+            ),
         );
         let reachable = experts / groups * self.topk_group;
         require(
@@ -243,7 +248,10 @@ impl Config {
 
     fn check_rotary(&self, require: &mut impl FnMut(bool, String)) {
         let positive = |x: f32| x.is_finite() && x > 0.0;
-        require(positive(self.rope_theta), format!("rope_theta: expected above 0, found {}", self.rope_theta));
+        require(
+            positive(self.rope_theta),
+            format!("rope_theta: expected above 0, found {}", self.rope_theta),
+        );
         require(
             positive(self.rms_norm_eps) && self.rms_norm_eps < 1.0,
             format!("rms_norm_eps: expected between 0 and 1, found {}", self.rms_norm_eps),
@@ -259,7 +267,10 @@ impl Config {
             );
             require(
                 positive(y.beta_fast) && positive(y.beta_slow),
-                format!("rope_scaling.beta_fast/beta_slow: expected above 0, found {}/{}", y.beta_fast, y.beta_slow),
+                format!(
+                    "rope_scaling.beta_fast/beta_slow: expected above 0, found {}/{}",
+                    y.beta_fast, y.beta_slow
+                ),
             );
             require(
                 y.mscale_all_dim.is_finite() && y.mscale_all_dim >= 0.0,

@@ -111,7 +111,8 @@ fn map_file(path: &Path) -> Result<MappedFile, MapError> {
 /// The files of the model at `path`, in order.
 fn model_files(path: &Path) -> Result<Vec<PathBuf>, MapError> {
     let path = if path.is_dir() { only_model_in(path)? } else { path.to_owned() };
-    let Some(siblings) = path.file_name().and_then(|n| n.to_str()).and_then(fathom_gguf::split::siblings) else {
+    let Some(siblings) = path.file_name().and_then(|n| n.to_str()).and_then(fathom_gguf::split::siblings)
+    else {
         return Ok(vec![path]);
     };
     let folder = path.parent().unwrap_or(Path::new(""));

@@ -97,7 +97,8 @@ impl Team {
         #[expect(unsafe_code, reason = "the thread team is one of the addresses of unsafe (law 5)")]
         // SAFETY: only the lifetime is changed. This function does not return before `busy` is zero, that is before
         // every helper has left the closure, on the panicking path too.
-        let job: &'static Job = unsafe { std::mem::transmute::<&'f (dyn Fn(usize) + Sync + 'f), &'static Job>(f) };
+        let job: &'static Job =
+            unsafe { std::mem::transmute::<&'f (dyn Fn(usize) + Sync + 'f), &'static Job>(f) };
         #[expect(unsafe_code, reason = "the thread team is one of the addresses of unsafe (law 5)")]
         // SAFETY: no helper is busy: the step before ended with `busy == 0`, and `&mut self` keeps other callers out.
         unsafe {

@@ -42,7 +42,11 @@ impl<'o, T> Rows<'o, T> {
     /// # Panics
     /// If the length is not a multiple of `row_len`.
     pub fn new(values: &'o mut [T], row_len: usize) -> Self {
-        assert!(row_len > 0 && values.len().is_multiple_of(row_len), "{} values in rows of {row_len}", values.len());
+        assert!(
+            row_len > 0 && values.len().is_multiple_of(row_len),
+            "{} values in rows of {row_len}",
+            values.len()
+        );
         Rows { start: values.as_mut_ptr(), n_rows: values.len() / row_len, row_len, borrow: PhantomData }
     }
 }
@@ -167,7 +171,8 @@ unsafe impl<'o, T: Send + 'o> Split<'o> for Grid<'o, T> {
         let cols = tile * self.tile..((tile + 1) * self.tile).min(self.width);
         // SAFETY: rows.start <= the last bound and cols.start < width, so the pointer stays inside the slice (or one
         // past its end for an empty group, where it is never read).
-        let start = unsafe { self.start.add(rows.start * self.width + if rows.is_empty() { 0 } else { cols.start }) };
+        let start =
+            unsafe { self.start.add(rows.start * self.width + if rows.is_empty() { 0 } else { cols.start }) };
         Tile { group, rows, cols, start, width: self.width, borrow: PhantomData }
     }
 }

@@ -111,7 +111,8 @@ mod tests {
         for cpu in 0..4 {
             let dir = sys.path().join(format!("cpu{cpu}/topology"));
             std::fs::create_dir_all(&dir).unwrap();
-            std::fs::write(dir.join("thread_siblings_list"), format!("{},{}\n", cpu % 2, cpu % 2 + 2)).unwrap();
+            std::fs::write(dir.join("thread_siblings_list"), format!("{},{}\n", cpu % 2, cpu % 2 + 2))
+                .unwrap();
         }
         assert_eq!(physical_cores(&[0, 1, 2, 3], sys.path()), 2);
         assert_eq!(physical_cores(&[0, 2], sys.path()), 1);
