@@ -33,4 +33,4 @@ pub mod threads;
 pub mod weights;
 
 pub use engine::{Engine, LoadError};
-pub use session::{Session, SessionError, SessionOptions, Wanted};
+pub use session::{Session, SessionError, SessionMemory, SessionOptions, Wanted};
