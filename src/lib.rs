@@ -23,6 +23,7 @@ pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod machine;
 pub mod mmap;
 pub mod model;
 pub mod names;
