@@ -83,7 +83,10 @@ impl Team {
                     .expect("the system can start a thread")
             })
             .collect();
-        Team { shared, helpers }
+        let mut team = Team { shared, helpers };
+        // Starting up allocates; after an empty step every helper has done that.
+        team.run(&|_| {});
+        team
     }
 
     /// Threads in the team.
