@@ -1,0 +1,12 @@
+//! llama.cpp as an oracle for Fathom: the same GGUF, the same tokens, its logits.
+//!
+//! Everything here runs llama.cpp the exact way: f32 caches, flash attention off, the logits of every token.
+
+pub mod compare;
+pub mod draft;
+pub mod rows;
+pub mod run;
+pub mod trunk;
+
+pub use rows::Rows;
+pub use run::{Override, Run, RunError};
