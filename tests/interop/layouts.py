@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tiny DeepSeek checkpoints and the GGUF files that other tool chains make of them.
 
-  layouts.py checkpoint OUT_DIR --kind v32|v3|v3-256
+  layouts.py checkpoint OUT_DIR --kind v32|v32-odd|v32-nogroups|v32-long|v3|v3-256
   layouts.py gguf CHECKPOINT OUT.gguf --layout deepseek32|split|legacy|ik [--type f32|q8_0] [--no-groups] [--no-mtp]
   layouts.py keys FILE.gguf            every key and tensor, one a line, for diffs
 
@@ -41,19 +41,40 @@ COMMON = {
     "bos_token_id": 0, "eos_token_id": 1, "torch_dtype": "float32",
 }
 
+# llama.cpp rotates index keys by Hadamard matrices of 64 x 64 and up, so index heads have 64 values here.
+# Many index heads and more tokens than top-k: below 16 heads exact ties decide the selection.
+V32 = {"architectures": ["DeepseekV32ForCausalLM"], "model_type": "deepseek_v32",
+       "index_n_heads": 32, "index_head_dim": 64, "index_topk": 8}
+V3 = {"architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3"}
+YARN = COMMON["rope_scaling"]
+
 KINDS = {
-    # 32 index heads and 5 x top-k tokens: below 16 heads exact ties decide the selection.
-    "v32": {"architectures": ["DeepseekV32ForCausalLM"], "model_type": "deepseek_v32",
-            "index_n_heads": 32, "index_head_dim": 64, "index_topk": 8},
-    "v3": {"architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3"},
+    "v32": V32,
+    # No size is a multiple of 32 and none equals another.
+    "v32-odd": {**V32, "vocab_size": 307, "hidden_size": 76, "intermediate_size": 50, "moe_intermediate_size": 7,
+                "num_hidden_layers": 2, "num_attention_heads": 3, "num_key_value_heads": 3, "n_routed_experts": 9,
+                "num_experts_per_tok": 3, "n_group": 3, "q_lora_rank": 28, "kv_lora_rank": 40,
+                "qk_nope_head_dim": 22, "qk_rope_head_dim": 12, "v_head_dim": 20, "index_n_heads": 17,
+                "index_topk": 9, "routed_scaling_factor": 1.7, "rope_theta": 50000.0,
+                "rope_scaling": {**YARN, "factor": 8, "original_max_position_embeddings": 1024,
+                                 "beta_fast": 16, "beta_slow": 2}},
+    "v32-nogroups": {**V32, "num_hidden_layers": 3, "n_routed_experts": 6, "num_experts_per_tok": 3,
+                     "n_shared_experts": 2, "n_group": 1, "topk_group": 1, "v_head_dim": 64},
+    # Positions far past the trained ones, so that interpolated frequencies turn visibly.
+    "v32-long": {**V32, "num_hidden_layers": 3, "index_topk": 16, "max_position_embeddings": 2560,
+                 "rope_scaling": {**YARN, "original_max_position_embeddings": 64}},
+    "v3": V3,
     # The expert count by which a reader can tell the real model when a file lacks the group keys.
-    "v3-256": {"architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "num_hidden_layers": 3,
-               "num_nextn_predict_layers": 0, "n_routed_experts": 256, "num_experts_per_tok": 8, "n_group": 8,
-               "topk_group": 4, "moe_intermediate_size": 32},
+    "v3-256": {**V3, "num_hidden_layers": 3, "num_nextn_predict_layers": 0, "n_routed_experts": 256,
+               "num_experts_per_tok": 8, "n_group": 8, "topk_group": 4, "moe_intermediate_size": 32},
 }
 
+# Published checkpoints carry copies of embedding and head for the MTP block. This one draws them apart, so that
+# a reader that takes the wrong one is caught; the others have none.
+OWN_MTP_HEAD = "v32"
 
-def checkpoint_shapes(cfg):
+
+def checkpoint_shapes(cfg, own_mtp_head):
     """HF tensor name -> (shape, how to draw it)."""
     hidden, vocab, heads = cfg["hidden_size"], cfg["vocab_size"], cfg["num_attention_heads"]
     nope, rope, value = cfg["qk_nope_head_dim"], cfg["qk_rope_head_dim"], cfg["v_head_dim"]
@@ -102,10 +123,9 @@ def checkpoint_shapes(cfg):
             shapes[p + "hnorm.weight"] = ((hidden,), "norm")
             shapes[p + "eh_proj.weight"] = ((hidden, 2 * hidden), "matrix")
             shapes[p + "shared_head.norm.weight"] = ((hidden,), "norm")
-            # Copies of the main ones in the published checkpoint; drawn apart here, so that a
-            # reader that takes the wrong one is caught.
-            shapes[p + "embed_tokens.weight"] = ((vocab, hidden), "embedding")
-            shapes[p + "shared_head.head.weight"] = ((vocab, hidden), "matrix")
+            if own_mtp_head:
+                shapes[p + "embed_tokens.weight"] = ((vocab, hidden), "embedding")
+                shapes[p + "shared_head.head.weight"] = ((vocab, hidden), "matrix")
     return shapes
 
 
@@ -120,7 +140,8 @@ def draw(rng, shape, how):
 def write_checkpoint(out, kind, seed):
     cfg = {**COMMON, **KINDS[kind]}
     rng = np.random.RandomState(seed)
-    tensors = {name: draw(rng, shape, how) for name, (shape, how) in checkpoint_shapes(cfg).items()}
+    shapes = checkpoint_shapes(cfg, kind == OWN_MTP_HEAD)
+    tensors = {name: draw(rng, shape, how) for name, (shape, how) in shapes.items()}
     out.mkdir(parents=True, exist_ok=True)
     (out / "config.json").write_text(json.dumps(cfg, indent=2) + "\n")
     header, offset = {}, 0
@@ -139,7 +160,7 @@ def read_checkpoint(folder):
     """Config and all tensors as f32. Float formats only: an FP8 copy has its unquantised twin."""
     cfg = json.loads((folder / "config.json").read_text())
     tensors = {}
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted(folder.glob("model*.safetensors")):
         raw = path.read_bytes()
         start = 8 + int.from_bytes(raw[:8], "little")
         for name, info in json.loads(raw[8:start]).items():
@@ -157,7 +178,7 @@ def read_checkpoint(folder):
                 raise SystemExit(f"{path}: {name} is {info['dtype']}; this script reads F32, F16 and BF16")
             tensors[name] = values.reshape(info["shape"])
     if not tensors:
-        raise SystemExit(f"{folder}: no *.safetensors file here")
+        raise SystemExit(f"{folder}: no model*.safetensors file here")
     return cfg, tensors
 
 

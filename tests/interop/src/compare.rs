@@ -59,9 +59,9 @@ fn divergence(p: &[f32], q: &[f32]) -> f64 {
 }
 
 fn log_softmax(row: &[f32]) -> Vec<f64> {
-    let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let sum: f64 = row.iter().map(|v| f64::from(v - top).exp()).sum();
-    row.iter().map(|v| f64::from(*v) - f64::from(top) - sum.ln()).collect()
+    let top = f64::from(row.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    let sum: f64 = row.iter().map(|v| (f64::from(*v) - top).exp()).sum();
+    row.iter().map(|v| f64::from(*v) - top - sum.ln()).collect()
 }
 
 #[cfg(test)]
