@@ -1,2 +1,15 @@
-//! The program `fathom`.
-fn main() {}
+//! The program `fathom`: parses, runs, says what went wrong, sets the exit code.
+
+use clap::Parser;
+use fathom::cli::Cli;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("error: {}", failure.message);
+            ExitCode::from(failure.code)
+        }
+    }
+}

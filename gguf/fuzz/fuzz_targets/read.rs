@@ -1,0 +1,10 @@
+//! Opens one file and uses everything in it. Run: `cargo +nightly fuzz run read target/new-read corpus/read` in this folder's parent.
+#![no_main]
+
+#[path = "../../tests/fuzz_bodies/mod.rs"]
+#[expect(dead_code, reason = "each target runs one of the bodies")]
+mod fuzz_bodies;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    fuzz_bodies::read(bytes);
+});

@@ -1,0 +1,107 @@
+//! The local Hugging Face cache: `org/name` to a folder, without the network.
+
+use crate::error::Error;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The folder that `given` stands for: itself if it exists, otherwise the snapshot of `org/name` that `refs/main`
+/// names, in the first cache that has it. `env` looks up environment variables.
+///
+/// # Errors
+/// If it is neither; the error lists every place that was searched.
+pub fn resolve(given: &Path, env: impl Fn(&str) -> Option<OsString>) -> Result<PathBuf, Error> {
+    let name = given.to_str().filter(|_| !given.exists()).and_then(repository);
+    let Some((org, repo)) = name else { return Ok(given.to_owned()) };
+    let mut looked = Vec::new();
+    for cache in caches(env) {
+        let folder = cache.join(format!("models--{org}--{repo}"));
+        let main = folder.join("refs").join("main");
+        match fs::read_to_string(&main) {
+            Ok(revision) => {
+                let snapshot = folder.join("snapshots").join(revision.trim());
+                if snapshot.is_dir() {
+                    return Ok(snapshot);
+                }
+                looked.push(format!("{}: missing, though refs/main names it", snapshot.display()));
+            }
+            Err(e) => looked.push(format!("{}: {e}", main.display())),
+        }
+    }
+    Err(Error::NotCached { name: format!("{org}/{repo}"), looked })
+}
+
+/// `org/name` in its two halves.
+fn repository(text: &str) -> Option<(&str, &str)> {
+    let valid = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    text.split_once('/').filter(|(org, repo)| valid(org) && valid(repo))
+}
+
+/// Where caches may be, most specific first.
+fn caches(env: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+    let at = |variable: &str, below: &str| {
+        env(variable).filter(|value| !value.is_empty()).map(|value| PathBuf::from(value).join(below))
+    };
+    let mut caches: Vec<PathBuf> = [
+        at("HF_HUB_CACHE", ""),
+        at("HUGGINGFACE_HUB_CACHE", ""),
+        at("HF_HOME", "hub"),
+        at("XDG_CACHE_HOME", "huggingface/hub"),
+        at("HOME", ".cache/huggingface/hub"),
+        at("USERPROFILE", ".cache/huggingface/hub"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    caches.dedup();
+    caches
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot(cache: &Path, revision: &str) -> PathBuf {
+        let folder = cache.join("models--deepseek-ai--DeepSeek-V3.2");
+        let snapshot = folder.join("snapshots").join(revision);
+        fs::create_dir_all(&snapshot).unwrap();
+        fs::create_dir_all(folder.join("refs")).unwrap();
+        fs::write(folder.join("refs/main"), format!("{revision}\n")).unwrap();
+        snapshot
+    }
+
+    #[test]
+    fn the_first_cache_that_has_the_repository_wins() {
+        let temp = tempfile::tempdir().unwrap();
+        let (home, hub) = (temp.path().join("home"), temp.path().join("hub"));
+        let env = |name: &str| match name {
+            "HF_HUB_CACHE" => Some(hub.clone().into_os_string()),
+            "HOME" => Some(home.clone().into_os_string()),
+            _ => None,
+        };
+        let name = Path::new("deepseek-ai/DeepSeek-V3.2");
+        let error = resolve(name, env).unwrap_err().to_string();
+        assert!(error.contains("hub/models--deepseek-ai--DeepSeek-V3.2/refs/main"), "{error}");
+        assert!(error.contains("home/.cache/huggingface/hub/models--"), "{error}");
+        let in_home = snapshot(&home.join(".cache/huggingface/hub"), "abc");
+        assert_eq!(resolve(name, env).unwrap(), in_home);
+        let in_hub = snapshot(&hub, "def");
+        assert_eq!(resolve(name, env).unwrap(), in_hub);
+        fs::remove_dir(&in_hub).unwrap();
+        assert_eq!(resolve(name, env).unwrap(), in_home);
+    }
+
+    #[test]
+    fn folders_and_other_texts_are_taken_as_they_are() {
+        let temp = tempfile::tempdir().unwrap();
+        let none = |_: &str| None;
+        assert_eq!(resolve(temp.path(), none).unwrap(), temp.path());
+        for text in ["nothing-here", "a/b/c", "../x", "./x", "/no/such", "a/..", ""] {
+            assert_eq!(resolve(Path::new(text), none).unwrap(), Path::new(text), "{text}");
+        }
+    }
+}

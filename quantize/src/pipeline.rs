@@ -1,0 +1,305 @@
+//! From a source to a finished GGUF file.
+//!
+//! Everything about the file is known before a weight is read: the plan gives shapes, the recipe gives types, the
+//! container gives every tensor's place. The work is then cut into slabs of whole rows, and threads take the next
+//! slab in file order: read it, widen it to f32, encode it, write it where it belongs. A row is encoded by itself, so
+//! the file does not depend on the number of threads or the size of slabs. Memory is three buffers of one slab per thread.
+
+use crate::dequant::{Buffers, read_rows};
+use crate::encode::Encoding;
+use crate::error::Error;
+use crate::output::PartFile;
+use crate::plan::{KvHalf, Origin, Role, TensorPlan};
+use crate::source::{Found, Source, problems, scale_name};
+use fathom_gguf::{Layout, OwnedValue, Writer};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+/// Slabs of more values than this are no faster.
+const MAX_SLAB_VALUES: usize = 1 << 20;
+/// All slab buffers together: raw, f32 and encoded bytes of one slab for each thread.
+const BUFFER_BYTES: usize = 1 << 30;
+/// Bytes that the three buffers take for one value, at most: f32 stored, f32 widened, f32 encoded.
+const BYTES_PER_VALUE: usize = 12;
+
+/// A GGUF file that could be written.
+pub struct Job<'a> {
+    source: &'a dyn Source,
+    plan: &'a [TensorPlan],
+    encodings: &'a [Encoding],
+    layout: Layout,
+}
+
+/// One line of a dry run: what a role costs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleSize {
+    /// The role.
+    pub role: Role,
+    /// Types in use, largest first.
+    pub encodings: BTreeSet<Encoding>,
+    /// Number of tensors.
+    pub n_tensors: usize,
+    /// Number of values.
+    pub n_elems: u64,
+    /// Bytes in the file, without padding.
+    pub bytes: u64,
+}
+
+/// How a caller watches and stops the work.
+#[derive(Clone, Copy)]
+pub struct Watch<'a> {
+    /// Once true, the work ends with [`Error::Interrupted`] and without a file.
+    pub stop: &'a AtomicBool,
+    /// Called with the number of bytes just written, from any thread.
+    pub progress: &'a (dyn Fn(u64) + Sync),
+}
+
+/// Rows (whole heads for a half of `kv_b_proj`) of one tensor that a thread handles at once.
+struct Slab {
+    tensor: usize,
+    first: usize,
+    n: usize,
+}
+
+/// What one thread reuses from slab to slab.
+#[derive(Default)]
+struct Workspace {
+    buffers: Buffers,
+    values: Vec<f32>,
+    head: Vec<f32>,
+    encoded: Vec<u8>,
+}
+
+impl<'a> Job<'a> {
+    /// Lays the file out. `encodings` has one entry for each tensor of `plan`; `place` names the source in messages.
+    ///
+    /// # Errors
+    /// Everything that the source lacks, at once; or whatever the container refuses.
+    pub fn new(
+        source: &'a dyn Source,
+        place: &str,
+        plan: &'a [TensorPlan],
+        encodings: &'a [Encoding],
+        metadata: Vec<(String, OwnedValue)>,
+    ) -> Result<Job<'a>, Error> {
+        assert_eq!(plan.len(), encodings.len(), "one encoding for each tensor");
+        let problems = problems(source, plan);
+        if !problems.is_empty() {
+            return Err(Error::Incomplete { place: place.to_owned(), problems });
+        }
+        let mut writer = Writer::new();
+        for (key, value) in metadata {
+            writer.metadata(&key, value)?;
+        }
+        for (tensor, encoding) in plan.iter().zip(encodings) {
+            writer.tensor(&tensor.name, encoding.tensor_type(), &tensor.shape)?;
+        }
+        Ok(Job { source, plan, encodings, layout: writer.layout()? })
+    }
+
+    /// Size of the whole file.
+    pub fn file_bytes(&self) -> u64 {
+        self.layout.file_bytes
+    }
+
+    /// Size of everything before the first tensor.
+    pub fn header_bytes(&self) -> u64 {
+        self.layout.header.len() as u64
+    }
+
+    /// Bytes that have to be read from the source, each array once (`kv_b_proj` holds two tensors).
+    pub fn source_bytes(&self) -> u64 {
+        let names: BTreeSet<&str> =
+            self.plan.iter().flat_map(|t| t.origin.sources(&t.shape)).map(|(name, _)| name).collect();
+        let bytes = |name: &str| match self.source.find(name) {
+            Found::Here(stored) => stored.row_bytes().map_or(0, |row| (row * stored.n_rows()) as u64),
+            Found::Lost | Found::Absent => 0,
+        };
+        names.into_iter().map(|name| bytes(name) + bytes(&scale_name(name))).sum()
+    }
+
+    /// What each role costs, in the order of [`Role::ALL`], without roles that do not occur.
+    pub fn by_role(&self) -> Vec<RoleSize> {
+        let mut sizes: BTreeMap<Role, RoleSize> = BTreeMap::new();
+        for ((tensor, encoding), placed) in self.plan.iter().zip(self.encodings).zip(&self.layout.tensors) {
+            let size = sizes.entry(tensor.role).or_insert_with(|| RoleSize {
+                role: tensor.role,
+                encodings: BTreeSet::new(),
+                n_tensors: 0,
+                n_elems: 0,
+                bytes: 0,
+            });
+            size.encodings.insert(*encoding);
+            size.n_tensors += 1;
+            size.n_elems += tensor.n_elems();
+            size.bytes += placed.bytes;
+        }
+        sizes.into_values().collect()
+    }
+
+    /// Writes the file with the threads of the current rayon pool.
+    ///
+    /// # Errors
+    /// If the source or the disk fails, a weight is not finite or does not fit its type, or `watch` says stop. The
+    /// unfinished file is gone then.
+    pub fn write(&self, target: &Path, replace: bool, watch: Watch<'_>) -> Result<(), Error> {
+        let output = PartFile::create(target, self.file_bytes(), replace)?;
+        output.write_at(&self.layout.header, 0)?;
+        (watch.progress)(self.header_bytes());
+        let slabs = self.slabs(slab_values(rayon::current_num_threads()));
+        let next = AtomicUsize::new(0);
+        let failed = AtomicBool::new(false);
+        let results = rayon::broadcast(|_| {
+            let mut workspace = Workspace::default();
+            // Relaxed: the counter hands out numbers and the flags only shorten work; results come back by join.
+            while let Some(slab) = slabs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                if watch.stop.load(Ordering::Relaxed) {
+                    return Err(Error::Interrupted);
+                }
+                if failed.load(Ordering::Relaxed) {
+                    break;
+                }
+                let written = self.write_slab(slab, &output, &mut workspace);
+                (watch.progress)(written.inspect_err(|_| failed.store(true, Ordering::Relaxed))?);
+            }
+            Ok(())
+        });
+        results.into_iter().collect::<Result<(), Error>>()?;
+        output.finish(|| watch.stop.load(Ordering::Relaxed))
+    }
+
+    /// Lays the file out on disk with every weight zero, as a hole: a test aid for sizes no disk here holds.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn write_zeros(&self, target: &Path, replace: bool) -> Result<(), Error> {
+        let output = PartFile::create_sparse(target, self.file_bytes(), replace)?;
+        output.write_at(&self.layout.header, 0)?;
+        output.finish(|| false)
+    }
+
+    fn slabs(&self, values: usize) -> Vec<Slab> {
+        let mut slabs = Vec::new();
+        for (index, tensor) in self.plan.iter().enumerate() {
+            // Work may be cut between units, and must be cut at multiples of `part` units.
+            let (unit_values, n_units, part) = match &tensor.origin {
+                Origin::Tensor(_) => {
+                    let rows = n_rows(tensor);
+                    (tensor.n_cols(), rows, rows)
+                }
+                Origin::Stack(names) => (tensor.n_cols(), n_rows(tensor), n_rows(tensor) / names.len()),
+                Origin::KvB { n_heads, .. } => (tensor.shape[1..].iter().product(), *n_heads, *n_heads),
+            };
+            let step = (values / unit_values.max(1)).max(1);
+            for start in (0..n_units).step_by(part.max(1)) {
+                let end = (start + part).min(n_units);
+                slabs.extend((start..end).step_by(step).map(|first| Slab {
+                    tensor: index,
+                    first,
+                    n: step.min(end - first),
+                }));
+            }
+        }
+        slabs
+    }
+
+    /// Returns the number of bytes written.
+    fn write_slab(&self, slab: &Slab, output: &PartFile, workspace: &mut Workspace) -> Result<u64, Error> {
+        let tensor = &self.plan[slab.tensor];
+        let encoding = self.encodings[slab.tensor];
+        let first_row = self.fill(tensor, slab, workspace)?;
+        let Workspace { values, encoded, .. } = workspace;
+        encoding.encode(values, encoded).map_err(|value| Error::TooLarge {
+            tensor: tensor.name.clone(),
+            value,
+            ty: encoding.name(),
+        })?;
+        let row_bytes = encoding.row_bytes(tensor.n_cols()).expect("the layout has accepted this type");
+        output.write_at(encoded, self.layout.tensors[slab.tensor].offset + first_row as u64 * row_bytes)?;
+        Ok(encoded.len() as u64)
+    }
+
+    /// Puts the slab's values into `workspace.values`; returns the number of the tensor's row that they begin with.
+    fn fill(&self, tensor: &TensorPlan, slab: &Slab, workspace: &mut Workspace) -> Result<usize, Error> {
+        let Workspace { buffers, values, head, .. } = workspace;
+        let rows = slab.first..slab.first + slab.n;
+        match &tensor.origin {
+            Origin::Tensor(name) => {
+                values.resize(slab.n * tensor.n_cols(), 0.0);
+                read_rows(self.source, name, rows, buffers, values)?;
+                Ok(slab.first)
+            }
+            Origin::Stack(names) => {
+                let per_expert = n_rows(tensor) / names.len();
+                let (expert, first) = (slab.first / per_expert, slab.first % per_expert);
+                values.resize(slab.n * tensor.n_cols(), 0.0);
+                read_rows(self.source, &names[expert], first..first + slab.n, buffers, values)?;
+                Ok(slab.first)
+            }
+            Origin::KvB { name, half, qk_nope_head_dim, v_head_dim, .. } => {
+                let (n, m) = (tensor.shape[1], tensor.shape[2]);
+                let (skip, take) = match half {
+                    KvHalf::K => (0, *qk_nope_head_dim),
+                    KvHalf::V => (*qk_nope_head_dim, *v_head_dim),
+                };
+                values.resize(slab.n * n * m, 0.0);
+                for (index, out) in rows.zip(values.chunks_mut(n * m)) {
+                    let start = index * (qk_nope_head_dim + v_head_dim) + skip;
+                    match half {
+                        KvHalf::V => read_rows(self.source, name, start..start + take, buffers, out)?,
+                        KvHalf::K => {
+                            head.resize(n * m, 0.0);
+                            read_rows(self.source, name, start..start + take, buffers, head)?;
+                            transpose(head, n, out);
+                        }
+                    }
+                }
+                Ok(slab.first * n)
+            }
+        }
+    }
+}
+
+fn n_rows(tensor: &TensorPlan) -> usize {
+    tensor.shape.iter().rev().skip(1).product()
+}
+
+/// Values in a slab, so that the buffers of all threads stay within their budget.
+fn slab_values(n_threads: usize) -> usize {
+    (BUFFER_BYTES / BYTES_PER_VALUE / n_threads.max(1)).min(MAX_SLAB_VALUES)
+}
+
+/// `out[col][row] = matrix[row][col]`, for a matrix of `n_cols` columns.
+fn transpose(matrix: &[f32], n_cols: usize, out: &mut [f32]) {
+    let n_rows = matrix.len() / n_cols;
+    for (row, values) in matrix.chunks(n_cols).enumerate() {
+        for (col, value) in values.iter().enumerate() {
+            out[col * n_rows + row] = *value;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_stay_within_their_budget_whatever_the_thread_count() {
+        for n_threads in [1, 2, 64, 256, 1000] {
+            assert!(
+                slab_values(n_threads) * BYTES_PER_VALUE * n_threads
+                    <= BUFFER_BYTES.max(MAX_SLAB_VALUES * 12)
+            );
+            // A row of the widest matrix fits.
+            assert!(slab_values(n_threads) >= 18432);
+        }
+    }
+
+    #[test]
+    fn transposing_swaps_rows_and_columns() {
+        let mut out = [0.0; 6];
+        transpose(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3, &mut out);
+        assert_eq!(out, [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    }
+}

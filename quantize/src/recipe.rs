@@ -1,0 +1,235 @@
+//! Which type each tensor is written in.
+
+use crate::encode::Encoding;
+use crate::error::Error;
+use crate::plan::{Role, TensorPlan};
+use regex::Regex;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+/// One type for every matrix, and exceptions by tensor name.
+///
+/// Tensors of [`Role::Exact`] stay F32 whatever the recipe says: norms, router and biases are added and compared
+/// element by element, here and in llama.cpp, and `indexer.proj` decides which tokens are seen at all.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    base: Encoding,
+    exceptions: Vec<Exception>,
+}
+
+#[derive(Clone, Debug)]
+struct Exception {
+    pattern: Regex,
+    encoding: Encoding,
+}
+
+impl Recipe {
+    /// Every matrix in `base`, or in the next larger type where its rows are not whole blocks.
+    pub fn new(base: Encoding) -> Recipe {
+        Recipe { base, exceptions: Vec::new() }
+    }
+
+    /// The type of matrices without an exception.
+    pub fn base(&self) -> Encoding {
+        self.base
+    }
+
+    /// Adds `REGEX=TYPE`: matrices whose GGUF name the expression is found in get this type. A later exception
+    /// outweighs an earlier one.
+    ///
+    /// # Errors
+    /// If the text has another form.
+    pub fn except(&mut self, text: &str) -> Result<(), Error> {
+        let wrong = |problem: String| Error::Recipe(format!("--tensor-type {text:?}: {problem}"));
+        let (pattern, name) = text.rsplit_once('=').ok_or_else(|| {
+            wrong(
+                "expected REGEX=TYPE, found no `=`; for example --tensor-type 'ffn_down_exps=q8_0'"
+                    .to_owned(),
+            )
+        })?;
+        let encoding = Encoding::from_name(name)
+            .ok_or_else(|| wrong(format!("expected one of {}, found {name:?}", names())))?;
+        let pattern = Regex::new(pattern).map_err(|e| wrong(e.to_string()))?;
+        self.exceptions.push(Exception { pattern, encoding });
+        Ok(())
+    }
+
+    /// The type of each tensor of `plan`, in its order.
+    ///
+    /// # Errors
+    /// If an exception matches no tensor, only tensors that stay F32, or one whose rows its type cannot hold.
+    pub fn assign(&self, plan: &[TensorPlan]) -> Result<Vec<Encoding>, Error> {
+        for exception in &self.exceptions {
+            exception.check(plan)?;
+        }
+        Ok(plan.iter().map(|tensor| self.encoding(tensor)).collect())
+    }
+
+    fn encoding(&self, tensor: &TensorPlan) -> Encoding {
+        if tensor.role == Role::Exact {
+            return Encoding::F32;
+        }
+        match self.exceptions.iter().rev().find(|e| e.pattern.is_match(&tensor.name)) {
+            Some(exception) => exception.encoding,
+            // model.md C.5: a row of 8-bit blocks that does not come out even is kept in halves.
+            None if self.base.row_bytes(tensor.n_cols()).is_none() => Encoding::F16,
+            None => self.base,
+        }
+    }
+
+    /// The `general.file_type` that describes `encodings` honestly: the type of most weights.
+    pub fn file_type(plan: &[TensorPlan], encodings: &[Encoding]) -> u32 {
+        let mut weights: BTreeMap<Encoding, u64> = BTreeMap::new();
+        for (tensor, encoding) in plan.iter().zip(encodings) {
+            *weights.entry(*encoding).or_default() += tensor.n_elems();
+        }
+        let most =
+            weights.into_iter().max_by_key(|(_, n)| *n).map_or(Encoding::F32, |(encoding, _)| encoding);
+        // ggml's `ftype` numbers.
+        match most {
+            Encoding::F32 => 0,
+            Encoding::F16 => 1,
+            Encoding::Q8_0 => 7,
+            Encoding::BF16 => 32,
+        }
+    }
+}
+
+impl Exception {
+    fn check(&self, plan: &[TensorPlan]) -> Result<(), Error> {
+        let wrong = |problem: String| {
+            Error::Recipe(format!("--tensor-type {:?}={}: {problem}", self.pattern.as_str(), self.encoding))
+        };
+        let matched: Vec<_> = plan.iter().filter(|t| self.pattern.is_match(&t.name)).collect();
+        if matched.is_empty() {
+            let near = near(self.pattern.as_str(), plan);
+            return Err(wrong(format!("no tensor has such a name; the nearest are {}", near.join(", "))));
+        }
+        let mut matrices = matched.iter().filter(|t| t.role != Role::Exact).peekable();
+        if matrices.peek().is_none() && self.encoding != Encoding::F32 {
+            return Err(wrong(format!(
+                "it names only tensors that stay f32 ({} among {}): norms, router, biases and indexer.proj",
+                matched[0].name,
+                matched.len()
+            )));
+        }
+        match matrices.find(|t| self.encoding.row_bytes(t.n_cols()).is_none()) {
+            Some(tensor) => Err(wrong(format!(
+                "{} has rows of {} values, expected a multiple of {} for this type; use f16 or bf16 for it",
+                tensor.name,
+                tensor.n_cols(),
+                self.encoding.tensor_type().block_len()
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Every type's name, for messages.
+pub fn names() -> String {
+    Encoding::ALL.map(Encoding::name).join(", ")
+}
+
+/// The five kinds of names in `plan` that share most letter pairs with `pattern`; layers count as one kind.
+fn near(pattern: &str, plan: &[TensorPlan]) -> Vec<String> {
+    let kinds: BTreeSet<String> = plan.iter().map(|t| kind(&t.name)).collect();
+    let wanted = letter_pairs(pattern);
+    let mut ranked: Vec<(usize, String)> = kinds
+        .into_iter()
+        .map(|kind| {
+            let pairs = letter_pairs(&kind);
+            let shared = pairs.intersection(&wanted).count();
+            // Twice the shared pairs over all pairs, in thousandths.
+            (2000 * shared / (pairs.len() + wanted.len()).max(1), kind)
+        })
+        .collect();
+    ranked.sort_by_key(|(score, _)| std::cmp::Reverse(*score));
+    ranked.into_iter().take(5).map(|(_, kind)| kind).collect()
+}
+
+/// `blk.17.attn_q_a.weight` as `blk.N.attn_q_a.weight`.
+fn kind(name: &str) -> String {
+    let mut parts = name.splitn(3, '.');
+    match (parts.next(), parts.next(), parts.next()) {
+        (Some("blk"), Some(_), Some(rest)) => format!("blk.N.{rest}"),
+        _ => name.to_owned(),
+    }
+}
+
+fn letter_pairs(text: &str) -> HashSet<(char, char)> {
+    let letters: Vec<char> = text.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
+    letters.windows(2).map(|pair| (pair[0], pair[1])).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Origin;
+
+    fn tensor(name: &str, role: Role, shape: &[usize]) -> TensorPlan {
+        TensorPlan {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            role,
+            origin: Origin::Tensor(name.to_owned()),
+        }
+    }
+
+    fn plan() -> Vec<TensorPlan> {
+        vec![
+            tensor("token_embd.weight", Role::Embed, &[96, 64]),
+            tensor("blk.0.attn_norm.weight", Role::Exact, &[64]),
+            tensor("blk.0.attn_k_b.weight", Role::AttentionKvB, &[4, 64, 48]),
+            tensor("blk.0.ffn_down.weight", Role::DenseFfn, &[64, 128]),
+            tensor("blk.1.ffn_down.weight", Role::DenseFfn, &[64, 128]),
+        ]
+    }
+
+    fn with(exceptions: &[&str]) -> Result<Vec<Encoding>, Error> {
+        let mut recipe = Recipe::new(Encoding::Q8_0);
+        for exception in exceptions {
+            recipe.except(exception)?;
+        }
+        recipe.assign(&plan())
+    }
+
+    #[test]
+    fn matrices_get_the_type_and_the_rest_stays_exact() {
+        use Encoding::{F16, F32, Q8_0};
+        assert_eq!(with(&[]).unwrap(), [Q8_0, F32, F16, Q8_0, Q8_0]);
+        assert_eq!(Recipe::new(F32).assign(&plan()).unwrap(), [F32; 5]);
+    }
+
+    #[test]
+    fn the_last_exception_that_matches_wins_and_exact_tensors_keep_out() {
+        use Encoding::{BF16, F16, F32, Q8_0};
+        assert_eq!(with(&["blk=bf16", r"^blk\.1\.=F16"]).unwrap(), [Q8_0, F32, BF16, BF16, F16]);
+        assert_eq!(with(&[r"^blk\.1\.=f16", "blk=bf16"]).unwrap(), [Q8_0, F32, BF16, BF16, BF16]);
+        assert_eq!(with(&["attn_norm=f32"]).unwrap()[1], F32);
+    }
+
+    #[test]
+    fn mistakes_are_explained() {
+        for (exception, says) in [
+            ("ffn_down", "no `=`"),
+            ("ffn_down=q9", "expected one of f32, f16, bf16, q8_0, found \"q9\""),
+            ("ffn_(=f16", "unclosed group"),
+            ("ffn_dwn=f16", "the nearest are blk.N.ffn_down.weight, "),
+            ("attn_norm=f16", "only tensors that stay f32"),
+            ("attn_k_b=q8_0", "rows of 48 values, expected a multiple of 32"),
+        ] {
+            let error = with(&[exception]).unwrap_err().to_string();
+            assert!(error.contains(says), "{exception}: {error}");
+        }
+    }
+
+    #[test]
+    fn file_type_is_that_of_most_weights() {
+        let plan = plan();
+        for (encoding, number) in
+            [(Encoding::F32, 0), (Encoding::F16, 1), (Encoding::Q8_0, 7), (Encoding::BF16, 32)]
+        {
+            let encodings = Recipe::new(encoding).assign(&plan).unwrap();
+            assert_eq!(Recipe::file_type(&plan, &encodings), number);
+        }
+    }
+}

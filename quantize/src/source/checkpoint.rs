@@ -1,0 +1,279 @@
+//! A Hugging Face checkpoint folder: `config.json`, an index and its shards, or one file.
+
+use super::header::{self, Entry};
+use super::{Found, Source, Stored};
+use crate::disk;
+use crate::error::Error;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::{self, File};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+const INDEX: &str = "model.safetensors.index.json";
+const SINGLE: &str = "model.safetensors";
+
+/// Rows and columns per scale when `config.json` does not say.
+const DEFAULT_SCALE_BLOCK: [usize; 2] = [128, 128];
+
+/// An opened checkpoint: every header is read, no data is.
+///
+/// Opening succeeds with shards missing or damaged; [`Source::problems`] tells of them, so that one error can name
+/// everything that is wrong.
+#[derive(Debug)]
+pub struct Checkpoint {
+    folder: PathBuf,
+    config: Vec<u8>,
+    scale_block: [usize; 2],
+    shards: Vec<Shard>,
+    arrays: HashMap<String, Array>,
+    /// Names that the index places in shards which could not be opened, or which do not hold them.
+    lost: BTreeSet<String>,
+    problems: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    path: PathBuf,
+    file: File,
+}
+
+#[derive(Debug)]
+struct Array {
+    stored: Stored,
+    shard: usize,
+    offset: u64,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    weight_map: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct ConfigJson {
+    quantization_config: Option<QuantizationConfig>,
+}
+
+#[derive(Deserialize)]
+struct QuantizationConfig {
+    quant_method: Option<String>,
+    fmt: Option<String>,
+    weight_block_size: Option<[usize; 2]>,
+}
+
+impl Checkpoint {
+    /// Opens the checkpoint in `folder`.
+    ///
+    /// # Errors
+    /// If there is no checkpoint, if its JSON files cannot be read, or if `config.json` names a quantization that
+    /// this program does not decode.
+    pub fn open(folder: &Path) -> Result<Checkpoint, Error> {
+        let not_a_checkpoint =
+            |found: &str| Error::NotACheckpoint { path: folder.to_owned(), found: found.to_owned() };
+        if !folder.is_dir() {
+            let found = if folder.exists() { "found a file" } else { "there is nothing" };
+            return Err(not_a_checkpoint(found));
+        }
+        let config_path = folder.join("config.json");
+        if !config_path.exists() {
+            return Err(not_a_checkpoint("config.json is missing"));
+        }
+        let config = fs::read(&config_path).map_err(Error::io("read", &config_path))?;
+        let scale_block = scale_block(&config, &config_path)?;
+        let weight_map = weight_map(folder)?;
+        let mut checkpoint = Checkpoint {
+            folder: folder.to_owned(),
+            config,
+            scale_block,
+            shards: Vec::new(),
+            arrays: HashMap::new(),
+            lost: BTreeSet::new(),
+            problems: Vec::new(),
+        };
+        match weight_map {
+            Some(index) => checkpoint.open_indexed(index.weight_map),
+            None => {
+                let name = single_file(folder)?;
+                checkpoint.open_shard(&name, None);
+            }
+        }
+        Ok(checkpoint)
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The text of `config.json`.
+    pub fn config(&self) -> &[u8] {
+        &self.config
+    }
+
+    /// Every name that a header or the index speaks of, in no particular order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.arrays.keys().chain(&self.lost).map(String::as_str)
+    }
+
+    /// Whether a header or the index speaks of `name`.
+    pub fn contains(&self, name: &str) -> bool {
+        self.arrays.contains_key(name) || self.lost.contains(name)
+    }
+
+    fn open_indexed(&mut self, weight_map: BTreeMap<String, String>) {
+        let mut shards: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for (name, shard) in &weight_map {
+            shards.entry(shard).or_default().push(name);
+        }
+        for (shard, names) in shards {
+            if !self.open_shard(shard, Some(&weight_map)) {
+                self.lost.extend(names.into_iter().map(str::to_owned));
+                continue;
+            }
+            for name in names.into_iter().filter(|name| !self.arrays.contains_key(*name)) {
+                self.problems.push(format!("{name}: missing in {shard}, where {INDEX} places it"));
+                self.lost.insert(name.to_owned());
+            }
+        }
+    }
+
+    /// Reads a shard's header. False if that failed; the reason is then among the problems.
+    fn open_shard(&mut self, name: &str, weight_map: Option<&BTreeMap<String, String>>) -> bool {
+        let holds = weight_map.map_or(String::new(), |map| {
+            format!(" (it should hold {} tensors)", map.values().filter(|shard| *shard == name).count())
+        });
+        // A name from the index must not lead out of the folder.
+        if Path::new(name).file_name() != Some(name.as_ref()) {
+            self.problems.push(format!("{name:?}: expected a plain file name in {INDEX}{holds}"));
+            return false;
+        }
+        let path = self.folder.join(name);
+        let (file, entries) = match read_header(&path) {
+            Ok(opened) => opened,
+            Err(problem) => {
+                self.problems.push(format!("{name}: {problem}{holds}"));
+                return false;
+            }
+        };
+        let shard = self.shards.len();
+        self.shards.push(Shard { path, file });
+        for Entry { name: tensor, stored, offset } in entries {
+            let placed = weight_map.and_then(|map| map.get(&tensor));
+            // Two shards may hold a tensor of one name; the index says which one counts.
+            if placed.is_some_and(|placed| placed != name) {
+                continue;
+            }
+            if self.arrays.insert(tensor.clone(), Array { stored, shard, offset }).is_some() {
+                self.problems.push(format!(
+                    "{tensor}: found in two shards, and {INDEX} does not say which one counts"
+                ));
+            }
+        }
+        true
+    }
+}
+
+impl Source for Checkpoint {
+    fn find(&self, name: &str) -> Found<'_> {
+        match self.arrays.get(name) {
+            Some(array) => Found::Here(&array.stored),
+            None if self.lost.contains(name) => Found::Lost,
+            None => Found::Absent,
+        }
+    }
+
+    fn read(&self, name: &str, rows: Range<usize>, bytes: &mut Vec<u8>) -> Result<(), Error> {
+        let array = &self.arrays[name];
+        let row_bytes = array.stored.row_bytes().expect("the plan was checked: its arrays have known types");
+        let shard = &self.shards[array.shard];
+        bytes.resize(rows.len() * row_bytes, 0);
+        disk::read_exact_at(&shard.file, bytes, array.offset + (rows.start * row_bytes) as u64)
+            .map_err(Error::io("read", &shard.path))
+    }
+
+    fn scale_block(&self) -> [usize; 2] {
+        self.scale_block
+    }
+
+    fn problems(&self) -> &[String] {
+        &self.problems
+    }
+}
+
+fn read_header(path: &Path) -> Result<(File, Vec<Entry>), String> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err("missing".to_owned()),
+        Err(e) => return Err(format!("cannot open: {e}")),
+    };
+    let system = |e: std::io::Error| format!("cannot read: {e}");
+    let file_bytes = file.metadata().map_err(system)?.len();
+    let mut first = [0; 8];
+    if file_bytes < 8 {
+        return Err(format!("expected a safetensors file, found {file_bytes} bytes"));
+    }
+    disk::read_exact_at(&file, &mut first, 0).map_err(system)?;
+    let mut json = vec![0; header::json_bytes(first, file_bytes)?];
+    disk::read_exact_at(&file, &mut json, 8).map_err(system)?;
+    Ok((file, header::parse(&json, file_bytes)?))
+}
+
+fn weight_map(folder: &Path) -> Result<Option<Index>, Error> {
+    let path = folder.join(INDEX);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let text = fs::read(&path).map_err(Error::io("read", &path))?;
+    serde_json::from_slice(&text).map(Some).map_err(|source| Error::Json { path, source })
+}
+
+/// The only safetensors file of a folder without an index.
+fn single_file(folder: &Path) -> Result<String, Error> {
+    if folder.join(SINGLE).exists() {
+        return Ok(SINGLE.to_owned());
+    }
+    let mut found: Vec<String> = fs::read_dir(folder)
+        .map_err(Error::io("list", folder))?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".safetensors"))
+        .collect();
+    match (found.pop(), found.len()) {
+        (Some(name), 0) => Ok(name),
+        (None, _) => Err(Error::NotACheckpoint {
+            path: folder.to_owned(),
+            found: "no safetensors file is there".to_owned(),
+        }),
+        (Some(_), more) => Err(Error::NotACheckpoint {
+            path: folder.to_owned(),
+            found: format!("{} safetensors files without {INDEX}, which says what each must hold", more + 1),
+        }),
+    }
+}
+
+fn scale_block(config: &[u8], path: &Path) -> Result<[usize; 2], Error> {
+    let json: ConfigJson =
+        serde_json::from_slice(config).map_err(|source| Error::Json { path: path.to_owned(), source })?;
+    let Some(q) = json.quantization_config else { return Ok(DEFAULT_SCALE_BLOCK) };
+    let next = "convert DeepSeek's own FP8 checkpoint or a BF16 copy of it";
+    match q.quant_method.as_deref() {
+        None | Some("fp8") => {}
+        Some(other) => {
+            return Err(Error::Quantization(format!(
+                "quant_method: expected `fp8`, found `{other}`; {next}"
+            )));
+        }
+    }
+    match q.fmt.as_deref() {
+        None | Some("e4m3" | "float8_e4m3fn") => {}
+        Some(other) => {
+            return Err(Error::Quantization(format!("fmt: expected `e4m3`, found `{other}`; {next}")));
+        }
+    }
+    match q.weight_block_size.unwrap_or(DEFAULT_SCALE_BLOCK) {
+        [rows, cols] if rows > 0 && cols > 0 => Ok([rows, cols]),
+        found => Err(Error::Quantization(format!(
+            "weight_block_size: expected two sizes above 0, found {found:?}"
+        ))),
+    }
+}

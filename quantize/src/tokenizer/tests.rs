@@ -1,0 +1,154 @@
+use super::*;
+use serde_json::json;
+
+fn tokenizer_json() -> Value {
+    let split = |expression: &str| json!({"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": false});
+    json!({
+        "model": {
+            "type": "BPE",
+            "byte_fallback": false,
+            "vocab": {"<｜begin▁of▁sentence｜>": 0, "<｜end▁of▁sentence｜>": 1, "a": 2, "b": 3, "ab": 4, "Ġ": 5},
+            "merges": ["a b", ["Ġ", "a"]],
+        },
+        "added_tokens": [
+            {"id": 0, "content": "<｜begin▁of▁sentence｜>", "special": true},
+            {"id": 1, "content": "<｜end▁of▁sentence｜>", "special": true},
+            {"id": 6, "content": "｜DSML｜", "special": true},
+            {"id": 7, "content": "<｜User｜>", "special": false},
+            {"id": 8, "content": "<think>", "special": false},
+            {"id": 9, "content": "two▁words", "special": false},
+        ],
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+            split(SPLITS[0]), split(SPLITS[1]), split(SPLITS[2]),
+            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
+        ]},
+    })
+}
+
+fn read(files: &[(&str, &Value)], vocab_size: usize) -> Result<Option<Tokenizer>, Error> {
+    let temp = tempfile::tempdir().unwrap();
+    for (name, value) in files {
+        let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        fs::write(temp.path().join(name), text).unwrap();
+    }
+    Tokenizer::read(temp.path(), vocab_size)
+}
+
+#[test]
+fn kinds_follow_the_converter() {
+    let tokenizer = read(&[("tokenizer.json", &tokenizer_json())], 12).unwrap().unwrap();
+    use TokenKind::{Control, Normal, Unused, UserDefined};
+    let kinds: Vec<TokenKind> = tokenizer.tokens.iter().map(|(_, kind)| *kind).collect();
+    assert_eq!(
+        kinds,
+        [
+            Control,
+            Control,
+            Normal,
+            Normal,
+            Normal,
+            Normal,
+            Control,
+            Control,
+            UserDefined,
+            UserDefined,
+            Unused,
+            Unused
+        ]
+    );
+    let texts: Vec<&str> = tokenizer.tokens.iter().map(|(text, _)| text.as_str()).collect();
+    assert_eq!(texts[6..], ["｜DSML｜", "<｜User｜>", "<think>", "two words", "[PAD10]", "[PAD11]"]);
+    assert_eq!(tokenizer.merges, ["a b", "Ġ a"]);
+}
+
+#[test]
+fn ids_come_by_text_and_otherwise_from_the_models_config() {
+    let config = json!({
+        "bos_token": {"__type": "AddedToken", "content": "<｜begin▁of▁sentence｜>"},
+        "eos_token": "<｜end▁of▁sentence｜>",
+        "add_bos_token": false,
+        "add_eos_token": false,
+    });
+    let model = json!({"bos_token_id": 9, "eos_token_id": [9], "pad_token_id": 8});
+    let json = tokenizer_json();
+    let files = [("tokenizer.json", &json), ("tokenizer_config.json", &config), ("config.json", &model)];
+    let tokenizer = read(&files, 12).unwrap().unwrap();
+    assert_eq!((tokenizer.bos, tokenizer.eos, tokenizer.padding), (Some(0), Some(1), Some(8)));
+    assert_eq!((tokenizer.add_bos, tokenizer.add_eos), (Some(false), Some(false)));
+    let tokenizer = read(&[files[0], files[2]], 12).unwrap().unwrap();
+    assert_eq!((tokenizer.bos, tokenizer.eos, tokenizer.add_bos), (Some(9), Some(9), None));
+}
+
+#[test]
+fn keys_carry_ggufs_types() {
+    let config =
+        json!({"eos_token": "<｜end▁of▁sentence｜>", "add_bos_token": true, "chat_template": "{{ a }}"});
+    let tokenizer = read(&[("tokenizer.json", &tokenizer_json()), ("tokenizer_config.json", &config)], 11)
+        .unwrap()
+        .unwrap();
+    let keys = tokenizer.to_gguf();
+    let value = |key: &str| keys.iter().find(|(k, _)| k == key).map(|(_, value)| value.clone());
+    assert_eq!(value("tokenizer.ggml.model"), Some("gpt2".into()));
+    assert_eq!(value("tokenizer.ggml.pre"), Some("deepseek-v3".into()));
+    assert_eq!(value("tokenizer.ggml.token_type"), Some(vec![3i32, 3, 1, 1, 1, 1, 3, 3, 4, 4, 5].into()));
+    assert_eq!(value("tokenizer.ggml.eos_token_id"), Some(1u32.into()));
+    assert_eq!(value("tokenizer.ggml.bos_token_id"), None);
+    assert_eq!(value("tokenizer.ggml.add_bos_token"), Some(true.into()));
+    assert_eq!(value("tokenizer.chat_template"), Some("{{ a }}".into()));
+    assert_eq!(value("tokenizer.chat_templates"), None);
+}
+
+#[test]
+fn a_template_file_outweighs_the_configured_default() {
+    let config = json!({"chat_template": [
+        {"name": "default", "template": "old"},
+        {"name": "tool_use", "template": "tools"},
+    ]});
+    let files = [
+        ("tokenizer.json", &tokenizer_json()),
+        ("tokenizer_config.json", &config),
+        ("chat_template.jinja", &json!("new")),
+    ];
+    let tokenizer = read(&files, 12).unwrap().unwrap();
+    let expected = [(None, "new".to_owned()), (Some("tool_use".to_owned()), "tools".to_owned())];
+    assert_eq!(tokenizer.chat_templates, expected);
+    let keys: Vec<String> = tokenizer.to_gguf().into_iter().map(|(key, _)| key).collect();
+    assert!(keys.contains(&"tokenizer.chat_templates".to_owned()));
+    assert!(keys.contains(&"tokenizer.chat_template.tool_use".to_owned()));
+    let tokenizer = read(&files[..2], 12).unwrap().unwrap();
+    assert_eq!(tokenizer.chat_templates[0], (None, "old".to_owned()));
+}
+
+#[test]
+fn a_folder_without_a_tokenizer_is_not_an_error() {
+    assert_eq!(read(&[], 12).unwrap(), None);
+}
+
+#[test]
+fn another_tokenizer_is_refused() {
+    let mut other_split = tokenizer_json();
+    other_split["pre_tokenizer"]["pretokenizers"][0]["pattern"]["Regex"] = r"\p{N}".into();
+    let mut unigram = tokenizer_json();
+    unigram["model"]["type"] = "Unigram".into();
+    let mut no_splits = tokenizer_json();
+    no_splits["pre_tokenizer"] = Value::Null;
+    let mut twice = tokenizer_json();
+    twice["added_tokens"][2]["id"] = 2.into();
+    let mut contradictory = tokenizer_json();
+    contradictory["added_tokens"][0]["id"] = 10.into();
+    for (json, vocab_size, says) in [
+        (other_split, 12, r"found \p{N} then"),
+        (unigram, 12, "expected `BPE`, found `Unigram`"),
+        (no_splits, 12, "found none"),
+        (twice, 12, "id 2: found for"),
+        (contradictory, 12, "found with ids 0 and 10"),
+        (tokenizer_json(), 9, "expected an id below vocab_size = 9, found 9"),
+    ] {
+        let error = read(&[("tokenizer.json", &json)], vocab_size).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    let config = json!({"eos_token": "</s>"});
+    let error =
+        read(&[("tokenizer.json", &tokenizer_json()), ("tokenizer_config.json", &config)], 12).unwrap_err();
+    assert!(error.to_string().contains("token \"</s>\": expected one of tokenizer.json's tokens"), "{error}");
+}

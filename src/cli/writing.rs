@@ -1,0 +1,196 @@
+//! What `quantize` and `synth` share: writing a large file in view of the user.
+
+use super::Failure;
+use fathom_quantize::Error;
+use fathom_quantize::pipeline::{Job, RoleSize, Watch};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use serde_json::json;
+use std::io::{IsTerminal, stderr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+/// Where the file goes.
+pub(super) struct Destination {
+    pub path: PathBuf,
+    /// Replace a file of that name.
+    pub force: bool,
+}
+
+/// Set by Ctrl-C and by a polite kill.
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Makes Ctrl-C end the work at the next slab instead of the process.
+pub(super) fn stop_on_signals() -> Result<&'static AtomicBool, Failure> {
+    ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed))
+        .map_err(|e| Failure::runtime(format!("cannot catch Ctrl-C: {e}")))?;
+    Ok(&STOP)
+}
+
+/// Runs `work` on `threads` threads, or on all cores.
+pub(super) fn on_threads<T: Send>(
+    threads: Option<NonZeroUsize>,
+    work: impl FnOnce() -> T + Send,
+) -> Result<T, Failure> {
+    let pool = rayon::ThreadPoolBuilder::new()
+        .num_threads(threads.map_or(0, NonZeroUsize::get))
+        .build()
+        .map_err(|e| Failure::runtime(format!("cannot start threads: {e}")))?;
+    Ok(pool.install(work))
+}
+
+/// Writes the job's file, with progress on stderr, and says what it took.
+pub(super) fn write(
+    job: &Job<'_>,
+    to: &Destination,
+    threads: Option<NonZeroUsize>,
+    json: bool,
+) -> Result<(), Failure> {
+    let stop = stop_on_signals()?;
+    let meter = Meter::new(job.file_bytes());
+    let start = Instant::now();
+    on_threads(threads, || {
+        job.write(&to.path, to.force, Watch { stop, progress: &|bytes| meter.advance(bytes) })
+    })??;
+    meter.bar.finish_and_clear();
+    let seconds = start.elapsed().as_secs_f64();
+    let (read, written) = (job.source_bytes(), job.file_bytes());
+    let peak = peak_memory();
+    let rate = |bytes: u64| bytes as f64 / 1e9 / seconds.max(1e-9);
+    let peak_text = peak.map_or(String::new(), |bytes| format!(", peak memory {} MB", bytes / 1_000_000));
+    eprintln!(
+        "wrote {}: {written} bytes in {}, {:.2} GB/s read, {:.2} GB/s written{peak_text}",
+        to.path.display(),
+        HumanDuration(start.elapsed()),
+        rate(read),
+        rate(written),
+    );
+    if json {
+        let report = json!({
+            "file": to.path.display().to_string(),
+            "file_bytes": written,
+            "source_bytes": read,
+            "seconds": seconds,
+            "peak_memory_bytes": peak,
+            "roles": roles_json(&job.by_role()),
+        });
+        println!("{report}");
+    }
+    Ok(())
+}
+
+/// Prints what each role costs, and the file's size, to the byte.
+pub(super) fn print_sizes(job: &Job<'_>, json: bool) {
+    let sizes = job.by_role();
+    let tensor_bytes: u64 = sizes.iter().map(|size| size.bytes).sum();
+    if json {
+        let report = json!({
+            "file_bytes": job.file_bytes(),
+            "header_bytes": job.header_bytes(),
+            "tensor_bytes": tensor_bytes,
+            "source_bytes": job.source_bytes(),
+            "roles": roles_json(&sizes),
+        });
+        println!("{report}");
+        return;
+    }
+    let row = |role: &str, types: &str, tensors: &str, weights: &str, bytes: &str| {
+        println!("{role:<22} {types:<12} {tensors:>7} {weights:>16} {bytes:>16}");
+    };
+    row("role", "type", "tensors", "weights", "bytes");
+    for size in &sizes {
+        let n = size.n_tensors.to_string();
+        row(size.role.name(), &types(size).join(","), &n, &size.n_elems.to_string(), &size.bytes.to_string());
+    }
+    let n_tensors: usize = sizes.iter().map(|size| size.n_tensors).sum();
+    let n_elems: u64 = sizes.iter().map(|size| size.n_elems).sum();
+    row("total", "", &n_tensors.to_string(), &n_elems.to_string(), &tensor_bytes.to_string());
+    row("header and padding", "", "", "", &(job.file_bytes() - tensor_bytes).to_string());
+    row("file", "", "", "", &job.file_bytes().to_string());
+    println!(
+        "file size: {} bytes ({:.2} GiB)",
+        job.file_bytes(),
+        job.file_bytes() as f64 / (1u64 << 30) as f64
+    );
+}
+
+fn types(size: &RoleSize) -> Vec<&'static str> {
+    size.encodings.iter().map(|encoding| encoding.name()).collect()
+}
+
+fn roles_json(sizes: &[RoleSize]) -> serde_json::Value {
+    sizes
+        .iter()
+        .map(|size| {
+            json!({
+                "role": size.role.name(),
+                "types": types(size),
+                "tensors": size.n_tensors,
+                "weights": size.n_elems,
+                "bytes": size.bytes,
+            })
+        })
+        .collect()
+}
+
+/// A bar on a terminal; a line for each tenth elsewhere, so that a log of some hours shows life.
+pub(super) struct Meter {
+    pub bar: ProgressBar,
+    total: u64,
+    done: AtomicU64,
+    plain: bool,
+}
+
+impl Meter {
+    pub fn new(total: u64) -> Meter {
+        let style = ProgressStyle::with_template(
+            "{bar:40} {percent:>3}% {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
+        )
+        .expect("the template is well formed");
+        Meter {
+            bar: ProgressBar::new(total).with_style(style),
+            total: total.max(1),
+            done: AtomicU64::new(0),
+            plain: !stderr().is_terminal(),
+        }
+    }
+
+    pub fn advance(&self, bytes: u64) {
+        self.bar.inc(bytes);
+        let before = self.done.fetch_add(bytes, Ordering::Relaxed);
+        let tenth = |done: u64| u128::from(done) * 10 / u128::from(self.total);
+        if self.plain && tenth(before) != tenth(before + bytes) {
+            eprintln!("{} % of {} bytes", tenth(before + bytes) * 10, self.total);
+        }
+    }
+}
+
+/// Most memory this process ever held, where the system says so.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        let message = error.to_string();
+        match error {
+            Error::Recipe(_) | Error::Exists(_) => Failure::usage(message),
+            Error::Json { .. }
+            | Error::NotACheckpoint { .. }
+            | Error::NotCached { .. }
+            | Error::Incomplete { .. }
+            | Error::Quantization(_)
+            | Error::Tokenizer { .. }
+            | Error::NotFinite { .. } => Failure::invalid(message),
+            Error::Interrupted => Failure::interrupted(message),
+            Error::Io { .. }
+            | Error::TooLarge { .. }
+            | Error::Busy(_)
+            | Error::DiskFull { .. }
+            | Error::Gguf(_) => Failure::runtime(message),
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! GGUF metadata of `deepseek32`, and of `deepseek2` in its dense layouts.
+
+use super::{Config, ConfigError, IndexerConfig, Yarn};
+use fathom_gguf::{Metadata, Value};
+use std::str::FromStr;
+
+const ARCHITECTURES: &str = "deepseek32, deepseek2";
+
+/// Values that replace metadata, as llama.cpp's `--override-kv KEY=TYPE:VALUE`.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides(Vec<(String, Scalar)>);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Scalar {
+    Int(u64),
+    Float(f64),
+    Bool(bool),
+}
+
+impl Overrides {
+    /// Reads `KEY=int:VALUE`, `KEY=float:VALUE` or `KEY=bool:VALUE` from each of `texts`.
+    ///
+    /// # Errors
+    /// A sentence about the first text that is none of these.
+    pub fn parse<S: AsRef<str>>(texts: &[S]) -> Result<Overrides, String> {
+        let parsed = texts.iter().map(|text| {
+            let text = text.as_ref();
+            let wrong =
+                || format!("--override-kv {text}: expected KEY=int:VALUE, KEY=float:VALUE or KEY=bool:VALUE");
+            let (key, value) = text.split_once('=').ok_or_else(wrong)?;
+            let (kind, value) = value.split_once(':').ok_or_else(wrong)?;
+            let scalar = match kind {
+                "int" => u64::from_str(value).ok().map(Scalar::Int),
+                "float" => f64::from_str(value).ok().map(Scalar::Float),
+                "bool" => bool::from_str(value).ok().map(Scalar::Bool),
+                _ => None,
+            };
+            scalar.map(|scalar| (key.to_owned(), scalar)).ok_or_else(wrong)
+        });
+        parsed.collect::<Result<_, String>>().map(Overrides)
+    }
+
+    fn get(&self, key: &str) -> Option<Scalar> {
+        self.0.iter().rev().find(|(k, _)| k == key).map(|&(_, value)| value)
+    }
+}
+
+/// Metadata below one architecture's prefix, with overrides; collects what is missing.
+struct Reader<'r, 'd> {
+    metadata: &'r Metadata<'d>,
+    overrides: &'r Overrides,
+    arch: &'static str,
+    problems: Vec<String>,
+}
+
+impl Reader<'_, '_> {
+    fn key(&self, key: &str) -> String {
+        format!("{}.{key}", self.arch)
+    }
+
+    fn scalar(&mut self, key: &str) -> Option<Scalar> {
+        let key = self.key(key);
+        if let Some(value) = self.overrides.get(&key) {
+            return Some(value);
+        }
+        let value = self.metadata.get(&key)?;
+        let scalar = scalar_of(value);
+        if scalar.is_none() {
+            self.problems.push(format!("{key}: expected a number or a flag, found {}", value.kind()));
+        }
+        scalar
+    }
+
+    fn size(&mut self, key: &str) -> Option<usize> {
+        match self.scalar(key)? {
+            Scalar::Int(value) => usize::try_from(value).ok(),
+            other => {
+                self.problems.push(format!("{}: expected a whole number, found {other:?}", self.key(key)));
+                None
+            }
+        }
+    }
+
+    fn float(&mut self, key: &str) -> Option<f32> {
+        match self.scalar(key)? {
+            Scalar::Float(value) => Some(value as f32),
+            Scalar::Int(value) => Some(value as f32),
+            Scalar::Bool(_) => {
+                self.problems.push(format!("{}: expected a number, found a flag", self.key(key)));
+                None
+            }
+        }
+    }
+
+    fn flag(&mut self, key: &str) -> Option<bool> {
+        match self.scalar(key)? {
+            Scalar::Bool(value) => Some(value),
+            other => {
+                self.problems.push(format!("{}: expected true or false, found {other:?}", self.key(key)));
+                None
+            }
+        }
+    }
+
+    fn need(&mut self, key: &str) -> usize {
+        let before = self.problems.len();
+        let value = self.size(key);
+        if value.is_none() && self.problems.len() == before {
+            self.problems.push(format!("{}: missing", self.key(key)));
+        }
+        value.unwrap_or(0)
+    }
+}
+
+/// A scalar; or a per-layer array whose non-zero entries agree, which llama.cpp writes for some widths.
+fn scalar_of(value: &Value<'_>) -> Option<Scalar> {
+    Some(match *value {
+        Value::U8(v) => Scalar::Int(v.into()),
+        Value::U16(v) => Scalar::Int(v.into()),
+        Value::U32(v) => Scalar::Int(v.into()),
+        Value::U64(v) => Scalar::Int(v),
+        Value::I8(v) => Scalar::Int(v.try_into().ok()?),
+        Value::I16(v) => Scalar::Int(v.try_into().ok()?),
+        Value::I32(v) => Scalar::Int(v.try_into().ok()?),
+        Value::I64(v) => Scalar::Int(v.try_into().ok()?),
+        Value::F32(v) => Scalar::Float(v.into()),
+        Value::F64(v) => Scalar::Float(v),
+        Value::Bool(v) => Scalar::Bool(v),
+        Value::Str(_) => return None,
+        Value::Array(ref array) => {
+            let mut widths = array.values().map(|v| scalar_of(&v)).filter(|v| *v != Some(Scalar::Int(0)));
+            let first = widths.next()??;
+            widths.all(|width| width == Some(first)).then_some(first)?
+        }
+    })
+}
+
+impl Config {
+    /// Reads the metadata of a GGUF file.
+    ///
+    /// # Errors
+    /// Another architecture by name; otherwise everything missing or contradictory at once.
+    pub fn from_gguf(metadata: &Metadata<'_>, overrides: &Overrides) -> Result<Config, ConfigError> {
+        let arch = match metadata.str("general.architecture")? {
+            Some("deepseek32") => "deepseek32",
+            Some("deepseek2") => "deepseek2",
+            found => {
+                let found =
+                    found.map_or("a file without general.architecture".to_owned(), |a| format!("`{a}`"));
+                return Err(ConfigError::OtherModel { found, expected: ARCHITECTURES });
+            }
+        };
+        let mut r = Reader { metadata, overrides, arch, problems: Vec::new() };
+        let config = r.numbers();
+        if let Some(vocabulary) = metadata.array("tokenizer.ggml.tokens")?
+            && config.vocab_size == 0
+        {
+            return r.finish(Config { vocab_size: vocabulary.len(), ..config });
+        }
+        r.finish(config)
+    }
+}
+
+impl Reader<'_, '_> {
+    fn finish(self, config: Config) -> Result<Config, ConfigError> {
+        if !self.problems.is_empty() {
+            return Err(ConfigError::Invalid(self.problems));
+        }
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn numbers(&mut self) -> Config {
+        let blocks = self.need("block_count");
+        let nextn = self.size("nextn_predict_layers").unwrap_or(0);
+        let qk_rope_head_dim = self.need("rope.dimension_count");
+        // Files from before the split of MLA tell a head's own widths; later ones the latent's, and these beside.
+        let split = self.size("attention.key_length_mla").is_some();
+        let (key, value) = if split {
+            (self.need("attention.key_length_mla"), self.need("attention.value_length_mla"))
+        } else {
+            (self.need("attention.key_length"), self.need("attention.value_length"))
+        };
+        let indexer = (self.arch == "deepseek32").then(|| IndexerConfig {
+            n_heads: self.need("attention.indexer.head_count"),
+            head_dim: self.need("attention.indexer.key_length"),
+            topk: self.need("attention.indexer.top_k"),
+        });
+        let dense = self.size("leading_dense_block_count").unwrap_or(0);
+        let has_moe = dense < blocks;
+        let n_routed_experts = if has_moe { self.need("expert_count") } else { 0 };
+        if has_moe {
+            self.check_gating();
+        }
+        let (n_group, topk_group) = self.groups(n_routed_experts);
+        Config {
+            vocab_size: self.size("vocab_size").unwrap_or(0),
+            hidden_size: self.need("embedding_length"),
+            intermediate_size: self.size("feed_forward_length").unwrap_or(0),
+            moe_intermediate_size: if has_moe { self.need("expert_feed_forward_length") } else { 0 },
+            num_hidden_layers: blocks.saturating_sub(nextn),
+            num_nextn_predict_layers: nextn,
+            first_k_dense_replace: dense,
+            n_routed_experts,
+            n_shared_experts: self.size("expert_shared_count").unwrap_or(0),
+            num_experts_per_tok: if has_moe { self.need("expert_used_count") } else { 0 },
+            n_group,
+            topk_group,
+            routed_scaling_factor: self.float("expert_weights_scale").unwrap_or(1.0),
+            norm_topk_prob: self.flag("expert_weights_norm").unwrap_or(self.arch == "deepseek32"),
+            num_attention_heads: self.need("attention.head_count"),
+            q_lora_rank: self.need("attention.q_lora_rank"),
+            kv_lora_rank: self.need("attention.kv_lora_rank"),
+            qk_nope_head_dim: key.saturating_sub(qk_rope_head_dim),
+            qk_rope_head_dim,
+            v_head_dim: value,
+            indexer,
+            rms_norm_eps: self.float("attention.layer_norm_rms_epsilon").unwrap_or(1e-6),
+            max_position_embeddings: self.need("context_length"),
+            rope_theta: self.float("rope.freq_base").unwrap_or(10000.0),
+            yarn: self.yarn(),
+            tie_word_embeddings: false,
+        }
+    }
+
+    /// The family's router is a sigmoid (2 in ggml's numbering); V2's softmax is another model.
+    fn check_gating(&mut self) {
+        let key = self.key("expert_gating_func");
+        match self.size("expert_gating_func") {
+            Some(2) => {}
+            Some(other) => self.problems.push(format!("{key}: expected 2 (sigmoid), found {other}")),
+            None => self.problems.push(format!(
+                "{key}: missing; if this is a V3-family file made by an old converter, add --override-kv {key}=int:2"
+            )),
+        }
+    }
+
+    /// Old converters left the groups out, and llama.cpp then routes without them; the model itself has 8 of 4.
+    fn groups(&mut self, n_routed_experts: usize) -> (usize, usize) {
+        let default = if n_routed_experts == 256 { (8, 4) } else { (1, 1) };
+        let n_group = self.size("expert_group_count").filter(|&n| n > 0);
+        let topk_group = self.size("expert_group_used_count").filter(|&n| n > 0);
+        match (n_group, topk_group) {
+            (Some(1), None) => (1, 1),
+            (n, k) => (n.unwrap_or(default.0), k.unwrap_or(default.1)),
+        }
+    }
+
+    fn yarn(&mut self) -> Option<Yarn> {
+        let key = self.key("rope.scaling.type");
+        match self.metadata.str(&key) {
+            Ok(None | Some("none")) => return None,
+            Ok(Some("yarn")) => {}
+            Ok(Some(other)) => {
+                self.problems.push(format!("{key}: expected `yarn` or `none`, found `{other}`"));
+                return None;
+            }
+            Err(error) => {
+                self.problems.push(error.to_string());
+                return None;
+            }
+        }
+        let original = self.need("rope.scaling.original_context_length");
+        let log_multiplier_key = self.key("rope.scaling.yarn_log_multiplier");
+        let log_multiplier = self.float("rope.scaling.yarn_log_multiplier").unwrap_or_else(|| {
+            self.problems.push(format!(
+                "{log_multiplier_key}: missing; V3-family files have 0.1: add --override-kv {log_multiplier_key}=float:0.1"
+            ));
+            0.1
+        });
+        let factor = self.float("rope.scaling.factor").unwrap_or_else(|| {
+            self.problems.push(format!("{}: missing", self.key("rope.scaling.factor")));
+            1.0
+        });
+        Some(Yarn {
+            factor,
+            original_max_position_embeddings: original,
+            beta_fast: self.float("rope.scaling.yarn_beta_fast").unwrap_or(32.0),
+            beta_slow: self.float("rope.scaling.yarn_beta_slow").unwrap_or(1.0),
+            // ggml stores 0.1 * mscale_all_dim.
+            mscale_all_dim: log_multiplier / 0.1,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overrides_are_read_and_the_last_one_wins() {
+        let o = Overrides::parse(&["a.b=int:3", "a.b=int:4", "c=float:0.5", "d=bool:true"]).unwrap();
+        assert_eq!(o.get("a.b"), Some(Scalar::Int(4)));
+        assert_eq!(o.get("c"), Some(Scalar::Float(0.5)));
+        assert_eq!(o.get("d"), Some(Scalar::Bool(true)));
+        for bad in ["", "a", "a=3", "a=int:x", "a=str:x", "a=int:-1"] {
+            assert!(Overrides::parse(&[bad]).is_err(), "{bad}");
+        }
+    }
+}

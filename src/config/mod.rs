@@ -1,0 +1,358 @@
+//! Every number of the model, from either form of file, validated together.
+//!
+//! Names are those of Hugging Face's `config.json`. DeepSeek's own code says `dim` for `hidden_size`,
+//! `n_activated_experts` for `num_experts_per_tok` and `n_limited_groups` for `topk_group`.
+
+mod from_gguf;
+mod from_json;
+mod to_gguf;
+
+pub use from_gguf::Overrides;
+
+/// Epsilon of the two latent norms and of the indexer's LayerNorm: fixed in DeepSeek's and in transformers' code,
+/// whatever `rms_norm_eps` says.
+pub const LATENT_NORM_EPS: f32 = 1e-6;
+
+/// The numbers of a DeepSeek-V3.2 model, or of a dense sibling (V3, R1, V3.1).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Rows of embedding and head.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the dense layers' feed-forward half.
+    pub intermediate_size: usize,
+    /// Width of one routed expert.
+    pub moe_intermediate_size: usize,
+    /// Layers of the main model, the MTP layer not counted.
+    pub num_hidden_layers: usize,
+    /// MTP layers: 0 or 1.
+    pub num_nextn_predict_layers: usize,
+    /// Leading layers with a dense feed-forward half.
+    pub first_k_dense_replace: usize,
+    /// Routed experts in a layer.
+    pub n_routed_experts: usize,
+    /// Shared experts (stored as one, this many times as wide).
+    pub n_shared_experts: usize,
+    /// Routed experts that a token uses.
+    pub num_experts_per_tok: usize,
+    /// Groups of experts; 1 switches grouping off.
+    pub n_group: usize,
+    /// Groups that a token may choose from.
+    pub topk_group: usize,
+    /// Factor on the routed experts' weights.
+    pub routed_scaling_factor: f32,
+    /// Whether the chosen experts' weights are divided by their sum.
+    pub norm_topk_prob: bool,
+    /// Attention heads.
+    pub num_attention_heads: usize,
+    /// Width of the query latent.
+    pub q_lora_rank: usize,
+    /// Width of the key-value latent.
+    pub kv_lora_rank: usize,
+    /// Part of a head's key without position.
+    pub qk_nope_head_dim: usize,
+    /// Part of a head's key with rotary position, shared by all heads.
+    pub qk_rope_head_dim: usize,
+    /// Width of a head's value.
+    pub v_head_dim: usize,
+    /// The lightning indexer; absent in the dense siblings.
+    pub indexer: Option<IndexerConfig>,
+    /// Epsilon of the layer norms and of the final norm.
+    pub rms_norm_eps: f32,
+    /// Longest context the model was made for.
+    pub max_position_embeddings: usize,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f32,
+    /// YaRN, when the file declares it.
+    pub yarn: Option<Yarn>,
+    /// Whether the head is the embedding.
+    pub tie_word_embeddings: bool,
+}
+
+/// The lightning indexer's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IndexerConfig {
+    /// `index_n_heads`.
+    pub n_heads: usize,
+    /// `index_head_dim`.
+    pub head_dim: usize,
+    /// `index_topk`: how many rows a query attends to.
+    pub topk: usize,
+}
+
+/// YaRN's numbers (static: applied at every context length).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Yarn {
+    /// How far the context was stretched.
+    pub factor: f32,
+    /// Context before stretching.
+    pub original_max_position_embeddings: usize,
+    /// Rotations above which a frequency is left alone.
+    pub beta_fast: f32,
+    /// Rotations below which a frequency is divided by `factor`.
+    pub beta_slow: f32,
+    /// Softmax temperature; equal to `mscale`, or the file is refused.
+    pub mscale_all_dim: f32,
+}
+
+/// Why a file's numbers cannot be used. Each variant lists all problems of its kind.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Not JSON, or not the expected form.
+    #[error("config.json: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Another model.
+    #[error(
+        "this is {found}, not DeepSeek-V3.2 or a dense sibling: expected one of {expected}; \
+         Fathom runs this one architecture only"
+    )]
+    OtherModel {
+        /// What the file says.
+        found: String,
+        /// What is accepted.
+        expected: &'static str,
+    },
+    /// A metadata value could not be read.
+    #[error("metadata: {0}")]
+    Gguf(#[from] fathom_gguf::Error),
+    /// Everything that is missing or contradictory, one line each.
+    #[error("the model's numbers do not fit together:\n  {}", .0.join("\n  "))]
+    Invalid(Vec<String>),
+}
+
+impl Config {
+    /// Width of one head's query and key.
+    pub fn qk_head_dim(&self) -> usize {
+        self.qk_nope_head_dim + self.qk_rope_head_dim
+    }
+
+    /// Width of a cached row: latent and rotary key.
+    pub fn latent_dim(&self) -> usize {
+        self.kv_lora_rank + self.qk_rope_head_dim
+    }
+
+    /// Width of the shared expert.
+    pub fn shared_intermediate_size(&self) -> usize {
+        self.n_shared_experts * self.moe_intermediate_size
+    }
+
+    /// Layers with weights, the MTP layer included.
+    pub fn n_layers_with_mtp(&self) -> usize {
+        self.num_hidden_layers + self.num_nextn_predict_layers
+    }
+
+    /// Whether `layer` is the MTP layer.
+    pub fn is_mtp_layer(&self, layer: usize) -> bool {
+        layer >= self.num_hidden_layers
+    }
+
+    /// Whether `layer` has a dense feed-forward half.
+    pub fn is_dense_layer(&self, layer: usize) -> bool {
+        layer < self.first_k_dense_replace
+    }
+
+    /// The indexer's numbers.
+    ///
+    /// # Panics
+    /// If the model has none: shapes of indexer tensors are only asked for where there is one.
+    pub fn index(&self) -> IndexerConfig {
+        self.indexer.expect("indexer shapes are asked for only when the model has an indexer")
+    }
+
+    /// Factor on attention scores: `qk_head_dim^-1/2`, times YaRN's temperature squared.
+    pub fn softmax_scale(&self) -> f32 {
+        let mscale = match self.yarn {
+            Some(y) if y.factor > 1.0 => 0.1 * f64::from(y.mscale_all_dim) * f64::from(y.factor).ln() + 1.0,
+            _ => 1.0,
+        };
+        (mscale * mscale / (self.qk_head_dim() as f64).sqrt()) as f32
+    }
+
+    /// Checks that the numbers fit together.
+    ///
+    /// # Errors
+    /// Everything that does not, at once.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let mut problems = Vec::new();
+        let mut require = |ok: bool, problem: String| {
+            if !ok {
+                problems.push(problem);
+            }
+        };
+        for (name, value) in self.sizes() {
+            require(
+                value > 0 && value <= MAX_SIZE,
+                format!("{name}: expected 1 to {MAX_SIZE}, found {value}"),
+            );
+        }
+        let c = self;
+        let layers = c.num_hidden_layers;
+        require(
+            layers > 0 && layers <= 4096,
+            format!("num_hidden_layers: expected 1 to 4096, found {layers}"),
+        );
+        require(
+            c.num_nextn_predict_layers <= 1,
+            format!("num_nextn_predict_layers: expected 0 or 1, found {}", c.num_nextn_predict_layers),
+        );
+        require(
+            c.first_k_dense_replace <= layers,
+            format!("first_k_dense_replace: expected at most {layers}, found {}", c.first_k_dense_replace),
+        );
+        require(
+            c.qk_rope_head_dim.is_multiple_of(2),
+            format!("qk_rope_head_dim: expected an even number, found {}", c.qk_rope_head_dim),
+        );
+        if c.n_routed_experts > 0 && c.n_group > 0 {
+            c.check_routing(&mut require);
+        }
+        if let Some(index) = c.indexer {
+            require(
+                index.head_dim >= c.qk_rope_head_dim,
+                format!(
+                    "index_head_dim: expected at least qk_rope_head_dim = {}, found {}",
+                    c.qk_rope_head_dim, index.head_dim
+                ),
+            );
+        }
+        c.check_rotary(&mut require);
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError::Invalid(problems)) }
+    }
+
+    fn check_routing(&self, require: &mut impl FnMut(bool, String)) {
+        let (experts, groups) = (self.n_routed_experts, self.n_group);
+        require(
+            experts.is_multiple_of(groups),
+            format!("n_group: expected a divisor of n_routed_experts = {experts}, found {groups}"),
+        );
+        require(
+            self.topk_group >= 1 && self.topk_group <= groups,
+            format!("topk_group: expected 1 to n_group = {groups}, found {}", self.topk_group),
+        );
+        require(
+            groups == 1 || experts / groups >= 2,
+            format!(
+                "n_group: groups need at least 2 experts each, found {experts} experts in {groups} groups"
+            ),
+        );
+        let reachable = experts / groups * self.topk_group;
+        require(
+            self.num_experts_per_tok <= reachable,
+            format!(
+                "num_experts_per_tok: expected at most {reachable} (the experts of topk_group groups), found {}",
+                self.num_experts_per_tok
+            ),
+        );
+    }
+
+    fn check_rotary(&self, require: &mut impl FnMut(bool, String)) {
+        let positive = |x: f32| x.is_finite() && x > 0.0;
+        require(
+            positive(self.rope_theta),
+            format!("rope_theta: expected above 0, found {}", self.rope_theta),
+        );
+        require(
+            positive(self.rms_norm_eps) && self.rms_norm_eps < 1.0,
+            format!("rms_norm_eps: expected between 0 and 1, found {}", self.rms_norm_eps),
+        );
+        require(
+            self.routed_scaling_factor.is_finite(),
+            format!("routed_scaling_factor: expected a number, found {}", self.routed_scaling_factor),
+        );
+        if let Some(y) = self.yarn {
+            require(
+                y.factor.is_finite() && y.factor >= 1.0,
+                format!("rope_scaling.factor: expected 1 or more, found {}", y.factor),
+            );
+            require(
+                positive(y.beta_fast) && positive(y.beta_slow),
+                format!(
+                    "rope_scaling.beta_fast/beta_slow: expected above 0, found {}/{}",
+                    y.beta_fast, y.beta_slow
+                ),
+            );
+            require(
+                y.mscale_all_dim.is_finite() && y.mscale_all_dim >= 0.0,
+                format!("rope_scaling.mscale_all_dim: expected 0 or more, found {}", y.mscale_all_dim),
+            );
+            require(
+                y.original_max_position_embeddings > 0,
+                "rope_scaling.original_max_position_embeddings: expected above 0, found 0".to_owned(),
+            );
+        }
+    }
+
+    /// Every size that must be positive, with its name.
+    fn sizes(&self) -> Vec<(&'static str, usize)> {
+        let mut sizes = vec![
+            ("vocab_size", self.vocab_size),
+            ("hidden_size", self.hidden_size),
+            ("num_attention_heads", self.num_attention_heads),
+            ("q_lora_rank", self.q_lora_rank),
+            ("kv_lora_rank", self.kv_lora_rank),
+            ("qk_nope_head_dim", self.qk_nope_head_dim),
+            ("qk_rope_head_dim", self.qk_rope_head_dim),
+            ("v_head_dim", self.v_head_dim),
+            ("max_position_embeddings", self.max_position_embeddings),
+        ];
+        if self.first_k_dense_replace > 0 {
+            sizes.push(("intermediate_size", self.intermediate_size));
+        }
+        if self.first_k_dense_replace < self.n_layers_with_mtp() {
+            sizes.extend([
+                ("moe_intermediate_size", self.moe_intermediate_size),
+                ("n_routed_experts", self.n_routed_experts),
+                ("num_experts_per_tok", self.num_experts_per_tok),
+                ("n_group", self.n_group),
+            ]);
+        }
+        if let Some(index) = self.indexer {
+            sizes.extend([
+                ("index_n_heads", index.n_heads),
+                ("index_head_dim", index.head_dim),
+                ("index_topk", index.topk),
+            ]);
+        }
+        sizes
+    }
+}
+
+#[cfg(test)]
+impl Config {
+    /// Numbers that fit together, for tests that change a few.
+    pub(crate) fn tiny() -> Config {
+        Config {
+            vocab_size: 64,
+            hidden_size: 64,
+            intermediate_size: 96,
+            moe_intermediate_size: 32,
+            num_hidden_layers: 2,
+            num_nextn_predict_layers: 0,
+            first_k_dense_replace: 1,
+            n_routed_experts: 8,
+            n_shared_experts: 1,
+            num_experts_per_tok: 2,
+            n_group: 2,
+            topk_group: 1,
+            routed_scaling_factor: 2.5,
+            norm_topk_prob: true,
+            num_attention_heads: 2,
+            q_lora_rank: 32,
+            kv_lora_rank: 32,
+            qk_nope_head_dim: 32,
+            qk_rope_head_dim: 16,
+            v_head_dim: 32,
+            indexer: Some(IndexerConfig { n_heads: 16, head_dim: 32, topk: 8 }),
+            rms_norm_eps: 1e-6,
+            max_position_embeddings: 4096,
+            rope_theta: 10000.0,
+            yarn: None,
+            tie_word_embeddings: false,
+        }
+    }
+}
+
+/// No dimension of any model of this family comes near: larger numbers are damage, and below it products of two
+/// sizes cannot overflow.
+const MAX_SIZE: usize = 1 << 28;

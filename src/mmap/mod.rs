@@ -1,0 +1,155 @@
+//! The model's files as memory.
+//!
+//! A mapping of a file that somebody shortens ends in SIGBUS at the first touch of a lost page. That is an input
+//! error like any other and is reported as one (see [`sigbus`]).
+#![expect(unsafe_code, reason = "the mapping is one of the addresses of unsafe (law 5)")]
+
+mod sigbus;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// Why a model's files could not be mapped.
+#[derive(Debug, thiserror::Error)]
+pub enum MapError {
+    /// A file could not be opened or mapped.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The path is a folder without a model, or with several.
+    #[error("{path}: expected a folder with one model, found {found}; name a .gguf file")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// What is in it.
+        found: String,
+    },
+    /// Some shards are not there.
+    #[error("{path}: {count} of {total} shards are missing: {names}; put them beside it", path = path.display())]
+    MissingShards {
+        /// The shard that was named.
+        path: PathBuf,
+        /// How many are missing.
+        count: usize,
+        /// How many there should be.
+        total: usize,
+        /// Their names.
+        names: String,
+    },
+    /// Nothing to map.
+    #[error("{path}: the file is empty; expected a GGUF model")]
+    Empty {
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+/// One mapped file.
+struct MappedFile {
+    name: String,
+    map: memmap2::Mmap,
+}
+
+/// All files of one model, mapped read-only.
+pub struct Mapping {
+    files: Vec<MappedFile>,
+}
+
+impl Mapping {
+    /// Maps the model at `path`: a file, any shard of a split model, or a folder that holds one model.
+    ///
+    /// # Errors
+    /// Names what cannot be opened or is missing.
+    pub fn open(path: &Path) -> Result<Mapping, MapError> {
+        sigbus::install();
+        let files = model_files(path)?.iter().map(|path| map_file(path)).collect::<Result<_, _>>()?;
+        Ok(Mapping { files })
+    }
+
+    /// Each file's name and bytes, in shard order.
+    pub fn shards(&self) -> Vec<(String, &[u8])> {
+        self.files.iter().map(|file| (file.name.clone(), &file.map[..])).collect()
+    }
+
+    /// Bytes mapped in all.
+    pub fn n_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.map.len() as u64).sum()
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        for file in &self.files {
+            sigbus::forget(file.map.as_ptr());
+        }
+    }
+}
+
+fn map_file(path: &Path) -> Result<MappedFile, MapError> {
+    let io = |source| MapError::Io { path: path.to_owned(), source };
+    let file = File::open(path).map_err(io)?;
+    let metadata = file.metadata().map_err(io)?;
+    if metadata.is_dir() {
+        return Err(io(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
+    }
+    if metadata.len() == 0 {
+        return Err(MapError::Empty { path: path.to_owned() });
+    }
+    // SAFETY: the mapping is private and read-only. Another process that writes to the file can change what we read:
+    // every value read later is bounds-checked or only a number, so that gives wrong numbers, not undefined indexing;
+    // one that shortens it raises SIGBUS, which `sigbus` turns into an error.
+    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
+    let name = path.display().to_string();
+    sigbus::watch(map.as_ptr(), map.len(), &name);
+    Ok(MappedFile { name, map })
+}
+
+/// The files of the model at `path`, in order.
+fn model_files(path: &Path) -> Result<Vec<PathBuf>, MapError> {
+    let path = if path.is_dir() { only_model_in(path)? } else { path.to_owned() };
+    let Some(siblings) = path.file_name().and_then(|n| n.to_str()).and_then(fathom_gguf::split::siblings)
+    else {
+        return Ok(vec![path]);
+    };
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let (present, missing): (Vec<_>, Vec<_>) = siblings.iter().partition(|name| folder.join(name).exists());
+    // A lone file that merely looks like a shard is told apart by its metadata, later.
+    if !missing.is_empty() {
+        let names = missing.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(", ");
+        return Err(MapError::MissingShards { path, count: missing.len(), total: siblings.len(), names });
+    }
+    Ok(present.iter().map(|name| folder.join(name)).collect())
+}
+
+fn only_model_in(folder: &Path) -> Result<PathBuf, MapError> {
+    let io = |source| MapError::Io { path: folder.to_owned(), source };
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let name = entry.map_err(io)?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".gguf") {
+            names.push(name);
+        }
+    }
+    names.sort();
+    // Shards of one set count as one model.
+    let mut models: Vec<&String> = Vec::new();
+    for name in &names {
+        let known = fathom_gguf::split::siblings(name)
+            .is_some_and(|set| models.iter().any(|other| set.contains(other)));
+        if !known {
+            models.push(name);
+        }
+    }
+    match models.as_slice() {
+        [one] => Ok(folder.join(one)),
+        [] => Err(MapError::Folder { path: folder.to_owned(), found: "no .gguf file".to_owned() }),
+        several => {
+            let names = several.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(", ");
+            Err(MapError::Folder { path: folder.to_owned(), found: names })
+        }
+    }
+}

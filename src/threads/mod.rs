@@ -1,0 +1,278 @@
+//! The team: persistent threads that share one token's work.
+//!
+//! `rayon` serves quantizing and loading; a token has hundreds of short steps, and between two of them there is no
+//! time to wake a sleeping pool. So the team's threads spin for a while after each step and only then go to sleep.
+//!
+//! A step is a list of items; whichever thread is free takes the next one. Who computes an item never changes its
+//! bits, because every output belongs to exactly one item (law 4). The outputs are handed out as disjoint pieces by
+//! [`Split`], so callers stay free of `unsafe`.
+
+mod split;
+mod topology;
+
+pub use split::{Grid, Rows, Split, Tile};
+pub use topology::default_threads;
+
+use std::any::Any;
+use std::cell::UnsafeCell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+
+/// Rounds of the spinning loop before a thread goes to sleep: of the order of a millisecond, longer than any gap
+/// inside a token and shorter than the time a person notices.
+const SPINS: u32 = 20_000;
+
+/// A step: the closure of the caller of [`Team::run`], valid until that call returns.
+type Job = dyn Fn(usize) + Sync;
+
+struct Shared {
+    /// Number of steps published so far; a change is the signal to work.
+    step: AtomicU64,
+    /// The published step: written before `step` is raised, read after the raise was seen.
+    job: UnsafeCell<*const Job>,
+    /// Helpers that have not finished the current step.
+    busy: AtomicUsize,
+    /// Helpers asleep on `wake`, or about to be. The lock is touched only by those who sleep and who wake them.
+    asleep: AtomicUsize,
+    bed: Mutex<()>,
+    wake: Condvar,
+    stop: AtomicBool,
+    panicked: AtomicBool,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+#[expect(unsafe_code, reason = "the thread team is one of the addresses of unsafe (law 5)")]
+// SAFETY: everything but `job` is Sync by itself. `job` is written by `Team::run` only while no helper is busy, and
+// read by helpers only after they saw `step` rise (release and acquire); what it points to is Sync.
+unsafe impl Sync for Shared {}
+#[expect(unsafe_code, reason = "the thread team is one of the addresses of unsafe (law 5)")]
+// SAFETY: as above; the pointer is followed only between publication and the end of the step.
+unsafe impl Send for Shared {}
+
+/// A fixed number of threads, the caller's among them.
+pub struct Team {
+    shared: Arc<Shared>,
+    helpers: Vec<JoinHandle<()>>,
+}
+
+impl Team {
+    /// Starts a team of `n_threads` threads (at least one: the caller's own).
+    pub fn new(n_threads: usize) -> Team {
+        let shared = Arc::new(Shared {
+            step: AtomicU64::new(0),
+            job: UnsafeCell::new(std::ptr::from_ref::<Job>(&|_| {})),
+            busy: AtomicUsize::new(0),
+            asleep: AtomicUsize::new(0),
+            bed: Mutex::new(()),
+            wake: Condvar::new(),
+            stop: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
+            panic: Mutex::new(None),
+        });
+        let helpers = (1..n_threads.max(1))
+            .map(|index| {
+                let shared = Arc::clone(&shared);
+                std::thread::Builder::new()
+                    .name(format!("fathom-{index}"))
+                    .spawn(move || shared.help(index))
+                    .expect("the system can start a thread")
+            })
+            .collect();
+        Team { shared, helpers }
+    }
+
+    /// Threads in the team.
+    pub fn n_threads(&self) -> usize {
+        self.helpers.len() + 1
+    }
+
+    /// Calls `f(thread)` once on every thread and returns when all are done.
+    fn run<'f>(&mut self, f: &'f (dyn Fn(usize) + Sync + 'f)) {
+        if self.helpers.is_empty() {
+            return f(0);
+        }
+        let shared = &*self.shared;
+        #[expect(unsafe_code, reason = "the thread team is one of the addresses of unsafe (law 5)")]
+        // SAFETY: only the lifetime is changed. This function does not return before `busy` is zero, that is before
+        // every helper has left the closure, on the panicking path too.
+        let job: &'static Job =
+            unsafe { std::mem::transmute::<&'f (dyn Fn(usize) + Sync + 'f), &'static Job>(f) };
+        #[expect(unsafe_code, reason = "the thread team is one of the addresses of unsafe (law 5)")]
+        // SAFETY: no helper is busy: the step before ended with `busy == 0`, and `&mut self` keeps other callers out.
+        unsafe {
+            *shared.job.get() = job;
+        }
+        shared.busy.store(self.helpers.len(), Ordering::Relaxed);
+        shared.publish();
+        let own = catch_unwind(AssertUnwindSafe(|| f(0)));
+        let mut spins = 0u32;
+        while shared.busy.load(Ordering::Acquire) > 0 {
+            spins += 1;
+            if spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
+        }
+        if let Err(panic) = own {
+            resume_unwind(panic);
+        }
+        if shared.panicked.load(Ordering::Relaxed) {
+            shared.panicked.store(false, Ordering::Relaxed);
+            if let Some(panic) = shared.panic.lock().unwrap_or_else(|p| p.into_inner()).take() {
+                resume_unwind(panic);
+            }
+        }
+    }
+
+    /// Works through `0..n_items`; `locals[thread]` is the scratch of the thread that has the item.
+    ///
+    /// # Panics
+    /// If there are fewer locals than threads.
+    pub fn each<L: Send>(&mut self, locals: &mut [L], n_items: usize, f: impl Fn(&mut L, usize) + Sync) {
+        assert!(locals.len() >= self.n_threads(), "{} locals for {} threads", locals.len(), self.n_threads());
+        if n_items == 0 {
+            return;
+        }
+        if n_items == 1 || self.helpers.is_empty() {
+            for item in 0..n_items {
+                f(&mut locals[0], item);
+            }
+            return;
+        }
+        let next = AtomicUsize::new(0);
+        let locals = split::Locals::new(locals);
+        self.run(&|thread| {
+            let mut item = next.fetch_add(1, Ordering::Relaxed);
+            if item < n_items {
+                // `run` calls this closure once per thread, so each thread takes its own local once.
+                let local = locals.take(thread);
+                while item < n_items {
+                    f(local, item);
+                    item = next.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+    }
+
+    /// Works through the pieces of `out`: `f(local, index, piece)`.
+    pub fn split<'o, L: Send, S: Split<'o>>(
+        &mut self,
+        locals: &mut [L],
+        out: S,
+        f: impl Fn(&mut L, usize, S::Piece) + Sync,
+    ) {
+        let shared = split::Pieces::new(out);
+        self.each(locals, shared.len(), |local, index| f(local, index, shared.take(index)));
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        self.shared.publish();
+        for helper in self.helpers.drain(..) {
+            // A helper never panics: it catches what the step throws.
+            let _ = helper.join();
+        }
+    }
+}
+
+impl Shared {
+    /// Raises `step` and wakes whoever sleeps.
+    fn publish(&self) {
+        // Sequentially consistent with `wait_for_step`: either the sleeper sees the new step, or we see the sleeper.
+        self.step.fetch_add(1, Ordering::SeqCst);
+        if self.asleep.load(Ordering::SeqCst) > 0 {
+            let _bed = self.bed.lock().unwrap_or_else(|p| p.into_inner());
+            self.wake.notify_all();
+        }
+    }
+
+    fn help(&self, thread: usize) {
+        let mut seen = 0;
+        loop {
+            seen = self.wait_for_step(seen);
+            if self.stop.load(Ordering::Relaxed) {
+                return;
+            }
+            #[expect(unsafe_code, reason = "the thread team is one of the addresses of unsafe (law 5)")]
+            // SAFETY: `run` published this pointer with step `seen` and waits for this thread (`busy`) before its
+            // closure ends or another pointer is written.
+            let job = unsafe { &**self.job.get() };
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(thread))) {
+                *self.panic.lock().unwrap_or_else(|p| p.into_inner()) = Some(panic);
+                self.panicked.store(true, Ordering::Relaxed);
+            }
+            self.busy.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    fn wait_for_step(&self, seen: u64) -> u64 {
+        for _ in 0..SPINS {
+            let step = self.step.load(Ordering::Acquire);
+            if step != seen {
+                return step;
+            }
+            std::hint::spin_loop();
+        }
+        let mut bed = self.bed.lock().unwrap_or_else(|p| p.into_inner());
+        self.asleep.fetch_add(1, Ordering::SeqCst);
+        while self.step.load(Ordering::SeqCst) == seen {
+            bed = self.wake.wait(bed).unwrap_or_else(|p| p.into_inner());
+        }
+        self.asleep.fetch_sub(1, Ordering::SeqCst);
+        self.step.load(Ordering::Acquire)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_item_is_done_once_whatever_the_number_of_threads() {
+        for n_threads in 1..5 {
+            let mut team = Team::new(n_threads);
+            for n_items in [0, 1, 2, 7, 1000] {
+                let mut out = vec![0u32; n_items * 3];
+                let mut locals = vec![0usize; n_threads];
+                team.split(&mut locals, Rows::new(&mut out, 3), |done, index, row| {
+                    *done += 1;
+                    for (k, x) in row.iter_mut().enumerate() {
+                        *x += (index * 3 + k) as u32 + 1;
+                    }
+                });
+                assert_eq!(locals.iter().sum::<usize>(), n_items);
+                assert!(out.iter().enumerate().all(|(i, &x)| x == i as u32 + 1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_in_an_item_reaches_the_caller_and_the_team_lives_on() {
+        let mut team = Team::new(3);
+        let mut locals = [(); 3];
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            team.each(&mut locals, 100, |_, item| assert_ne!(item, 57, "planned"));
+        }));
+        assert!(result.is_err());
+        let done = AtomicUsize::new(0);
+        team.each(&mut locals, 100, |_, _| {
+            done.fetch_add(1, Ordering::Relaxed);
+        });
+        assert_eq!(done.into_inner(), 100);
+    }
+
+    #[test]
+    fn a_team_that_slept_wakes_up() {
+        let mut team = Team::new(2);
+        let mut locals = [(); 2];
+        for _ in 0..3 {
+            std::thread::sleep(std::time::Duration::from_millis(30));
+            let done = AtomicUsize::new(0);
+            team.each(&mut locals, 10, |_, _| {
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(done.into_inner(), 10);
+        }
+    }
+}
