@@ -167,6 +167,9 @@ impl<'m> Context<'m> {
         params.type_k = sys::GGML_TYPE_F32;
         params.type_v = sys::GGML_TYPE_F32;
         params.flash_attn_type = sys::LLAMA_FLASH_ATTN_TYPE_DISABLED;
+        if let Some([fast, slow]) = run.yarn_betas {
+            (params.yarn_beta_fast, params.yarn_beta_slow) = (fast, slow);
+        }
         // SAFETY: the model is alive and outlives the context by its lifetime.
         let raw = unsafe { sys::llama_init_from_model(model.0.as_ptr(), params) };
         let raw = NonNull::new(raw).ok_or_else(|| RunError::Context("it returns none".into()))?;

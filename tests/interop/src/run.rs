@@ -16,6 +16,9 @@ pub struct Run {
     pub threads: i32,
     /// Metadata values that replace those of the file.
     pub overrides: Vec<Override>,
+    /// YaRN's fast and slow beta. llama.cpp does not read them from files of this family: it takes 32 and 1 unless
+    /// told otherwise.
+    pub yarn_betas: Option<[f32; 2]>,
 }
 
 impl Run {

@@ -22,7 +22,7 @@ pub fn logits(run: &Run) -> Result<Rows, RunError> {
     let n_tokens = run.n_tokens()?;
     let backend = LlamaBackend::init().map_err(|e| RunError::Context(e.to_string()))?;
     let model = load(&backend, run)?;
-    let params = LlamaContextParams::default()
+    let mut params = LlamaContextParams::default()
         .with_n_ctx(NonZeroU32::new(n_tokens))
         .with_n_batch(n_tokens)
         .with_n_ubatch(run.batch)
@@ -31,6 +31,9 @@ pub fn logits(run: &Run) -> Result<Rows, RunError> {
         .with_type_k(KvCacheType::F32)
         .with_type_v(KvCacheType::F32)
         .with_flash_attention_policy(llama_cpp_sys_2::LLAMA_FLASH_ATTN_TYPE_DISABLED);
+    if let Some([fast, slow]) = run.yarn_betas {
+        params = params.with_yarn_beta_fast(fast).with_yarn_beta_slow(slow);
+    }
     let mut context = model.new_context(&backend, params).map_err(|e| RunError::Context(e.to_string()))?;
 
     let mut batch = LlamaBatch::new(run.tokens.len(), 1);

@@ -32,6 +32,9 @@ struct Args {
     /// KEY=TYPE:VALUE in place of the file's metadata; TYPE is int, float or bool.
     #[arg(long = "override-kv")]
     overrides: Vec<Override>,
+    /// YaRN's betas, fast and slow, where they are not 32 and 1: llama.cpp does not read them from the file.
+    #[arg(long, num_args = 2, value_names = ["FAST", "SLOW"])]
+    yarn_betas: Option<Vec<f32>>,
 }
 
 fn main() -> ExitCode {
@@ -57,6 +60,7 @@ fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
         batch: args.batch,
         threads: args.threads,
         overrides: args.overrides,
+        yarn_betas: args.yarn_betas.map(|pair| [pair[0], pair[1]]),
     };
     let rows = if args.mtp { draft::logits(&run) } else { trunk::logits(&run) }?;
     rows.write(&args.output).map_err(|e| format!("{}: {e}", args.output.display()))?;
