@@ -9,6 +9,7 @@ pub mod compare;
 pub mod draft;
 pub mod rows;
 pub mod run;
+pub mod tokens;
 pub mod trunk;
 
 pub use rows::Rows;

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use bench::{Bench, KL_BOUND, REL_BOUND};
 use fathom_interop::compare::distance;
+use fathom_interop::tokens;
 
 /// Tokens in most runs: over five times the index top-k of the checkpoints.
 const N_TOKENS: usize = 48;
@@ -168,4 +169,38 @@ fn v32_as_deepseek2_is_dense() {
     assert!(found.same_bits, "--dense and a file without an indexer give different bits");
     let sparse = distance(&dense, &bench.fathom(&whole, &[]));
     assert!(sparse.max_rel > 1000.0 * REL_BOUND && sparse.mean_kl > KL_BOUND, "the selection is not active");
+}
+
+/// The tokenizer in Fathom's file means to llama.cpp what it means to transformers, which made the vectors.
+#[test]
+fn fathoms_tokenizer_gives_the_reference_ids() {
+    let Some(bench) = Bench::new(N_TOKENS) else { return };
+    let Some(folder) = bench.reference("base") else { return };
+    let text = std::fs::read_to_string(folder.join("tokenizer_vectors.json")).expect("the vectors are there");
+    let vectors: Vec<serde_json::Value> = serde_json::from_str(&text).expect("a list of vectors");
+    let texts = vectors.iter().map(|vector| vector["text"].as_str().expect("a text"));
+    let found = tokens::ids(&bench.quantize(&folder, "f32"), texts).expect("llama.cpp loads the vocabulary");
+    let mut wrong = Vec::new();
+    for (vector, ids) in vectors.iter().zip(&found) {
+        if vector["ids"] != serde_json::json!(ids) {
+            wrong.push(format!("{} is {} and not {ids:?}", vector["text"], vector["ids"]));
+        }
+    }
+    println!("tokenizer: {} of {} texts", vectors.len() - wrong.len(), vectors.len());
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A tokenizer in the file changes nothing about the weights, on either side.
+#[test]
+fn a_tokenizer_leaves_the_logits_alone() {
+    let Some(bench) = Bench::new(N_TOKENS) else { return };
+    let Some(reference) = bench.reference("base") else { return };
+    let checkpoint = bench.checkpoint("v32");
+    let bare = bench.quantize(&checkpoint, "f32");
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(reference.join(name), checkpoint.join(name)).expect("the tokenizer is there");
+    }
+    let with = bench.quantize(&checkpoint, "f32");
+    assert!(bench.llama(&bare, &[]) == bench.llama(&with, &[]), "llama.cpp computes something else");
+    assert!(bench.fathom(&bare, &[]) == bench.fathom(&with, &[]), "Fathom computes something else");
 }
