@@ -49,6 +49,9 @@ pub struct Args {
     /// Write the MTP head's logits instead.
     #[arg(long)]
     mtp: bool,
+    /// Let the MTP layer alone ignore its indexer, as llama.cpp does.
+    #[arg(long, requires = "mtp")]
+    mtp_dense: bool,
     /// Replace a metadata value, as KEY=int:VALUE, KEY=float:VALUE or KEY=bool:VALUE.
     #[arg(long, value_name = "KEY=TYPE:VALUE")]
     override_kv: Vec<String>,
@@ -97,6 +100,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         cache: CacheTypes { latent: args.cache_type, index: args.index_cache },
         dense: args.dense,
         mtp: args.mtp,
+        mtp_dense: args.mtp_dense,
     };
     let mut session = Session::new(&engine, options).map_err(session_failure)?;
     let started = Instant::now();
