@@ -14,11 +14,14 @@ struct Cli {
 enum Verb {
     /// Convert a checkpoint to GGUF.
     Quantize(fathom::cli::quantize::Args),
+    /// Make up a model of true size.
+    Synth(fathom::cli::synth::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().verb {
         Verb::Quantize(args) => fathom::cli::quantize::run(args),
+        Verb::Synth(args) => fathom::cli::synth::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! The command line: one file for each verb.
 
 pub mod quantize;
+pub mod synth;
 mod writing;
 
 /// Why the program ends with another code than 0.
