@@ -1,8 +1,36 @@
 //! Fathom: DeepSeek-V3.2 on a workstation's CPU.
+//!
+//! A path becomes a [`mmap::Mapping`], the mapping an [`Engine`] (a loaded model), the engine any number of
+//! [`Session`]s (timelines). `Session::sync` takes the whole list of tokens and reuses what it already computed.
+//!
+//! ```no_run
+//! use fathom::{Engine, Session, SessionOptions, cache::CacheTypes, config::Overrides, mmap::Mapping};
+//! use fathom_simd::{Format, Kernels};
+//!
+//! let mapping = Mapping::open("model.gguf".as_ref())?;
+//! let kernels = Kernels::from_env()?;
+//! let engine = Engine::load(mapping.shards(), &Overrides::default(), kernels, fathom::threads::default_threads())?;
+//! let cache = CacheTypes { latent: Format::BF16, index: Format::F16 };
+//! let options = SessionOptions { n_ctx: 4096, batch: 512, cache, ..SessionOptions::default() };
+//! let mut session = Session::new(&engine, options)?;
+//! let logits = session.sync(&[0, 5, 7])?;
+//! println!("{} logits", logits.len());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 #![deny(unsafe_code)]
 
+pub mod cache;
 pub mod cli;
 pub mod config;
+pub mod engine;
 pub mod mmap;
+pub mod model;
 pub mod names;
+pub mod probe;
+pub mod scratch;
+pub mod session;
 pub mod threads;
+pub mod weights;
+
+pub use engine::{Engine, LoadError};
+pub use session::{Session, SessionError, SessionOptions, Wanted};

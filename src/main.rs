@@ -1,29 +1,11 @@
-//! The program `fathom`.
+//! The program `fathom`: parses, runs, says what went wrong, sets the exit code.
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
+use fathom::cli::Cli;
 use std::process::ExitCode;
 
-#[derive(Parser)]
-#[command(version, about)]
-struct Cli {
-    #[command(subcommand)]
-    verb: Verb,
-}
-
-#[derive(Subcommand)]
-enum Verb {
-    /// Convert a checkpoint to GGUF.
-    Quantize(fathom::cli::quantize::Args),
-    /// Make up a model of true size.
-    Synth(fathom::cli::synth::Args),
-}
-
 fn main() -> ExitCode {
-    let result = match Cli::parse().verb {
-        Verb::Quantize(args) => fathom::cli::quantize::run(args),
-        Verb::Synth(args) => fathom::cli::synth::run(args),
-    };
-    match result {
+    match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {}", failure.message);

@@ -1,33 +1,79 @@
-//! The command line: one file for each verb.
+//! The command line: one file per verb.
 
+pub mod logits;
 pub mod quantize;
 pub mod synth;
 mod writing;
 
-/// Why the program ends with another code than 0.
+use clap::{Parser, Subcommand};
+use std::fmt::Display;
+
+/// DeepSeek-V3.2 on a workstation's CPU.
+#[derive(Parser, Debug)]
+#[command(name = "fathom", version, about, arg_required_else_help = true, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Convert a checkpoint to GGUF.
+    Quantize(quantize::Args),
+    /// Make up a model of true size, for benchmarks.
+    Synth(synth::Args),
+    /// Compute a model's logits for given tokens and write them to a file.
+    Logits(logits::Args),
+}
+
+impl Cli {
+    /// Runs the verb.
+    ///
+    /// # Errors
+    /// What the person is told, and the exit code.
+    pub fn run(self) -> Result<(), Failure> {
+        match self.verb {
+            Verb::Quantize(args) => quantize::run(args),
+            Verb::Synth(args) => synth::run(args),
+            Verb::Logits(args) => logits::run(args),
+        }
+    }
+}
+
+/// The end of a run that did not succeed: one message, one exit code.
 #[derive(Debug)]
 pub struct Failure {
-    /// Exit code.
+    /// 1 something failed, 2 usage, 3 model or file invalid, 4 does not fit in memory, 130 interrupted.
     pub code: u8,
-    /// What to print.
+    /// What happened, where, and what to do.
     pub message: String,
 }
 
 impl Failure {
-    /// Something went wrong outside the model: exit code 1.
-    pub fn runtime(message: impl Into<String>) -> Self {
-        Failure { code: 1, message: message.into() }
+    /// Something failed while running.
+    pub fn runtime(message: impl Display) -> Failure {
+        Failure { code: 1, message: message.to_string() }
     }
-    /// The command line asks for something impossible: exit code 2.
-    pub fn usage(message: impl Into<String>) -> Self {
-        Failure { code: 2, message: message.into() }
+
+    /// The command line is wrong.
+    pub fn usage(message: impl Display) -> Failure {
+        Failure { code: 2, message: message.to_string() }
     }
-    /// The model or file is not what it should be: exit code 3.
-    pub fn invalid(message: impl Into<String>) -> Self {
-        Failure { code: 3, message: message.into() }
+
+    /// A model or file is invalid.
+    pub fn invalid(message: impl Display) -> Failure {
+        Failure { code: 3, message: message.to_string() }
     }
-    /// A signal asked to stop: exit code 130.
-    pub fn interrupted(message: impl Into<String>) -> Self {
-        Failure { code: 130, message: message.into() }
+
+    /// It does not fit in memory.
+    pub fn memory(message: impl Display) -> Failure {
+        Failure { code: 4, message: message.to_string() }
+    }
+
+    /// The person stopped it.
+    pub fn interrupted(message: impl Display) -> Failure {
+        Failure { code: 130, message: message.to_string() }
     }
 }

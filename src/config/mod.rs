@@ -318,6 +318,41 @@ impl Config {
     }
 }
 
+#[cfg(test)]
+impl Config {
+    /// Numbers that fit together, for tests that change a few.
+    pub(crate) fn tiny() -> Config {
+        Config {
+            vocab_size: 64,
+            hidden_size: 64,
+            intermediate_size: 96,
+            moe_intermediate_size: 32,
+            num_hidden_layers: 2,
+            num_nextn_predict_layers: 0,
+            first_k_dense_replace: 1,
+            n_routed_experts: 8,
+            n_shared_experts: 1,
+            num_experts_per_tok: 2,
+            n_group: 2,
+            topk_group: 1,
+            routed_scaling_factor: 2.5,
+            norm_topk_prob: true,
+            num_attention_heads: 2,
+            q_lora_rank: 32,
+            kv_lora_rank: 32,
+            qk_nope_head_dim: 32,
+            qk_rope_head_dim: 16,
+            v_head_dim: 32,
+            indexer: Some(IndexerConfig { n_heads: 16, head_dim: 32, topk: 8 }),
+            rms_norm_eps: 1e-6,
+            max_position_embeddings: 4096,
+            rope_theta: 10000.0,
+            yarn: None,
+            tie_word_embeddings: false,
+        }
+    }
+}
+
 /// No dimension of any model of this family comes near: larger numbers are damage, and below it products of two
 /// sizes cannot overflow.
 const MAX_SIZE: usize = 1 << 28;

@@ -1,0 +1,139 @@
+//! The vector vocabulary: what an op may say about 16 floats (or 16 integers) at once.
+//!
+//! The logical width is 64 bytes on every level, whatever the machine's registers (AVX-512 one, AVX2 two, scalar an
+//! array), so an op is written once. Every word below has one exact meaning, and the levels keep it bit for bit
+//! (NaN payloads apart). Since the ops never depend on anything else, their results are equal on all levels too.
+//!
+//! Implementations are `#[inline(always)]` and never `#[target_feature]`; that attribute stands on the entry
+//! functions which `kernels.rs` makes for each level. A new word enters only when an op or format needs it.
+
+mod scalar;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "the instruction-set files are where intrinsics live")]
+pub(crate) mod x86;
+
+pub(crate) use scalar::Scalar;
+
+use crate::format::BlockQ8_0;
+use crate::view::Q8Token;
+
+/// One level's instructions; a value is the proof that the machine has them.
+pub(crate) trait Isa: Copy {
+    /// 32 vector registers of the logical width, or one of the narrower kinds: picks register tiles.
+    const WIDE: bool;
+    /// 16 floats.
+    type F32: Copy;
+    /// 16 integers of 32 bits; also the bits of 16 floats.
+    type I32: Copy;
+    /// One block of [`TILE_ROWS`] Q8_0 rows, rearranged for `q8_tile_dots`.
+    type Q8Tile: Copy;
+    /// A tile with nothing in it.
+    const Q8_EMPTY: Self::Q8Tile;
+
+    fn splat(self, x: f32) -> Self::F32;
+    fn load(self, x: &[f32; 16]) -> Self::F32;
+    fn store(self, x: Self::F32, out: &mut [f32; 16]);
+    /// Little-endian floats at any address.
+    fn load_bytes(self, x: &[u8; 64]) -> Self::F32;
+    fn store_bytes(self, x: Self::F32, out: &mut [u8; 64]);
+    /// `format::f16::decode`.
+    fn load_f16(self, x: &[u8; 32]) -> Self::F32;
+    /// `format::f16::encode`.
+    fn store_f16(self, x: Self::F32, out: &mut [u8; 32]);
+
+    fn add(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn sub(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn mul(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    fn div(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// a * b + c with one rounding.
+    fn fma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// c - a * b with one rounding.
+    fn fnma(self, a: Self::F32, b: Self::F32, c: Self::F32) -> Self::F32;
+    /// `if a > b { a } else { b }`: b when either is NaN.
+    fn max(self, a: Self::F32, b: Self::F32) -> Self::F32;
+    /// `if a < b { a } else { b }`: b when either is NaN.
+    fn min(self, a: Self::F32, b: Self::F32) -> Self::F32;
+
+    /// The reduction tree of every sum: lane i takes lane i + 8, then i + 4, i + 2, i + 1.
+    fn sum(self, x: Self::F32) -> f32;
+    /// `sum` of 16 vectors; lane i of the result is the sum of vector i.
+    fn sum16(self, x: &[Self::F32; 16]) -> Self::F32;
+    /// The same tree with `max`, lower lane first.
+    fn max_lane(self, x: Self::F32) -> f32;
+    /// Rows become columns.
+    fn transpose(self, x: &[Self::F32; 16]) -> [Self::F32; 16];
+    /// Lanes i and i ^ S change places; S is 1, 2, 4 or 8.
+    fn swap<const S: usize>(self, x: Self::F32) -> Self::F32;
+    /// 32 values as two vectors to (those at even places, those at odd places).
+    fn deinterleave(self, low: Self::F32, high: Self::F32) -> (Self::F32, Self::F32);
+    /// The way back.
+    fn interleave(self, even: Self::F32, odd: Self::F32) -> (Self::F32, Self::F32);
+
+    fn bits(self, x: Self::F32) -> Self::I32;
+    fn with_bits(self, x: Self::I32) -> Self::F32;
+    fn splat_i32(self, x: i32) -> Self::I32;
+    fn load_i8(self, x: &[i8; 16]) -> Self::I32;
+    /// The low bytes.
+    fn store_i8(self, x: Self::I32, out: &mut [i8; 16]);
+    /// Little-endian, zero-extended.
+    fn load_u16(self, x: &[u8; 32]) -> Self::I32;
+    /// The low halves.
+    fn store_u16(self, x: Self::I32, out: &mut [u8; 32]);
+    fn add_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    fn sub_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    fn max_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    fn and(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    fn or(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    /// Bit by bit: a where the mask is 1, b where it is 0.
+    fn select(self, mask: Self::I32, a: Self::I32, b: Self::I32) -> Self::I32;
+    fn shl<const N: u32>(self, x: Self::I32) -> Self::I32;
+    /// Zeros come in.
+    fn shr<const N: u32>(self, x: Self::I32) -> Self::I32;
+    /// The sign comes in.
+    fn shr_signed<const N: u32>(self, x: Self::I32) -> Self::I32;
+    fn max_lane_i32(self, x: Self::I32) -> i32;
+    fn sum_i32(self, x: Self::I32) -> i32;
+    /// Nearest integer to nearest even; the argument is below 2^31 in magnitude.
+    fn round(self, x: Self::F32) -> Self::I32;
+    /// Towards zero; the argument is below 2^31 in magnitude.
+    fn truncate(self, x: Self::F32) -> Self::I32;
+    fn to_f32(self, x: Self::I32) -> Self::F32;
+
+    /// [`TILE_ROWS`] Q8_0 rows times one token; the rows may repeat, all have as many blocks as the token. Lane r:
+    /// for each block in order, `acc = fma(d_w * d_x, (exact integer sum) as f32, acc)`, from zero.
+    fn q8_rows(self, rows: &[&[BlockQ8_0]; TILE_ROWS], x: Q8Token<'_>) -> Self::F32;
+    /// Rearranges one block of 16 rows.
+    fn q8_tile(self, blocks: &[&BlockQ8_0; TILE_ROWS], tile: &mut Self::Q8Tile);
+    /// `q8_rows`, continued: `acc[g][t]` for G groups of rows, whose blocks are `tiles[g]`, and T tokens. All have
+    /// the same number of blocks.
+    fn q8_tile_dots<const G: usize, const T: usize>(
+        self,
+        tiles: &[&[Self::Q8Tile]; G],
+        x: &[Q8Token<'_>; T],
+        acc: &mut [[Self::F32; T]; G],
+    );
+
+    #[inline(always)]
+    fn zero(self) -> Self::F32 {
+        self.splat(0.0)
+    }
+
+    /// Up to 16 values, zeros behind them.
+    #[inline(always)]
+    fn load_part(self, x: &[f32]) -> Self::F32 {
+        let mut padded = [0.0; 16];
+        padded[..x.len()].copy_from_slice(x);
+        self.load(&padded)
+    }
+
+    /// The first `out.len()` lanes, up to 16.
+    #[inline(always)]
+    fn store_part(self, x: Self::F32, out: &mut [f32]) {
+        let mut padded = [0.0; 16];
+        self.store(x, &mut padded);
+        out.copy_from_slice(&padded[..out.len()]);
+    }
+}
+
+/// Rows in a Q8_0 tile: one per lane.
+pub(crate) const TILE_ROWS: usize = 16;

@@ -1,0 +1,371 @@
+//! The kernel tables: one static table per level, made by one macro from the list of ops and the list of formats.
+//!
+//! Each entry is an op monomorphised for the level inside a `#[target_feature]` function. A `&'static Kernels` is
+//! only handed out on a machine that has the level's instructions, so holding one is the proof that every entry may
+//! be called; that is the whole safety argument of this file.
+
+use crate::format::{ActKind, BlockFormat, Format, per_format};
+use crate::level::{Level, LevelError};
+use crate::op;
+use crate::view::{Acts, Attend, IndexScores, Pick, Rows};
+
+/// Names every op twice, with its arguments and its generic function, and hands the list to another macro: ops that
+/// read a format (`F`), and the others. An op has kernels on every level as soon as it stands here.
+macro_rules! with_ops {
+    ($then:ident! { $($head:tt)* }) => {
+        $then! { $($head)*
+            formats {
+                product(w: Rows<'_>, x: Acts<'_>, pick: Pick<'_>, out: &mut [f32]) = F::product;
+                encode_row(x: &[f32], out: &mut [u8]) = F::encode_row;
+                decode_row(row: &[u8], out: &mut [f32]) = F::decode_row;
+                index_scores(s: IndexScores<'_>, out: &mut [f32]) = op::index_scores::<F, _>;
+                attend(a: Attend<'_>, scratch: &mut [f32], out: &mut [f32]) = op::attend::<F, _>;
+            }
+            ops {
+                encode_q8(x: &[f32], values: &mut [i8], scales: &mut [f32], sums: &mut [i32]) = op::encode_q8;
+                rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) = op::rms_norm;
+                layer_norm(x: &[f32], affine: (&[f32], &[f32]), eps: f32, out: &mut [f32]) = op::layer_norm;
+                softmax(x: &mut [f32]) = op::softmax;
+                sigmoid(x: &mut [f32]) = op::sigmoid;
+                swiglu(gate: &[f32], up: &[f32], out: &mut [f32]) = op::swiglu;
+                add(x: &mut [f32], y: &[f32]) = op::add;
+                axpy(a: f32, x: &[f32], y: &mut [f32]) = op::axpy;
+                rope_pairs(x: &mut [f32], cos: &[f32], sin: &[f32]) = op::rope_pairs;
+                rope_halves(x: &mut [f32], cos: &[f32], sin: &[f32]) = op::rope_halves;
+                hadamard(x: &mut [f32]) = op::hadamard;
+            }
+        }
+    };
+}
+
+macro_rules! define_tables {
+    (
+        formats { $($f_op:ident($($f_arg:ident: $f_type:ty),*) = $f_call:expr;)* }
+        ops { $($op:ident($($arg:ident: $type:ty),*) = $call:expr;)* }
+    ) => {
+        /// The kernels of one format on one level. A pointer may be called where the level's instructions exist.
+        struct FormatKernels {
+            format: Format,
+            $($f_op: unsafe fn($($f_type),*),)*
+        }
+
+        /// The kernels of one level.
+        struct Table {
+            formats: [FormatKernels; Format::ALL.len()],
+            $($op: unsafe fn($($type),*),)*
+        }
+
+        /// Names of the ops that every format has, and of those that have no format.
+        const FORMAT_OPS: &[&str] = &[$(stringify!($f_op)),*];
+        const OPS: &[&str] = &[$(stringify!($op)),*];
+    };
+}
+with_ops!(define_tables! {});
+
+/// The table of one level: `level! { Name module, isa value, [attribute of every entry], detection }`.
+macro_rules! level {
+    (
+        { $level:ident $module:ident, $isa:expr, $attribute:tt, $detected:expr }
+        formats { $($f_op:ident($($f_arg:ident: $f_type:ty),*) = $f_call:expr;)* }
+        ops { $($op:ident($($arg:ident: $type:ty),*) = $call:expr;)* }
+    ) => {
+        mod $module {
+            use super::*;
+
+            $(
+                #$attribute
+                fn $f_op<F: BlockFormat>($($f_arg: $f_type),*) {
+                    $f_call($isa, $($f_arg),*);
+                }
+            )*
+
+            $(
+                #$attribute
+                fn $op($($arg: $type),*) {
+                    $call($isa, $($arg),*);
+                }
+            )*
+
+            const fn format<F: BlockFormat>() -> FormatKernels {
+                FormatKernels { format: F::FORMAT, $($f_op: $f_op::<F>,)* }
+            }
+
+            static KERNELS: Kernels = Kernels {
+                level: Level::$level,
+                table: Table { formats: per_format!(format), $($op,)* },
+            };
+
+            /// The table, if this machine has the instructions.
+            pub(super) fn kernels() -> Option<&'static Kernels> {
+                $detected.then_some(&KERNELS)
+            }
+        }
+    };
+}
+
+/// A level of x86: the features stand once as the attribute wants them and once as the detection does, and the build
+/// fails if the two differ.
+#[cfg(target_arch = "x86_64")]
+macro_rules! x86_level {
+    ($level:ident $module:ident, $features:tt, [$($feature:tt),*]) => {
+        const _: () = assert!(same($features, concat!("" $(, $feature, ",")*)), "two feature lists of one level");
+        with_ops!(level! { {
+            $level $module, crate::isa::x86::$level::here(), [target_feature(enable = $features)],
+            ($(std::is_x86_feature_detected!($feature))&&*)
+        } });
+    };
+}
+
+/// Whether the first list with a comma behind it is the second.
+#[cfg(target_arch = "x86_64")]
+const fn same(list: &str, with_comma: &str) -> bool {
+    let (list, with_comma) = (list.as_bytes(), with_comma.as_bytes());
+    let mut at = 0;
+    while at < list.len() && at < with_comma.len() && list[at] == with_comma[at] {
+        at += 1;
+    }
+    at == list.len() && at + 1 == with_comma.len() && with_comma[at] == b','
+}
+
+with_ops!(level! { { Scalar scalar, crate::isa::Scalar, [inline(never)], true } });
+#[cfg(target_arch = "x86_64")]
+x86_level!(Avx2 avx2, "avx2,fma,f16c", ["avx2", "fma", "f16c"]);
+#[cfg(target_arch = "x86_64")]
+x86_level!(
+    Avx512 avx512,
+    "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi",
+    ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni", "avx512vbmi"]
+);
+
+/// One instruction-set level's kernels. Every method checks its lengths once, with a panic that names the numbers (a
+/// length that disagrees is the caller's bug), and then makes one indirect call.
+///
+/// On one level a value depends on its own inputs alone: not on how many rows, tokens, heads or keys one call
+/// covers, nor on how a caller splits them over threads. Today all levels even agree bit for bit (NaN payloads
+/// apart); the promise across levels is only the bounds in the ops' files.
+pub struct Kernels {
+    level: Level,
+    table: Table,
+}
+
+impl std::fmt::Debug for Kernels {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Kernels({})", self.level)
+    }
+}
+
+/// Which kernels there are.
+impl Kernels {
+    /// The kernels of a level; `None` when this machine or this build lacks it.
+    pub fn at(level: Level) -> Option<&'static Self> {
+        match level {
+            Level::Scalar => scalar::kernels(),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => avx2::kernels(),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => avx512::kernels(),
+            _ => None,
+        }
+    }
+
+    /// Every level that can be used here, lowest first.
+    pub fn available() -> impl Iterator<Item = &'static Self> {
+        Level::ALL.into_iter().filter_map(Self::at)
+    }
+
+    /// The highest level that can be used here.
+    pub fn best() -> &'static Self {
+        Self::capped(Level::Avx512)
+    }
+
+    /// The highest level that can be used here and is not above the cap (see [`Level`] for the order).
+    pub fn capped(cap: Level) -> &'static Self {
+        let allowed = Level::ALL.into_iter().rev().filter(|&level| level <= cap);
+        allowed.filter_map(Self::at).next().expect("the scalar level is on every machine and below every cap")
+    }
+
+    /// The highest level that can be used here, capped by the environment variable `FATHOM_SIMD` if it is set and
+    /// not empty. It never raises the level.
+    pub fn from_env() -> Result<&'static Self, LevelError> {
+        match std::env::var_os("FATHOM_SIMD") {
+            Some(word) if !word.is_empty() => Ok(Self::capped(word.to_string_lossy().parse()?)),
+            _ => Ok(Self::best()),
+        }
+    }
+
+    /// The level of these kernels.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// `{op}-{format}-{level}`, or `{op}-{level}` for an op that reads no format, for every kernel of the table.
+    pub fn ids(&self) -> impl Iterator<Item = String> {
+        let formats = self.table.formats.iter().map(|kernels| kernels.format.name());
+        let per_format = formats.flat_map(|format| FORMAT_OPS.iter().map(move |op| format!("{op}-{format}")));
+        let plain = OPS.iter().map(|op| (*op).to_owned());
+        per_format.chain(plain).map(|id| format!("{id}-{}", self.level))
+    }
+
+    fn format(&self, format: Format) -> &FormatKernels {
+        let kernels = &self.table.formats[format as usize];
+        debug_assert_eq!(kernels.format, format);
+        kernels
+    }
+}
+
+/// Calls an entry of the table.
+macro_rules! call {
+    ($entry:expr, $($arg:expr),*) => {
+        // SAFETY: the entry needs the instructions of its level and nothing else. `Kernels` cannot be made outside
+        // this file, and `at` hands out a level's table only after that level's detection has said yes.
+        unsafe { ($entry)($($arg),*) }
+    };
+}
+
+/// Products.
+impl Kernels {
+    /// `out[t * w.n_rows + r] = sum_k w[r][k] * x[t'][k]`, t' the t-th token of the pick.
+    ///
+    /// F32, F16 and BF16 weights take [`Acts::F32`], Q8_0 weights [`Acts::Q8`] ([`Format::acts`]). A value does not
+    /// depend on the other rows and tokens of the call. Definitions and bounds: `op/float.rs`, `op/q8.rs`.
+    pub fn product(&self, w: Rows<'_>, x: Acts<'_>, pick: Pick<'_>, out: &mut [f32]) {
+        w.check();
+        let n_tokens = pick.len();
+        assert_eq!(out.len(), n_tokens * w.n_rows, "outputs of {n_tokens} tokens and {} rows", w.n_rows);
+        let Some(last) = pick.max() else { return };
+        if w.n_rows == 0 {
+            return;
+        }
+        assert_eq!(x.kind(), w.format.acts(), "activations for {} weights", w.format.name());
+        x.check(last, w.n_cols);
+        call!(self.format(w.format).product, w, x, pick, out);
+    }
+
+    /// `scores[j] = sum_h weights[h] * max(q[h] . keys[j], 0)`, heads in ascending order. A key's score does not
+    /// depend on the other keys of the call. Definition and bound: `op/index_scores.rs`.
+    pub fn index_scores(&self, s: IndexScores<'_>, out: &mut [f32]) {
+        s.keys.check();
+        assert_eq!(out.len(), s.keys.n_rows, "scores of {} keys", s.keys.n_rows);
+        let expected = s.weights.len() * s.keys.n_cols;
+        assert_eq!(s.q.len(), expected, "queries of {} heads by {}", s.weights.len(), s.keys.n_cols);
+        call!(self.format(s.keys.format).index_scores, s, out);
+    }
+
+    /// One query token's heads over the picked rows: `out[h] = sum_j p_j * row_j[..v_dim]` with
+    /// `p = softmax(scale * q[h] . row_j)`. `out`: [n_heads, v_dim]; `scratch`: at least
+    /// [`Attend::scratch_len`] floats, whatever their contents. A head's value does not depend on the other heads of
+    /// the call. Panics if nothing is picked. Definition and bound: `op/attend.rs`.
+    pub fn attend(&self, a: Attend<'_>, scratch: &mut [f32], out: &mut [f32]) {
+        a.rows.check();
+        let dim = a.rows.n_cols;
+        let last = a.pick.max().expect("attention needs at least one picked row");
+        assert!(last < a.rows.n_rows, "row {last} picked of {}", a.rows.n_rows);
+        assert!((1..=dim).contains(&a.v_dim), "values of {} in rows of {dim}", a.v_dim);
+        assert!(a.q.len().is_multiple_of(dim), "{} query values for rows of {dim}", a.q.len());
+        let n_heads = a.q.len() / dim;
+        assert_eq!(out.len(), n_heads * a.v_dim, "outputs of {n_heads} heads by {}", a.v_dim);
+        let needed = Attend::scratch_len(n_heads, dim);
+        assert!(scratch.len() >= needed, "scratch of {}, {needed} needed", scratch.len());
+        call!(self.format(a.rows.format).attend, a, scratch, out);
+    }
+}
+
+/// Conversions.
+impl Kernels {
+    /// Activations to 8-bit blocks of 32: `scale = amax / 127`, quants rounded to nearest even, never -128, and the
+    /// sum of each block's quants. A block whose amax is below 2^-120 becomes zero; one with an infinity or NaN gets
+    /// scale NaN. The length is a multiple of 32.
+    pub fn encode_q8(&self, x: &[f32], values: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+        assert!(x.len().is_multiple_of(32), "{} activations are no multiple of 32", x.len());
+        assert_eq!(values.len(), x.len(), "quants of as many activations");
+        assert_eq!(scales.len(), x.len() / 32, "scales of {} activations", x.len());
+        assert_eq!(sums.len(), x.len() / 32, "sums of {} activations", x.len());
+        call!(self.table.encode_q8, x, values, scales, sums);
+    }
+
+    /// One row of floats to a format's bytes. F16 and BF16 round to nearest even (too large becomes infinity, NaN
+    /// stays NaN); Q8_0 rounds as ggml's reference encoder does and gives the same bytes.
+    pub fn encode_row(&self, format: Format, x: &[f32], out: &mut [u8]) {
+        assert_eq!(out.len(), format.row_bytes(x.len()), "{} bytes of {} values", format.name(), x.len());
+        call!(self.format(format).encode_row, x, out);
+    }
+
+    /// [`Self::encode_row`] for rows of a cache, which holds floats: F32, F16 or BF16.
+    pub fn encode_cache(&self, format: Format, x: &[f32], out: &mut [u8]) {
+        assert_eq!(format.acts(), ActKind::F32, "a cache of {}", format.name());
+        self.encode_row(format, x, out);
+    }
+
+    /// One row of a format's bytes to floats: [`Format::decode`], faster.
+    pub fn decode_row(&self, format: Format, row: &[u8], out: &mut [f32]) {
+        assert_eq!(row.len(), format.row_bytes(out.len()), "{} bytes of {} values", format.name(), out.len());
+        call!(self.format(format).decode_row, row, out);
+    }
+}
+
+/// Vectors.
+impl Kernels {
+    /// out = weight * (x / sqrt(mean(x^2) + eps)).
+    pub fn rms_norm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+        assert_eq!(
+            (weight.len(), out.len()),
+            (x.len(), x.len()),
+            "weights and outputs of {} values",
+            x.len()
+        );
+        call!(self.table.rms_norm, x, weight, eps, out);
+    }
+
+    /// out = (x - mean) / sqrt(variance + eps) * weight + bias.
+    pub fn layer_norm(&self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) {
+        let lens = [weight.len(), bias.len(), out.len()];
+        assert_eq!(lens, [x.len(); 3], "weights, biases and outputs of {} values", x.len());
+        call!(self.table.layer_norm, x, (weight, bias), eps, out);
+    }
+
+    /// x = e^(x - max) / sum. -inf becomes 0; a NaN, or nothing but -inf, makes everything NaN.
+    pub fn softmax(&self, x: &mut [f32]) {
+        call!(self.table.softmax, x);
+    }
+
+    /// x = 1 / (1 + e^-x).
+    pub fn sigmoid(&self, x: &mut [f32]) {
+        call!(self.table.sigmoid, x);
+    }
+
+    /// out = silu(gate) * up, silu(g) = g / (1 + e^-g).
+    pub fn swiglu(&self, gate: &[f32], up: &[f32], out: &mut [f32]) {
+        assert_eq!((up.len(), out.len()), (gate.len(), gate.len()), "{} gates", gate.len());
+        call!(self.table.swiglu, gate, up, out);
+    }
+
+    /// x += y.
+    pub fn add(&self, x: &mut [f32], y: &[f32]) {
+        assert_eq!(x.len(), y.len(), "lengths of two summands");
+        call!(self.table.add, x, y);
+    }
+
+    /// y += a * x, rounded once.
+    pub fn axpy(&self, a: f32, x: &[f32], y: &mut [f32]) {
+        assert_eq!(x.len(), y.len(), "lengths of x and y");
+        call!(self.table.axpy, a, x, y);
+    }
+
+    /// Rotates the pairs (x[2i], x[2i + 1]) by the angle whose cosine is `cos[i]`.
+    pub fn rope_pairs(&self, x: &mut [f32], cos: &[f32], sin: &[f32]) {
+        assert_eq!((2 * cos.len(), 2 * sin.len()), (x.len(), x.len()), "angles for {} values", x.len());
+        call!(self.table.rope_pairs, x, cos, sin);
+    }
+
+    /// Rotates the pairs (x[i], x[i + n/2]) by the angle whose cosine is `cos[i]`.
+    pub fn rope_halves(&self, x: &mut [f32], cos: &[f32], sin: &[f32]) {
+        assert_eq!((2 * cos.len(), 2 * sin.len()), (x.len(), x.len()), "angles for {} values", x.len());
+        call!(self.table.rope_halves, x, cos, sin);
+    }
+
+    /// The Walsh-Hadamard transform in Sylvester's order times n^-1/2, on each block of n values, n the largest
+    /// power of two that divides the length.
+    pub fn hadamard(&self, x: &mut [f32]) {
+        call!(self.table.hadamard, x);
+    }
+}

@@ -1,0 +1,26 @@
+//! The ops, each written once over `I: Isa`. They name neither an instruction set nor, but for Q8_0's 8-bit blocks,
+//! a format.
+//!
+//! **Same bits.** Every output value is computed by a sequence of roundings that depends on that output's own
+//! inputs only: never on how many rows, tokens, heads or keys the call covers. Register tiles only decide how many
+//! outputs are under way at once.
+
+mod attend;
+mod exp;
+pub(crate) mod float;
+mod hadamard;
+mod index_scores;
+mod map;
+mod norm;
+pub(crate) mod q8;
+mod rope;
+mod softmax;
+
+pub(crate) use attend::{attend, scratch_len as attend_scratch_len};
+pub(crate) use hadamard::hadamard;
+pub(crate) use index_scores::index_scores;
+pub(crate) use map::{add, axpy, sigmoid, swiglu};
+pub(crate) use norm::{layer_norm, rms_norm};
+pub(crate) use q8::encode as encode_q8;
+pub(crate) use rope::{rope_halves, rope_pairs};
+pub(crate) use softmax::softmax;

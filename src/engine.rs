@@ -1,0 +1,61 @@
+//! A loaded model: numbers, tensors, kernels and threads. It does not change; timelines are [`crate::Session`]s.
+
+use crate::config::{Config, ConfigError, Overrides};
+use crate::model::rope::Rotary;
+use crate::threads::Team;
+use crate::weights::{BindError, Weights};
+use fathom_gguf::Gguf;
+use fathom_simd::Kernels;
+use std::sync::Mutex;
+
+/// A loaded model.
+pub struct Engine<'m> {
+    /// Its numbers.
+    pub config: Config,
+    /// Its tensors.
+    pub weights: Weights<'m>,
+    /// Kernels of this machine, or of the level that was asked for.
+    pub kernels: &'static Kernels,
+    pub(crate) rotary: Rotary,
+    pub(crate) team: Mutex<Team>,
+    n_threads: usize,
+}
+
+/// Why a model could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The container is damaged.
+    #[error(transparent)]
+    Gguf(#[from] fathom_gguf::Error),
+    /// The metadata is not this model's.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The tensors are not this model's.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+}
+
+impl<'m> Engine<'m> {
+    /// Loads a model from mapped files.
+    ///
+    /// # Errors
+    /// A damaged container, metadata of another model, or tensors that do not fit the metadata.
+    pub fn load(
+        shards: Vec<(String, &'m [u8])>,
+        overrides: &Overrides,
+        kernels: &'static Kernels,
+        n_threads: usize,
+    ) -> Result<Engine<'m>, LoadError> {
+        let gguf = Gguf::from_shards(shards)?;
+        let config = Config::from_gguf(gguf.metadata(), overrides)?;
+        let weights = Weights::bind(&gguf, &config)?;
+        let rotary = Rotary::new(&config);
+        let n_threads = n_threads.max(1);
+        Ok(Engine { config, weights, kernels, rotary, team: Mutex::new(Team::new(n_threads)), n_threads })
+    }
+
+    /// Threads that work on a token.
+    pub fn n_threads(&self) -> usize {
+        self.n_threads
+    }
+}

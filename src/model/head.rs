@@ -1,0 +1,24 @@
+//! Logits.
+
+use super::fault::BadValue;
+use super::step::{Input, Q8Buffer, Step};
+use crate::weights::Matrix;
+
+/// Writes `logits`, `[hidden.len() / hidden_size, vocab_size]`, for normed hidden states whose first row belongs to
+/// the call's token `t0`.
+pub fn logits(
+    step: &mut Step<'_>,
+    head: &Matrix<'_>,
+    hidden: &[f32],
+    q8: &mut Q8Buffer,
+    t0: usize,
+    logits: &mut [f32],
+) {
+    let input = Input::new(step, hidden, head.n_cols(), &[head.format()], q8);
+    step.product(head, &input, logits);
+    for (row, values) in logits.chunks_exact(head.n_rows()).enumerate() {
+        if values.iter().any(|v| v.is_nan()) {
+            step.fault.note(BadValue::Logit, step.config.num_hidden_layers, step.position(t0 + row));
+        }
+    }
+}

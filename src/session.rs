@@ -1,0 +1,327 @@
+//! One timeline: the tokens seen so far, what attention remembers of them, and the scratch to go on.
+
+use crate::cache::{CacheTypes, KvCache};
+use crate::engine::Engine;
+use crate::model::fault::{BadValue, Fault};
+use crate::model::step::Step;
+use crate::model::{self, head, mtp};
+use crate::probe::{NoProbe, Probe};
+use crate::scratch::{Local, Scratch};
+use fathom_simd::Format;
+
+/// Rows of logits computed at a time.
+const HEAD_ROWS: usize = 16;
+
+/// How a session is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionOptions {
+    /// Most tokens the session can hold.
+    pub n_ctx: usize,
+    /// Most tokens in one forward call.
+    pub batch: usize,
+    /// Formats of the cache.
+    pub cache: CacheTypes,
+    /// Attend to every earlier token, whatever the indexer says.
+    pub dense: bool,
+    /// Run the MTP layer along with the model.
+    pub mtp: bool,
+    /// Let the MTP layer alone ignore its indexer, as llama.cpp does.
+    pub mtp_dense: bool,
+}
+
+impl Default for SessionOptions {
+    /// The model's own attention, exact caches, 4096 tokens of context.
+    fn default() -> Self {
+        let cache = CacheTypes { latent: Format::F32, index: Format::F32 };
+        SessionOptions { n_ctx: 4096, batch: 512, cache, dense: false, mtp: false, mtp_dense: false }
+    }
+}
+
+/// Which positions' logits are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// None: fill the cache.
+    Nothing,
+    /// The last token's.
+    Last,
+    /// All tokens'.
+    All,
+    /// The MTP head's, for every token but the session's first.
+    AllMtp,
+}
+
+/// Why a session could not go on. The session is as it was before the call.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// An id outside the vocabulary.
+    #[error("token {index} of the input: expected an id below {vocab_size}, found {id}")]
+    Token {
+        /// Place in the input.
+        index: usize,
+        /// The id.
+        id: u32,
+        /// Size of the vocabulary.
+        vocab_size: usize,
+    },
+    /// No room.
+    #[error("the context is full: it holds {n_ctx} tokens, {wanted} were to be in it; start with a larger context")]
+    ContextFull {
+        /// Room.
+        n_ctx: usize,
+        /// Tokens that would have been in it.
+        wanted: usize,
+    },
+    /// A number went bad.
+    #[error(
+        "the {what} is not a number in layer {layer} at position {position}: the model's file is damaged, or its \
+         numbers overflow; compare the file's checksum"
+    )]
+    NotANumber {
+        /// Which number.
+        what: BadValue,
+        /// Where: the number of layers stands for the final norm and the head.
+        layer: usize,
+        /// At which token.
+        position: usize,
+    },
+    /// The MTP layer was asked for and is not there.
+    #[error("the model has no MTP layer: expected the tensors blk.{layer}.nextn.*, found none; quantize with them")]
+    NoMtp {
+        /// The layer it would be.
+        layer: usize,
+    },
+}
+
+/// One timeline of a model.
+pub struct Session<'e> {
+    engine: &'e Engine<'e>,
+    options: SessionOptions,
+    tokens: Vec<u32>,
+    cache: KvCache,
+    scratch: Scratch,
+    locals: Vec<Local>,
+    /// `[HEAD_ROWS, vocab_size]`.
+    logits: Vec<f32>,
+    /// Position whose hidden state `scratch.mtp.last` holds.
+    mtp_last: Option<usize>,
+    fault: Fault,
+}
+
+impl<'e> Session<'e> {
+    /// Makes a session; its memory is reserved here and touched as tokens arrive.
+    ///
+    /// # Errors
+    /// If the MTP layer is asked for and missing.
+    pub fn new(engine: &'e Engine<'e>, options: SessionOptions) -> Result<Session<'e>, SessionError> {
+        let config = &engine.config;
+        if options.mtp && engine.weights.mtp.is_none() {
+            return Err(SessionError::NoMtp { layer: config.num_hidden_layers });
+        }
+        let batch = options.batch.clamp(1, options.n_ctx.max(1));
+        let n_layers = config.num_hidden_layers + usize::from(options.mtp);
+        Ok(Session {
+            engine,
+            options: SessionOptions { batch, ..options },
+            tokens: Vec::with_capacity(options.n_ctx),
+            cache: KvCache::new(config, options.cache, options.n_ctx, n_layers),
+            scratch: Scratch::new(config, batch, options.n_ctx, options.mtp),
+            locals: (0..engine.n_threads()).map(|_| Local::new(config, batch)).collect(),
+            logits: vec![0.0; HEAD_ROWS.min(batch) * config.vocab_size],
+            mtp_last: None,
+            fault: Fault::new(),
+        })
+    }
+
+    /// Values in a row of logits.
+    pub fn vocab_size(&self) -> usize {
+        self.engine.config.vocab_size
+    }
+
+    /// Tokens in the session.
+    pub fn tokens(&self) -> &[u32] {
+        &self.tokens
+    }
+
+    /// Forgets everything from position `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        // Rows beyond the length are never read, and are written again before they count.
+        self.tokens.truncate(len);
+    }
+
+    /// Brings the session to exactly `tokens`, reusing the prefix it already holds, and gives the last token's
+    /// logits, `[vocab_size]`.
+    ///
+    /// # Errors
+    /// See [`SessionError`].
+    ///
+    /// # Panics
+    /// If `tokens` is empty: there is nothing to give logits for.
+    pub fn sync(&mut self, tokens: &[u32]) -> Result<&[f32], SessionError> {
+        assert!(!tokens.is_empty(), "a session is brought to at least one token");
+        let common = self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
+        // The last token is computed again if it was there: its logits are not kept.
+        let common = common.min(tokens.len() - 1);
+        self.truncate(common);
+        self.extend(&tokens[common..], Wanted::Last, &mut NoProbe, &mut |_, _| {})?;
+        Ok(&self.logits[..self.engine.config.vocab_size])
+    }
+
+    /// Appends tokens. `sink(position, logits)` receives the wanted logits in order, several rows of
+    /// `[rows, vocab_size]` at a time; `position` is that of the first row's token.
+    ///
+    /// # Errors
+    /// See [`SessionError`]; the session is then as it was.
+    pub fn extend(
+        &mut self,
+        tokens: &[u32],
+        wanted: Wanted,
+        probe: &mut dyn Probe,
+        sink: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), SessionError> {
+        self.check(tokens)?;
+        let before = self.tokens.len();
+        // The MTP layer starts from the hidden state of the token before. A truncation threw it away: that token runs
+        // through the main model again. Its own row in the MTP layer's cache is still there.
+        if self.options.mtp && before > 0 && self.mtp_last != Some(before - 1) {
+            let last = self.tokens[before - 1];
+            self.truncate(before - 1);
+            let done = self.call(&[last], Wanted::Nothing, &mut NoProbe, &mut |_, _| {});
+            if let Err(error) = done {
+                self.tokens.push(last);
+                return Err(error);
+            }
+        }
+        let last_call = tokens.len().div_ceil(self.options.batch).saturating_sub(1);
+        for (index, chunk) in tokens.chunks(self.options.batch).enumerate() {
+            let now = if wanted == Wanted::Last && index < last_call { Wanted::Nothing } else { wanted };
+            if let Err(error) = self.call(chunk, now, probe, sink) {
+                self.truncate(before);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn check(&self, tokens: &[u32]) -> Result<(), SessionError> {
+        let vocab_size = self.engine.config.vocab_size;
+        if let Some((index, &id)) = tokens.iter().enumerate().find(|&(_, &id)| id as usize >= vocab_size) {
+            return Err(SessionError::Token { index, id, vocab_size });
+        }
+        let wanted = self.tokens.len() + tokens.len();
+        if wanted > self.options.n_ctx {
+            return Err(SessionError::ContextFull { n_ctx: self.options.n_ctx, wanted });
+        }
+        Ok(())
+    }
+
+    /// One forward call: at most `batch` tokens.
+    fn call(
+        &mut self,
+        tokens: &[u32],
+        wanted: Wanted,
+        probe: &mut dyn Probe,
+        sink: &mut dyn FnMut(usize, &[f32]),
+    ) -> Result<(), SessionError> {
+        let engine = self.engine;
+        let mut team = engine.team.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        self.fault.clear();
+        let mut step = Step {
+            config: &engine.config,
+            kernels: engine.kernels,
+            team: &mut team,
+            locals: &mut self.locals,
+            rotary: &engine.rotary,
+            layer: 0,
+            first: self.tokens.len(),
+            n: tokens.len(),
+            dense: self.options.dense,
+            fault: &self.fault,
+            probe,
+        };
+        let mut out = Logits { vocab_size: engine.config.vocab_size, buffer: &mut self.logits, sink };
+        model::forward(&mut step, &engine.weights, tokens, &mut self.cache, &mut self.scratch);
+        match wanted {
+            Wanted::Nothing | Wanted::AllMtp => {}
+            Wanted::Last => out.compute(&mut step, engine.weights.head(), &mut self.scratch, tokens.len() - 1),
+            Wanted::All => out.compute(&mut step, engine.weights.head(), &mut self.scratch, 0),
+        }
+        if let (true, Some(layer)) = (self.options.mtp, &engine.weights.mtp) {
+            let rows = self.cache.layers.last_mut().expect("the MTP layer has a cache");
+            let has_last = step.first > 0 && self.mtp_last == Some(step.first - 1);
+            let n_rows = start_mtp(&step, has_last, &mut self.scratch);
+            self.mtp_last = Some(step.first + tokens.len() - 1);
+            if n_rows > 0 {
+                // Row j is at position j - 1, so that the layer's first row is at 0.
+                let skipped = tokens.len() - n_rows;
+                step.first = step.first + skipped - 1;
+                step.n = n_rows;
+                step.dense |= self.options.mtp_dense;
+                mtp::forward(&mut step, &engine.weights, layer, &tokens[skipped..], rows, &mut self.scratch);
+                if wanted == Wanted::AllMtp {
+                    let head = layer.shared_head_head.as_ref().unwrap_or(engine.weights.head());
+                    out.compute(&mut step, head, &mut self.scratch, 0);
+                }
+            }
+        }
+        if let Some((what, layer, position)) = self.fault.first() {
+            self.mtp_last = None;
+            return Err(SessionError::NotANumber { what, layer, position });
+        }
+        self.tokens.extend_from_slice(tokens);
+        Ok(())
+    }
+
+    /// Bytes of the cache for all `n_ctx` tokens, and of everything else the session holds.
+    pub fn memory(&self) -> (usize, usize) {
+        let per_layer =
+            |rows: &crate::cache::LayerCache| rows.latent.row_bytes() + rows.index.as_ref().map_or(0, |i| i.row_bytes());
+        let cache = self.cache.layers.iter().map(per_layer).sum::<usize>() * self.options.n_ctx;
+        let locals = self.locals.iter().map(Local::n_bytes).sum::<usize>();
+        (cache, self.scratch.n_bytes() + locals + 4 * self.logits.len() + 4 * self.tokens.capacity())
+    }
+}
+
+/// Lays out what the MTP layer starts from: row `t` gets the hidden state before token `skipped + t`. Gives the
+/// number of rows: without the hidden state before the call's first token (`has_last`), that token has none.
+fn start_mtp(step: &Step<'_>, has_last: bool, s: &mut Scratch) -> usize {
+    let (n, width) = (step.n, step.config.hidden_size);
+    let inside = &s.hidden[..(n - 1) * width];
+    let start = if has_last {
+        s.mtp.hidden[..width].copy_from_slice(&s.mtp.last);
+        width
+    } else {
+        0
+    };
+    s.mtp.hidden[start..start + inside.len()].copy_from_slice(inside);
+    s.mtp.last.copy_from_slice(&s.hidden[(n - 1) * width..n * width]);
+    n - 1 + usize::from(has_last)
+}
+
+/// Where logits go.
+struct Logits<'l> {
+    vocab_size: usize,
+    buffer: &'l mut [f32],
+    sink: &'l mut dyn FnMut(usize, &[f32]),
+}
+
+impl Logits<'_> {
+    /// Logits of the call's tokens from `t0` on.
+    fn compute(
+        &mut self,
+        step: &mut Step<'_>,
+        matrix: &crate::weights::Matrix<'_>,
+        scratch: &mut Scratch,
+        t0: usize,
+    ) {
+        let width = step.config.hidden_size;
+        let rows_at_once = self.buffer.len() / self.vocab_size;
+        let mut t = t0;
+        while t < step.n {
+            let end = (t + rows_at_once).min(step.n);
+            let logits = &mut self.buffer[..(end - t) * self.vocab_size];
+            head::logits(step, matrix, &scratch.hidden[t * width..end * width], &mut scratch.q8, t, logits);
+            (self.sink)(step.position(t), logits);
+            t = end;
+        }
+    }
+}
