@@ -54,7 +54,9 @@ fn no_allocation_in_decode_nor_in_prefill() {
                     let mut rows = 0;
                     let before = ALLOCATIONS.load(Ordering::Relaxed);
                     let wanted = if mtp { Wanted::AllMtp } else { Wanted::All };
-                    session.extend(tokens, wanted, &mut NoProbe, &mut |_, logits| rows += logits.len()).unwrap();
+                    session
+                        .extend(tokens, wanted, &mut NoProbe, &mut |_, logits| rows += logits.len())
+                        .unwrap();
                     let allocations = ALLOCATIONS.load(Ordering::Relaxed) - before;
                     let level = kernels.level().name();
                     assert_eq!(allocations, 0, "{shape} {ty} {level}, batch {batch}, mtp {mtp}");

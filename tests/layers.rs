@@ -21,7 +21,9 @@ struct Recorder {
 impl Probe for Recorder {
     fn record(&mut self, point: Point, layer: usize, first: usize, values: Values<'_>) {
         match values {
-            Values::F32(values) => assert!(self.f32s.insert((point, layer, first), values.to_vec()).is_none()),
+            Values::F32(values) => {
+                assert!(self.f32s.insert((point, layer, first), values.to_vec()).is_none())
+            }
             Values::Ids(ids) => assert!(self.ids.insert((point, layer, first), ids.to_vec()).is_none()),
         }
     }
@@ -30,7 +32,11 @@ impl Probe for Recorder {
 impl Recorder {
     /// All rows of a point, calls joined in order of position.
     fn all(&self, point: Point, layer: usize) -> Vec<f32> {
-        self.f32s.range((point, layer, 0)..=(point, layer, usize::MAX)).flat_map(|(_, v)| v).copied().collect()
+        self.f32s
+            .range((point, layer, 0)..=(point, layer, usize::MAX))
+            .flat_map(|(_, v)| v)
+            .copied()
+            .collect()
     }
 
     fn all_ids(&self, point: Point, layer: usize) -> Vec<u32> {
@@ -93,7 +99,10 @@ impl Judge<'_> {
             let found = &self.recorder.ids[&(Point::Selection, layer, t)];
             assert_eq!(found, &expected, "{}: layer {layer}, selection of token {t}", self.context);
         }
-        assert_eq!(self.recorder.ids.range((Point::Selection, layer, 0)..(Point::Selection, layer, n)).count(), n - topk);
+        assert_eq!(
+            self.recorder.ids.range((Point::Selection, layer, 0)..(Point::Selection, layer, n)).count(),
+            n - topk
+        );
     }
 
     fn feed_forward(&self, layer: usize, moe: bool) {
@@ -101,7 +110,12 @@ impl Judge<'_> {
         if moe {
             self.point(Point::RouterScores, layer, "router_scores", 1e-6);
             let experts = self.reference.ids(&format!("layers.{layer}.experts"));
-            assert_eq!(self.recorder.all_ids(Point::Experts, layer), experts, "{}: layer {layer}", self.context);
+            assert_eq!(
+                self.recorder.all_ids(Point::Experts, layer),
+                experts,
+                "{}: layer {layer}",
+                self.context
+            );
             self.point(Point::ExpertWeights, layer, "expert_weights", 1e-6);
             self.point(Point::RoutedOut, layer, "routed", 1e-5);
             self.point(Point::SharedOut, layer, "shared", 1e-5);
