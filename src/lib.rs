@@ -11,7 +11,7 @@
 //! let kernels = Kernels::from_env()?;
 //! let engine = Engine::load(mapping.shards(), &Overrides::default(), kernels, fathom::threads::default_threads())?;
 //! let cache = CacheTypes { latent: Format::BF16, index: Format::F16 };
-//! let options = SessionOptions { n_ctx: 4096, batch: 512, cache, dense: false, mtp: false };
+//! let options = SessionOptions { n_ctx: 4096, batch: 512, cache, ..SessionOptions::default() };
 //! let mut session = Session::new(&engine, options)?;
 //! let logits = session.sync(&[0, 5, 7])?;
 //! println!("{} logits", logits.len());

@@ -49,6 +49,8 @@ pub struct Local {
     pub tile: Vec<f32>,
     /// Same, for the second of two products.
     pub tile2: Vec<f32>,
+    /// `[q_lora_rank or kv_lora_rank]`, a latent before its norm.
+    pub latent: Vec<f32>,
     /// Decoded cache rows and scores of [`fathom_simd::Kernels::attend`].
     pub attend: Vec<f32>,
     /// `[n_routed_experts]`, selection scores of one token.
@@ -215,6 +217,7 @@ impl Local {
         Local {
             tile: make.zeros(b * head_tile),
             tile2: make.zeros(b * MAX_TILE_ROWS),
+            latent: make.zeros(c.q_lora_rank.max(c.kv_lora_rank)),
             attend: make.zeros(Attend::scratch_len(c.num_attention_heads, c.latent_dim())),
             choice: make.zeros(c.n_routed_experts),
             groups: make.zeros(c.n_group),

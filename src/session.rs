@@ -8,6 +8,7 @@ use crate::model::step::Step;
 use crate::model::{self, head, mtp};
 use crate::probe::{NoProbe, Probe};
 use crate::scratch::{Buffers, Local, Scratch};
+use fathom_simd::Format;
 
 /// Rows of logits computed at a time.
 const HEAD_ROWS: usize = 16;
@@ -25,6 +26,16 @@ pub struct SessionOptions {
     pub dense: bool,
     /// Run the MTP layer along with the model.
     pub mtp: bool,
+    /// Let the MTP layer alone ignore its indexer, as llama.cpp does.
+    pub mtp_dense: bool,
+}
+
+impl Default for SessionOptions {
+    /// The model's own attention, exact caches, 4096 tokens of context.
+    fn default() -> Self {
+        let cache = CacheTypes { latent: Format::F32, index: Format::F32 };
+        SessionOptions { n_ctx: 4096, batch: 512, cache, dense: false, mtp: false, mtp_dense: false }
+    }
 }
 
 impl SessionOptions {
@@ -230,7 +241,8 @@ impl<'e> Session<'e> {
     ) -> Result<(), SessionError> {
         self.check(tokens)?;
         let before = self.tokens.len();
-        // The MTP layer starts from the hidden state of the token before, which a truncation threw away.
+        // The MTP layer starts from the hidden state of the token before. A truncation threw it away: that token runs
+        // through the main model again. Its own row in the MTP layer's cache is still there.
         if self.options.mtp && before > 0 && self.mtp_last != Some(before - 1) {
             let last = self.tokens[before - 1];
             self.truncate(before - 1);
@@ -298,13 +310,15 @@ impl<'e> Session<'e> {
         }
         if let (true, Some(layer)) = (self.options.mtp, &engine.weights.mtp) {
             let rows = self.cache.layers.last_mut().expect("the MTP layer has a cache");
-            let n_rows = start_mtp(&mut step, tokens, &mut self.scratch);
+            let has_last = step.first > 0 && self.mtp_last == Some(step.first - 1);
+            let n_rows = start_mtp(&step, has_last, &mut self.scratch);
             self.mtp_last = Some(step.first + tokens.len() - 1);
             if n_rows > 0 {
                 // Row j is at position j - 1, so that the layer's first row is at 0.
                 let skipped = tokens.len() - n_rows;
                 step.first = step.first + skipped - 1;
                 step.n = n_rows;
+                step.dense |= self.options.mtp_dense;
                 mtp::forward(&mut step, &engine.weights, layer, &tokens[skipped..], rows, &mut self.scratch);
                 if wanted == Wanted::AllMtp {
                     let head = layer.shared_head_head.as_ref().unwrap_or(engine.weights.head());
@@ -327,20 +341,19 @@ impl<'e> Session<'e> {
 }
 
 /// Lays out what the MTP layer starts from: row `t` gets the hidden state before token `skipped + t`. Gives the
-/// number of rows: one less than tokens in the session's first call.
-fn start_mtp(step: &mut Step<'_>, tokens: &[u32], s: &mut Scratch) -> usize {
-    let width = step.config.hidden_size;
-    let n = tokens.len();
-    let n_rows = if step.first == 0 {
-        s.mtp.hidden[..(n - 1) * width].copy_from_slice(&s.hidden[..(n - 1) * width]);
-        n - 1
-    } else {
+/// number of rows: without the hidden state before the call's first token (`has_last`), that token has none.
+fn start_mtp(step: &Step<'_>, has_last: bool, s: &mut Scratch) -> usize {
+    let (n, width) = (step.n, step.config.hidden_size);
+    let inside = &s.hidden[..(n - 1) * width];
+    let start = if has_last {
         s.mtp.hidden[..width].copy_from_slice(&s.mtp.last);
-        s.mtp.hidden[width..n * width].copy_from_slice(&s.hidden[..(n - 1) * width]);
-        n
+        width
+    } else {
+        0
     };
+    s.mtp.hidden[start..start + inside.len()].copy_from_slice(inside);
     s.mtp.last.copy_from_slice(&s.hidden[(n - 1) * width..n * width]);
-    n_rows
+    n - 1 + usize::from(has_last)
 }
 
 /// Where logits go.

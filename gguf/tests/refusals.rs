@@ -12,6 +12,7 @@ const STR: u32 = 8;
 const ARRAY: u32 = 9;
 const F32_TENSOR: u32 = 0;
 const Q8_0_TENSOR: u32 = 8;
+const Q1_0_TENSOR: u32 = 41;
 
 /// The error of a file that must not open.
 fn refused(forge: Forge) -> Error {
@@ -202,6 +203,9 @@ fn shapes_whose_size_overflows_are_refused() {
         let error = refused(one_tensor(ne, F32_TENSOR, 0));
         assert!(matches!(error, Error::ShapeOverflow { .. }), "{ne:?}: {error}");
     }
+    // 2^63 elements of little more than a bit: the bytes would fit a number, the elements do not.
+    let error = refused(one_tensor(&[1 << 33, 1 << 30], Q1_0_TENSOR, 0));
+    assert!(matches!(error, Error::ShapeOverflow { .. }), "{error}");
 }
 
 #[test]

@@ -91,6 +91,9 @@ pub enum Error {
     /// The file to be written is there already.
     #[error("{}: the file exists; give another name, or --force to replace it", .0.display())]
     Exists(PathBuf),
+    /// The folder to be written is not empty.
+    #[error("{}: the folder is in use; give another name, or remove it if it is the remains of an earlier run", .0.display())]
+    FolderInUse(PathBuf),
     /// Another process writes the same file.
     #[error("{}: another process is writing this file; wait for it or give another name", .0.display())]
     Busy(PathBuf),
@@ -108,7 +111,7 @@ pub enum Error {
     #[error(transparent)]
     Gguf(#[from] fathom_gguf::Error),
     /// A signal asked to stop.
-    #[error("interrupted; the unfinished file was removed")]
+    #[error("interrupted; what was unfinished is removed")]
     Interrupted,
 }
 

@@ -8,6 +8,7 @@
 //! cores, a few megabytes per thread, and no file unless it is whole. The tokenizer travels inside the file.
 #![forbid(unsafe_code)]
 
+pub mod checkpoint_writer;
 pub mod dequant;
 mod disk;
 pub mod encode;
@@ -18,7 +19,9 @@ mod output;
 pub mod pipeline;
 pub mod plan;
 pub mod recipe;
+mod slabs;
 pub mod source;
+pub mod synth;
 pub mod tokenizer;
 
 pub use error::Error;

@@ -25,12 +25,18 @@ impl PartFile {
     pub fn create(target: &Path, bytes: u64, replace: bool) -> Result<PartFile, Error> {
         let output = PartFile::open(target, bytes, replace)?;
         // Asked first, because reserving too much fills the disk for a moment, and others write there too.
-        match disk::available(&output.part) {
-            Some(available) if available < bytes => Err(output.full(available)),
-            _ => {
-                disk::reserve(&output.file, bytes).map_err(|e| output.explained(e))?;
-                Ok(output)
+        PartFile::check_room(&output.part, bytes).map_err(|_| output.full())?;
+        disk::reserve(&output.file, bytes).map_err(|e| output.explained(e))?;
+        Ok(output)
+    }
+
+    /// Whether `bytes` fit on the file system that holds `path`.
+    pub fn check_room(path: &Path, bytes: u64) -> Result<(), Error> {
+        match disk::available(path) {
+            Some(available) if available < bytes => {
+                Err(Error::DiskFull { path: path.to_owned(), needed: bytes, available })
             }
+            _ => Ok(()),
         }
     }
 
@@ -98,10 +104,11 @@ impl PartFile {
         }
         // What this file already holds is counted as free again; should that fail, the message is off by as much.
         let _ = self.file.set_len(0);
-        self.full(disk::available(&self.part).unwrap_or(0))
+        self.full()
     }
 
-    fn full(&self, available: u64) -> Error {
+    fn full(&self) -> Error {
+        let available = disk::available(&self.part).unwrap_or(0);
         Error::DiskFull { path: self.target.clone(), needed: self.bytes, available }
     }
 }

@@ -10,11 +10,13 @@ use crate::encode::Encoding;
 use crate::error::Error;
 use crate::output::PartFile;
 use crate::plan::{KvHalf, Origin, Role, TensorPlan};
+use crate::slabs;
 use crate::source::{Found, Source, problems, scale_name};
 use fathom_gguf::{Layout, OwnedValue, Writer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+pub use crate::slabs::Watch;
 
 /// Slabs of more values than this are no faster.
 const MAX_SLAB_VALUES: usize = 1 << 20;
@@ -44,15 +46,6 @@ pub struct RoleSize {
     pub n_elems: u64,
     /// Bytes in the file, without padding.
     pub bytes: u64,
-}
-
-/// How a caller watches and stops the work.
-#[derive(Clone, Copy)]
-pub struct Watch<'a> {
-    /// Once true, the work ends with [`Error::Interrupted`] and without a file.
-    pub stop: &'a AtomicBool,
-    /// Called with the number of bytes just written, from any thread.
-    pub progress: &'a (dyn Fn(u64) + Sync),
 }
 
 /// Rows (whole heads for a half of `kv_b_proj`) of one tensor that a thread handles at once.
@@ -148,25 +141,8 @@ impl<'a> Job<'a> {
         output.write_at(&self.layout.header, 0)?;
         (watch.progress)(self.header_bytes());
         let slabs = self.slabs(slab_values(rayon::current_num_threads()));
-        let next = AtomicUsize::new(0);
-        let failed = AtomicBool::new(false);
-        let results = rayon::broadcast(|_| {
-            let mut workspace = Workspace::default();
-            // Relaxed: the counter hands out numbers and the flags only shorten work; results come back by join.
-            while let Some(slab) = slabs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if watch.stop.load(Ordering::Relaxed) {
-                    return Err(Error::Interrupted);
-                }
-                if failed.load(Ordering::Relaxed) {
-                    break;
-                }
-                let written = self.write_slab(slab, &output, &mut workspace);
-                (watch.progress)(written.inspect_err(|_| failed.store(true, Ordering::Relaxed))?);
-            }
-            Ok(())
-        });
-        results.into_iter().collect::<Result<(), Error>>()?;
-        output.finish(|| watch.stop.load(Ordering::Relaxed))
+        slabs::run(&slabs, watch, |slab, workspace| self.write_slab(slab, &output, workspace))?;
+        output.finish(|| watch.stopped())
     }
 
     /// Lays the file out on disk with every weight zero, as a hole: a test aid for sizes no disk here holds.

@@ -103,7 +103,39 @@ macro_rules! level {
     };
 }
 
+/// A level of x86: the features stand once as the attribute wants them and once as the detection does, and the build
+/// fails if the two differ.
+#[cfg(target_arch = "x86_64")]
+macro_rules! x86_level {
+    ($level:ident $module:ident, $features:tt, [$($feature:tt),*]) => {
+        const _: () = assert!(same($features, concat!("" $(, $feature, ",")*)), "two feature lists of one level");
+        with_ops!(level! { {
+            $level $module, crate::isa::x86::$level::here(), [target_feature(enable = $features)],
+            ($(std::is_x86_feature_detected!($feature))&&*)
+        } });
+    };
+}
+
+/// Whether the first list with a comma behind it is the second.
+#[cfg(target_arch = "x86_64")]
+const fn same(list: &str, with_comma: &str) -> bool {
+    let (list, with_comma) = (list.as_bytes(), with_comma.as_bytes());
+    let mut at = 0;
+    while at < list.len() && at < with_comma.len() && list[at] == with_comma[at] {
+        at += 1;
+    }
+    at == list.len() && at + 1 == with_comma.len() && with_comma[at] == b','
+}
+
 with_ops!(level! { { Scalar scalar, crate::isa::Scalar, [inline(never)], true } });
+#[cfg(target_arch = "x86_64")]
+x86_level!(Avx2 avx2, "avx2,fma,f16c", ["avx2", "fma", "f16c"]);
+#[cfg(target_arch = "x86_64")]
+x86_level!(
+    Avx512 avx512,
+    "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi",
+    ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni", "avx512vbmi"]
+);
 
 /// One instruction-set level's kernels. Every method checks its lengths once, with a panic that names the numbers (a
 /// length that disagrees is the caller's bug), and then makes one indirect call.
@@ -128,6 +160,10 @@ impl Kernels {
     pub fn at(level: Level) -> Option<&'static Self> {
         match level {
             Level::Scalar => scalar::kernels(),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => avx2::kernels(),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => avx512::kernels(),
             _ => None,
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod logits;
 pub mod quantize;
+pub mod synth;
 mod writing;
 
 use clap::{Parser, Subcommand};
@@ -21,6 +22,8 @@ pub struct Cli {
 pub enum Verb {
     /// Convert a checkpoint to GGUF.
     Quantize(quantize::Args),
+    /// Make up a model of true size, for benchmarks.
+    Synth(synth::Args),
     /// Compute a model's logits for given tokens and write them to a file.
     Logits(logits::Args),
 }
@@ -33,6 +36,7 @@ impl Cli {
     pub fn run(self) -> Result<(), Failure> {
         match self.verb {
             Verb::Quantize(args) => quantize::run(args),
+            Verb::Synth(args) => synth::run(args),
             Verb::Logits(args) => logits::run(args),
         }
     }

@@ -177,7 +177,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let message = error.to_string();
         match error {
-            Error::Recipe(_) | Error::Exists(_) => Failure::usage(message),
+            Error::Recipe(_) | Error::Exists(_) | Error::FolderInUse(_) => Failure::usage(message),
             Error::Json { .. }
             | Error::NotACheckpoint { .. }
             | Error::NotCached { .. }

@@ -44,8 +44,7 @@ pub fn attention(step: &mut Step<'_>, layer: &Layer<'_>, cache: &mut LayerCache,
     let q_latent = &mut s.q_latent[..n * c.q_lora_rank];
     query_latent(step, attn, &hidden, q_latent);
     latent_rows(step, attn, &hidden, angles, &mut s.kv, &mut cache.latent);
-    let q_latent =
-        Input::new(step, q_latent, c.q_lora_rank, &q_latent_formats(layer), &mut scratch.q8_inner);
+    let q_latent = Input::new(step, q_latent, c.q_lora_rank, &q_latent_formats(layer), &mut scratch.q8_inner);
     if let (Some(indexer), Some(keys)) = (&layer.indexer, &mut cache.index) {
         let inputs = indexer::Inputs { hidden, q_latent, angles };
         indexer::select(step, indexer, inputs, keys, &mut scratch.index);
@@ -79,7 +78,7 @@ fn query_latent(step: &mut Step<'_>, attn: &Mla<'_>, hidden: &Input<'_>, out: &m
     let (kernels, width) = (step.kernels, step.config.q_lora_rank);
     step.product(&attn.attn_q_a, hidden, out);
     step.team.split(step.locals, Rows::new(&mut *out, width), |local, _, row| {
-        let raw = &mut local.tile[..width];
+        let raw = &mut local.latent[..width];
         raw.copy_from_slice(row);
         kernels.rms_norm(raw, &attn.attn_q_a_norm, LATENT_NORM_EPS, row);
     });
@@ -103,7 +102,7 @@ fn latent_rows(
     let outputs = (Rows::new(&mut *kv, width), Rows::new(cache.bytes_mut(positions), row_bytes));
     step.team.split(step.locals, outputs, |local, t, (row, cached)| {
         let (latent, key) = row.split_at_mut(rank);
-        let raw = &mut local.tile[..rank];
+        let raw = &mut local.latent[..rank];
         raw.copy_from_slice(latent);
         kernels.rms_norm(raw, &attn.attn_kv_a_norm, LATENT_NORM_EPS, latent);
         let (cos, sin) = angles.of(t);
@@ -114,13 +113,7 @@ fn latent_rows(
 }
 
 /// Queries of all heads, the rotary part turned: `q`, `[n, heads, qk_head_dim]`.
-fn queries(
-    step: &mut Step<'_>,
-    attn: &Mla<'_>,
-    q_latent: &Input<'_>,
-    angles: Angles<'_>,
-    q: &mut [f32],
-) {
+fn queries(step: &mut Step<'_>, attn: &Mla<'_>, q_latent: &Input<'_>, angles: Angles<'_>, q: &mut [f32]) {
     let (n, heads, dim) = (step.n, step.config.num_attention_heads, step.config.qk_head_dim());
     let (kernels, nope) = (step.kernels, step.config.qk_nope_head_dim);
     let q = &mut q[..n * heads * dim];

@@ -1,4 +1,4 @@
-//! Takes shard names apart. Run: `cargo +nightly fuzz run names target/new-names corpus/names` in this folder's parent.
+//! Takes shard names apart. Run in `gguf/`: `mkdir -p fuzz/new-names && cargo +nightly fuzz run names fuzz/new-names fuzz/corpus/names`.
 #![no_main]
 
 #[path = "../../tests/fuzz_bodies/mod.rs"]

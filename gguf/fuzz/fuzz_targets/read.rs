@@ -1,4 +1,4 @@
-//! Opens one file and uses everything in it. Run: `cargo +nightly fuzz run read target/new-read corpus/read` in this folder's parent.
+//! Opens one file and uses everything in it. Run in `gguf/`: `mkdir -p fuzz/new-read && cargo +nightly fuzz run read fuzz/new-read fuzz/corpus/read`.
 #![no_main]
 
 #[path = "../../tests/fuzz_bodies/mod.rs"]

@@ -1,4 +1,4 @@
-//! Joins several files into one model. Run: `cargo +nightly fuzz run shards target/new-shards corpus/shards` in this folder's parent.
+//! Joins several files into one model. Run in `gguf/`: `mkdir -p fuzz/new-shards && cargo +nightly fuzz run shards fuzz/new-shards fuzz/corpus/shards`.
 #![no_main]
 
 #[path = "../../tests/fuzz_bodies/mod.rs"]

@@ -8,6 +8,9 @@
 //! functions which `kernels.rs` makes for each level. A new word enters only when an op or format needs it.
 
 mod scalar;
+#[cfg(target_arch = "x86_64")]
+#[allow(unsafe_code, reason = "the instruction-set files are where intrinsics live")]
+pub(crate) mod x86;
 
 pub(crate) use scalar::Scalar;
 

@@ -1,0 +1,286 @@
+//! Any source as a checkpoint folder: shards, index, `config.json`.
+
+use crate::error::Error;
+use crate::output::PartFile;
+use crate::slabs::{self, Watch};
+use crate::source::{Found, Source, Stored};
+use serde_json::{Map, Value, json};
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Shards are a little smaller than this, as the published ones are: 163 for the whole model.
+const SHARD_BYTES: u64 = 4_240_000_000;
+/// A slab of rows has about this many bytes.
+const SLAB_BYTES: usize = 1 << 20;
+
+/// A checkpoint to be written: which arrays of a source, in which order.
+pub struct CheckpointJob<'a> {
+    source: &'a dyn Source,
+    arrays: Vec<Placed<'a>>,
+    headers: Vec<Vec<u8>>,
+    shard_bytes: Vec<u64>,
+    index: Value,
+}
+
+/// Where an array goes.
+struct Placed<'a> {
+    name: &'a str,
+    stored: &'a Stored,
+    row_bytes: usize,
+    shard: usize,
+    /// Absolute offset in the shard.
+    offset: u64,
+}
+
+struct Slab {
+    array: usize,
+    first: usize,
+    n: usize,
+}
+
+impl<'a> CheckpointJob<'a> {
+    /// Lays the shards out.
+    ///
+    /// # Panics
+    /// If `source` lacks one of `names`.
+    pub fn new(source: &'a dyn Source, names: &'a [String]) -> CheckpointJob<'a> {
+        let mut arrays = Vec::with_capacity(names.len());
+        for name in names {
+            let Found::Here(stored) = source.find(name) else { panic!("{name} is not in the source") };
+            let row_bytes = stored.row_bytes().unwrap_or_else(|| panic!("{name} has a foreign type"));
+            arrays.push(Placed { name, stored, row_bytes, shard: 0, offset: 0 });
+        }
+        let total: u64 = arrays.iter().map(Placed::bytes).sum();
+        let n_shards = total.div_ceil(SHARD_BYTES).max(1);
+        let mut data_bytes = vec![0; n_shards as usize];
+        let mut before = 0;
+        for array in &mut arrays {
+            // By the array's first byte: shards come out about equal, and none is empty.
+            array.shard = (u128::from(before) * u128::from(n_shards) / u128::from(total.max(1))) as usize;
+            array.offset = data_bytes[array.shard];
+            data_bytes[array.shard] += array.bytes();
+            before += array.bytes();
+        }
+        let headers: Vec<Vec<u8>> = (0..data_bytes.len()).map(|shard| header(&arrays, shard)).collect();
+        for array in &mut arrays {
+            array.offset += headers[array.shard].len() as u64;
+        }
+        let weight_map: Map<String, Value> =
+            arrays.iter().map(|a| (a.name.to_owned(), shard_name(a.shard, headers.len()).into())).collect();
+        let index = json!({"metadata": {"total_size": total}, "weight_map": weight_map});
+        let shard_bytes = headers.iter().zip(data_bytes).map(|(h, data)| h.len() as u64 + data).collect();
+        CheckpointJob { source, arrays, headers, shard_bytes, index }
+    }
+
+    /// Size of all shards.
+    pub fn bytes(&self) -> u64 {
+        self.shard_bytes.iter().sum()
+    }
+
+    /// Size of the arrays alone, the `total_size` of the index.
+    pub fn data_bytes(&self) -> u64 {
+        self.arrays.iter().map(Placed::bytes).sum()
+    }
+
+    /// Number of shards.
+    pub fn n_shards(&self) -> usize {
+        self.headers.len()
+    }
+
+    /// Writes the folder, which must not exist or be empty, with the threads of the current rayon pool. With `zeros`
+    /// the data are holes: a test aid for sizes no disk here holds.
+    ///
+    /// # Errors
+    /// If the folder is in use, the disk fails or `watch` says stop. The unfinished folder is gone then.
+    pub fn write(&self, folder: &Path, config: &str, zeros: bool, watch: Watch<'_>) -> Result<(), Error> {
+        let part = PartFolder::create(folder)?;
+        let shards = self.create_shards(&part.part, zeros)?;
+        for (shard, header) in shards.iter().zip(&self.headers) {
+            shard.write_at(header, 0)?;
+        }
+        if !zeros {
+            slabs::run(&self.slabs(), watch, |slab, bytes: &mut Vec<u8>| {
+                let array = &self.arrays[slab.array];
+                self.source.read(array.name, slab.first..slab.first + slab.n, bytes)?;
+                shards[array.shard].write_at(bytes, array.offset + (slab.first * array.row_bytes) as u64)?;
+                Ok(bytes.len() as u64)
+            })?;
+        }
+        for shard in shards {
+            shard.finish(|| watch.stopped())?;
+        }
+        for (name, text) in
+            [("config.json", config), ("model.safetensors.index.json", &self.index.to_string())]
+        {
+            let path = part.part.join(name);
+            fs::write(&path, text).map_err(Error::io("write", &path))?;
+        }
+        part.finish()
+    }
+
+    fn create_shards(&self, folder: &Path, zeros: bool) -> Result<Vec<PartFile>, Error> {
+        if !zeros {
+            PartFile::check_room(folder, self.bytes())?;
+        }
+        let create = if zeros { PartFile::create_sparse } else { PartFile::create };
+        let name = |shard| folder.join(shard_name(shard, self.n_shards()));
+        self.shard_bytes
+            .iter()
+            .enumerate()
+            .map(|(shard, &bytes)| create(&name(shard), bytes, false))
+            .collect()
+    }
+
+    fn slabs(&self) -> Vec<Slab> {
+        let mut slabs = Vec::new();
+        for (array, placed) in self.arrays.iter().enumerate() {
+            let step = (SLAB_BYTES / placed.row_bytes.max(1)).max(1);
+            let n_rows = placed.stored.n_rows();
+            slabs.extend((0..n_rows).step_by(step).map(|first| Slab {
+                array,
+                first,
+                n: step.min(n_rows - first),
+            }));
+        }
+        slabs
+    }
+}
+
+impl Placed<'_> {
+    fn bytes(&self) -> u64 {
+        (self.row_bytes * self.stored.n_rows()) as u64
+    }
+}
+
+/// Five digits, then six: as DeepSeek names them.
+fn shard_name(shard: usize, n_shards: usize) -> String {
+    format!("model-{:05}-of-{n_shards:06}.safetensors", shard + 1)
+}
+
+/// Length and JSON of one shard, padded with spaces so that data are aligned to eight bytes.
+fn header(arrays: &[Placed<'_>], shard: usize) -> Vec<u8> {
+    let mut members = Map::new();
+    members.insert("__metadata__".to_owned(), json!({"format": "pt"}));
+    for array in arrays.iter().filter(|array| array.shard == shard) {
+        let entry = json!({
+            "dtype": array.stored.dtype.name(),
+            "shape": array.stored.shape,
+            "data_offsets": [array.offset, array.offset + array.bytes()],
+        });
+        members.insert(array.name.to_owned(), entry);
+    }
+    let mut json = Value::Object(members).to_string().into_bytes();
+    json.resize(json.len().next_multiple_of(8), b' ');
+    let mut header = (json.len() as u64).to_le_bytes().to_vec();
+    header.extend(json);
+    header
+}
+
+/// `NAME.part/`, removed unless it is finished.
+struct PartFolder {
+    part: PathBuf,
+    target: PathBuf,
+    finished: bool,
+}
+
+impl PartFolder {
+    fn create(target: &Path) -> Result<PartFolder, Error> {
+        let in_use = |path: &Path| match fs::read_dir(path) {
+            Ok(mut entries) => entries.next().is_some(),
+            Err(_) => path.exists(),
+        };
+        if in_use(target) {
+            return Err(Error::FolderInUse(target.to_owned()));
+        }
+        let mut name = OsString::from(target);
+        name.push(".part");
+        let part = PathBuf::from(name);
+        if part.exists() {
+            return Err(Error::FolderInUse(part));
+        }
+        fs::create_dir_all(&part).map_err(Error::io("create", &part))?;
+        Ok(PartFolder { part, target: target.to_owned(), finished: false })
+    }
+
+    fn finish(mut self) -> Result<(), Error> {
+        if self.target.exists() {
+            fs::remove_dir(&self.target).map_err(Error::io("replace the empty folder", &self.target))?;
+        }
+        fs::rename(&self.part, &self.target)
+            .map_err(Error::io("rename the finished folder to", &self.target))?;
+        self.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for PartFolder {
+    fn drop(&mut self) {
+        if !self.finished {
+            // Nothing better can be done with a failure here: the reason for stopping is on its way already.
+            let _ = fs::remove_dir_all(&self.part);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Origin, Role, TensorPlan};
+    use crate::source::Checkpoint;
+    use crate::synth::Synthetic;
+    use std::sync::atomic::AtomicBool;
+
+    fn plan() -> Vec<TensorPlan> {
+        let tensor = |name: &str, role, shape: &[usize]| TensorPlan {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            role,
+            origin: Origin::Tensor(name.to_owned()),
+        };
+        vec![
+            tensor("embed", Role::Embed, &[40, 200]),
+            tensor("q", Role::Attention, &[300, 200]),
+            tensor("norm", Role::Exact, &[200]),
+        ]
+    }
+
+    #[test]
+    fn a_written_checkpoint_reads_back_and_the_safetensors_crate_agrees() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().join("model");
+        let model = Synthetic::new(&plan(), 3);
+        let job = CheckpointJob::new(&model, model.names());
+        let stop = AtomicBool::new(false);
+        job.write(&folder, "{}", false, Watch { stop: &stop, progress: &|_| {} }).unwrap();
+        let checkpoint = Checkpoint::open(&folder).unwrap();
+        assert!(crate::source::problems(&checkpoint, &plan()).is_empty());
+        let file = fs::read(folder.join("model-00001-of-000001.safetensors")).unwrap();
+        let theirs = safetensors::SafeTensors::deserialize(&file).unwrap();
+        assert_eq!(theirs.len(), 4);
+        for name in model.names() {
+            let Found::Here(stored) = checkpoint.find(name) else { panic!("{name}") };
+            let (mut made, mut read) = (Vec::new(), Vec::new());
+            model.read(name, 0..stored.n_rows(), &mut made).unwrap();
+            checkpoint.read(name, 0..stored.n_rows(), &mut read).unwrap();
+            assert_eq!(made, read, "{name}");
+            let their = theirs.tensor(name).unwrap();
+            assert_eq!((their.shape(), their.data()), (&stored.shape[..], &made[..]), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_folder_in_use_is_refused_and_an_interrupted_one_is_removed() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().join("model");
+        let model = Synthetic::new(&plan(), 3);
+        let job = CheckpointJob::new(&model, model.names());
+        let stop = AtomicBool::new(true);
+        let watch = Watch { stop: &stop, progress: &|_| {} };
+        assert!(matches!(job.write(&folder, "{}", false, watch), Err(Error::Interrupted)));
+        assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("precious"), "").unwrap();
+        assert!(matches!(job.write(&folder, "{}", false, watch), Err(Error::FolderInUse(_))));
+    }
+}

@@ -1,0 +1,390 @@
+//! AVX2 with FMA and F16C: two registers make the logical width, the lower lanes first.
+
+use std::arch::x86_64::*;
+
+use super::super::{Isa, TILE_ROWS};
+use super::avx2_q8::{self, Tile};
+use super::intrinsics;
+use crate::format::BlockQ8_0;
+use crate::view::Q8Token;
+
+/// Proof that the machine has this level's instructions.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2 {
+    _made_by_here: (),
+}
+
+impl Avx2 {
+    /// Can be called where the features are enabled, which is the proof.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    #[inline]
+    pub(crate) fn here() -> Self {
+        Self { _made_by_here: () }
+    }
+}
+
+/// Eight rows of eight become columns.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn transpose8(x: [__m256; 8]) -> [__m256; 8] {
+    let mut inner = [_mm256_setzero_ps(); 8];
+    for four in 0..2 {
+        let [a, b, c, d] = [x[4 * four], x[4 * four + 1], x[4 * four + 2], x[4 * four + 3]];
+        let pairs = [
+            (_mm256_unpacklo_ps(a, b), _mm256_unpacklo_ps(c, d)),
+            (_mm256_unpackhi_ps(a, b), _mm256_unpackhi_ps(c, d)),
+        ];
+        for (at, (ab, cd)) in pairs.into_iter().enumerate() {
+            inner[4 * four + 2 * at] = _mm256_shuffle_ps::<0x44>(ab, cd);
+            inner[4 * four + 2 * at + 1] = _mm256_shuffle_ps::<0xee>(ab, cd);
+        }
+    }
+    let mut out = [_mm256_setzero_ps(); 8];
+    for column in 0..4 {
+        let (top, bottom) = (inner[column], inner[4 + column]);
+        out[column] = _mm256_permute2f128_ps::<0x20>(top, bottom);
+        out[4 + column] = _mm256_permute2f128_ps::<0x31>(top, bottom);
+    }
+    out
+}
+
+/// Sums of eight vectors of eight: lane i + 4, then i + 2, then i + 1, as the tree of `Isa::sum` goes on after its
+/// first step.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn sum8(x: [__m256; 8]) -> __m256 {
+    // The order in which vectors meet puts vector i's sum into lane i: 0 4, 1 5, 2 6, 3 7.
+    let mut fours = [_mm256_setzero_ps(); 4];
+    for (at, sums) in fours.iter_mut().enumerate() {
+        let (a, b) = (x[at], x[at + 4]);
+        let low = _mm256_permute2f128_ps::<0x20>(a, b);
+        *sums = _mm256_add_ps(low, _mm256_permute2f128_ps::<0x31>(a, b));
+    }
+    let mut twos = [_mm256_setzero_ps(); 2];
+    for (at, sums) in twos.iter_mut().enumerate() {
+        let (a, b) = (fours[2 * at], fours[2 * at + 1]);
+        *sums = _mm256_add_ps(_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xee>(a, b));
+    }
+    let (a, b) = (twos[0], twos[1]);
+    _mm256_add_ps(_mm256_shuffle_ps::<0x88>(a, b), _mm256_shuffle_ps::<0xdd>(a, b))
+}
+
+/// Folds eight lanes to one: i takes i + 4, i + 2, i + 1.
+macro_rules! fold {
+    ($x:expr, $op128:ident) => {{
+        let x = $x;
+        let x = $op128(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+        let x = $op128(x, _mm_movehl_ps(x, x));
+        _mm_cvtss_f32($op128(x, _mm_movehdup_ps(x)))
+    }};
+}
+
+/// Applies an intrinsic to both registers.
+macro_rules! both {
+    ($op:path, $a:ident) => {
+        intrinsics!([$op($a[0]), $op($a[1])])
+    };
+    ($op:path, $a:ident, $b:ident) => {
+        intrinsics!([$op($a[0], $b[0]), $op($a[1], $b[1])])
+    };
+    ($op:path, $a:ident, $b:ident, $c:ident) => {
+        intrinsics!([$op($a[0], $b[0], $c[0]), $op($a[1], $b[1], $c[1])])
+    };
+}
+
+type F32 = [__m256; 2];
+type I32 = [__m256i; 2];
+
+impl Isa for Avx2 {
+    const WIDE: bool = false;
+    type F32 = F32;
+    type I32 = I32;
+    type Q8Tile = Tile;
+    const Q8_EMPTY: Tile = Tile::EMPTY;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> F32 {
+        intrinsics!([_mm256_set1_ps(x); 2])
+    }
+    #[inline(always)]
+    fn load(self, x: &[f32; 16]) -> F32 {
+        let (x, _) = x.as_chunks::<8>();
+        intrinsics!([_mm256_loadu_ps(x[0].as_ptr()), _mm256_loadu_ps(x[1].as_ptr())])
+    }
+    #[inline(always)]
+    fn store(self, x: F32, out: &mut [f32; 16]) {
+        let (out, _) = out.as_chunks_mut::<8>();
+        intrinsics!({
+            _mm256_storeu_ps(out[0].as_mut_ptr(), x[0]);
+            _mm256_storeu_ps(out[1].as_mut_ptr(), x[1]);
+        });
+    }
+    #[inline(always)]
+    fn load_bytes(self, x: &[u8; 64]) -> F32 {
+        let (x, _) = x.as_chunks::<32>();
+        intrinsics!([_mm256_loadu_ps(x[0].as_ptr().cast()), _mm256_loadu_ps(x[1].as_ptr().cast())])
+    }
+    #[inline(always)]
+    fn store_bytes(self, x: F32, out: &mut [u8; 64]) {
+        let (out, _) = out.as_chunks_mut::<32>();
+        intrinsics!({
+            _mm256_storeu_ps(out[0].as_mut_ptr().cast(), x[0]);
+            _mm256_storeu_ps(out[1].as_mut_ptr().cast(), x[1]);
+        });
+    }
+    #[inline(always)]
+    fn load_f16(self, x: &[u8; 32]) -> F32 {
+        let (x, _) = x.as_chunks::<16>();
+        intrinsics!([
+            _mm256_cvtph_ps(_mm_loadu_si128(x[0].as_ptr().cast())),
+            _mm256_cvtph_ps(_mm_loadu_si128(x[1].as_ptr().cast())),
+        ])
+    }
+    #[inline(always)]
+    fn store_f16(self, x: F32, out: &mut [u8; 32]) {
+        const ROUNDING: i32 = _MM_FROUND_TO_NEAREST_INT;
+        let (out, _) = out.as_chunks_mut::<16>();
+        intrinsics!({
+            _mm_storeu_si128(out[0].as_mut_ptr().cast(), _mm256_cvtps_ph::<ROUNDING>(x[0]));
+            _mm_storeu_si128(out[1].as_mut_ptr().cast(), _mm256_cvtps_ph::<ROUNDING>(x[1]));
+        });
+    }
+
+    #[inline(always)]
+    fn add(self, a: F32, b: F32) -> F32 {
+        both!(_mm256_add_ps, a, b)
+    }
+    #[inline(always)]
+    fn sub(self, a: F32, b: F32) -> F32 {
+        both!(_mm256_sub_ps, a, b)
+    }
+    #[inline(always)]
+    fn mul(self, a: F32, b: F32) -> F32 {
+        both!(_mm256_mul_ps, a, b)
+    }
+    #[inline(always)]
+    fn div(self, a: F32, b: F32) -> F32 {
+        both!(_mm256_div_ps, a, b)
+    }
+    #[inline(always)]
+    fn fma(self, a: F32, b: F32, c: F32) -> F32 {
+        both!(_mm256_fmadd_ps, a, b, c)
+    }
+    #[inline(always)]
+    fn fnma(self, a: F32, b: F32, c: F32) -> F32 {
+        both!(_mm256_fnmadd_ps, a, b, c)
+    }
+    #[inline(always)]
+    fn max(self, a: F32, b: F32) -> F32 {
+        both!(_mm256_max_ps, a, b)
+    }
+    #[inline(always)]
+    fn min(self, a: F32, b: F32) -> F32 {
+        both!(_mm256_min_ps, a, b)
+    }
+
+    #[inline(always)]
+    fn sum(self, x: F32) -> f32 {
+        intrinsics!(fold!(_mm256_add_ps(x[0], x[1]), _mm_add_ps))
+    }
+    #[inline(always)]
+    fn sum16(self, x: &[F32; 16]) -> F32 {
+        intrinsics!({
+            let mut halves = [[_mm256_setzero_ps(); 8]; 2];
+            for (x, sum) in x.iter().zip(halves.as_flattened_mut()) {
+                *sum = _mm256_add_ps(x[0], x[1]);
+            }
+            [sum8(halves[0]), sum8(halves[1])]
+        })
+    }
+    #[inline(always)]
+    fn max_lane(self, x: F32) -> f32 {
+        intrinsics!(fold!(_mm256_max_ps(x[0], x[1]), _mm_max_ps))
+    }
+    #[inline(always)]
+    fn transpose(self, x: &[F32; 16]) -> [F32; 16] {
+        intrinsics!({
+            let mut out = [[_mm256_setzero_ps(); 2]; 16];
+            for row in 0..2 {
+                for column in 0..2 {
+                    let mut square = [_mm256_setzero_ps(); 8];
+                    for (square, x) in square.iter_mut().zip(&x[8 * row..]) {
+                        *square = x[column];
+                    }
+                    for (square, out) in transpose8(square).into_iter().zip(&mut out[8 * column..]) {
+                        out[row] = square;
+                    }
+                }
+            }
+            out
+        })
+    }
+    #[inline(always)]
+    fn swap<const S: usize>(self, x: F32) -> F32 {
+        match S {
+            1 => both!(_mm256_permute_ps::<0xb1>, x),
+            2 => both!(_mm256_permute_ps::<0x4e>, x),
+            4 => both!(_mm256_permute2f128_ps::<1>, x, x),
+            8 => [x[1], x[0]],
+            _ => unreachable!("lanes {S} apart"),
+        }
+    }
+    #[inline(always)]
+    fn deinterleave(self, low: F32, high: F32) -> (F32, F32) {
+        // The shuffle leaves the quarters of each result in the order 0, 2, 1, 3.
+        intrinsics!({
+            let sorted = |x| {
+                let x = _mm256_permute4x64_pd::<0xd8>(_mm256_castps_pd(x));
+                _mm256_castpd_ps(x)
+            };
+            let even = |x: F32| sorted(_mm256_shuffle_ps::<0x88>(x[0], x[1]));
+            let odd = |x: F32| sorted(_mm256_shuffle_ps::<0xdd>(x[0], x[1]));
+            ([even(low), even(high)], [odd(low), odd(high)])
+        })
+    }
+    #[inline(always)]
+    fn interleave(self, even: F32, odd: F32) -> (F32, F32) {
+        intrinsics!({
+            let zip = |even, odd| {
+                let (low, high) = (_mm256_unpacklo_ps(even, odd), _mm256_unpackhi_ps(even, odd));
+                [_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high)]
+            };
+            (zip(even[0], odd[0]), zip(even[1], odd[1]))
+        })
+    }
+
+    #[inline(always)]
+    fn bits(self, x: F32) -> I32 {
+        both!(_mm256_castps_si256, x)
+    }
+    #[inline(always)]
+    fn with_bits(self, x: I32) -> F32 {
+        both!(_mm256_castsi256_ps, x)
+    }
+    #[inline(always)]
+    fn splat_i32(self, x: i32) -> I32 {
+        intrinsics!([_mm256_set1_epi32(x); 2])
+    }
+    #[inline(always)]
+    fn load_i8(self, x: &[i8; 16]) -> I32 {
+        intrinsics!({
+            let x = _mm_loadu_si128(x.as_ptr().cast());
+            [_mm256_cvtepi8_epi32(x), _mm256_cvtepi8_epi32(_mm_unpackhi_epi64(x, x))]
+        })
+    }
+    #[inline(always)]
+    fn store_i8(self, x: I32, out: &mut [i8; 16]) {
+        intrinsics!({
+            // Packing saturates, so the upper bytes go first.
+            let low = _mm256_set1_epi32(0xff);
+            let x = _mm256_packus_epi32(_mm256_and_si256(x[0], low), _mm256_and_si256(x[1], low));
+            let x = _mm256_permute4x64_epi64::<0xd8>(x);
+            let x = _mm_packus_epi16(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
+            _mm_storeu_si128(out.as_mut_ptr().cast(), x);
+        });
+    }
+    #[inline(always)]
+    fn load_u16(self, x: &[u8; 32]) -> I32 {
+        let (x, _) = x.as_chunks::<16>();
+        intrinsics!([
+            _mm256_cvtepu16_epi32(_mm_loadu_si128(x[0].as_ptr().cast())),
+            _mm256_cvtepu16_epi32(_mm_loadu_si128(x[1].as_ptr().cast())),
+        ])
+    }
+    #[inline(always)]
+    fn store_u16(self, x: I32, out: &mut [u8; 32]) {
+        intrinsics!({
+            let low = _mm256_set1_epi32(0xffff);
+            let x = _mm256_packus_epi32(_mm256_and_si256(x[0], low), _mm256_and_si256(x[1], low));
+            let x = _mm256_permute4x64_epi64::<0xd8>(x);
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), x);
+        });
+    }
+    #[inline(always)]
+    fn add_i32(self, a: I32, b: I32) -> I32 {
+        both!(_mm256_add_epi32, a, b)
+    }
+    #[inline(always)]
+    fn sub_i32(self, a: I32, b: I32) -> I32 {
+        both!(_mm256_sub_epi32, a, b)
+    }
+    #[inline(always)]
+    fn max_i32(self, a: I32, b: I32) -> I32 {
+        both!(_mm256_max_epi32, a, b)
+    }
+    #[inline(always)]
+    fn and(self, a: I32, b: I32) -> I32 {
+        both!(_mm256_and_si256, a, b)
+    }
+    #[inline(always)]
+    fn or(self, a: I32, b: I32) -> I32 {
+        both!(_mm256_or_si256, a, b)
+    }
+    #[inline(always)]
+    fn select(self, mask: I32, a: I32, b: I32) -> I32 {
+        let (a, b) = (both!(_mm256_and_si256, mask, a), both!(_mm256_andnot_si256, mask, b));
+        both!(_mm256_or_si256, a, b)
+    }
+    // The shifts by a register, whose count is a constant here, become shifts by an immediate; the intrinsics with
+    // an immediate want it as an i32, into which a u32 const parameter cannot be turned.
+    #[inline(always)]
+    fn shl<const N: u32>(self, x: I32) -> I32 {
+        intrinsics!(x.map(|x| _mm256_sll_epi32(x, _mm_cvtsi32_si128(N.cast_signed()))))
+    }
+    #[inline(always)]
+    fn shr<const N: u32>(self, x: I32) -> I32 {
+        intrinsics!(x.map(|x| _mm256_srl_epi32(x, _mm_cvtsi32_si128(N.cast_signed()))))
+    }
+    #[inline(always)]
+    fn shr_signed<const N: u32>(self, x: I32) -> I32 {
+        intrinsics!(x.map(|x| _mm256_sra_epi32(x, _mm_cvtsi32_si128(N.cast_signed()))))
+    }
+    #[inline(always)]
+    fn max_lane_i32(self, x: I32) -> i32 {
+        intrinsics!({
+            let x = _mm256_max_epi32(x[0], x[1]);
+            let x = _mm_max_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
+            let x = _mm_max_epi32(x, _mm_unpackhi_epi64(x, x));
+            _mm_cvtsi128_si32(_mm_max_epi32(x, _mm_shuffle_epi32::<1>(x)))
+        })
+    }
+    #[inline(always)]
+    fn sum_i32(self, x: I32) -> i32 {
+        intrinsics!({
+            let x = _mm256_add_epi32(x[0], x[1]);
+            let x = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
+            let x = _mm_add_epi32(x, _mm_unpackhi_epi64(x, x));
+            _mm_cvtsi128_si32(_mm_add_epi32(x, _mm_shuffle_epi32::<1>(x)))
+        })
+    }
+    #[inline(always)]
+    fn round(self, x: F32) -> I32 {
+        both!(_mm256_cvtps_epi32, x)
+    }
+    #[inline(always)]
+    fn truncate(self, x: F32) -> I32 {
+        both!(_mm256_cvttps_epi32, x)
+    }
+    #[inline(always)]
+    fn to_f32(self, x: I32) -> F32 {
+        both!(_mm256_cvtepi32_ps, x)
+    }
+
+    #[inline(always)]
+    fn q8_rows(self, rows: &[&[BlockQ8_0]; TILE_ROWS], x: Q8Token<'_>) -> F32 {
+        intrinsics!(avx2_q8::rows(rows, x))
+    }
+    #[inline(always)]
+    fn q8_tile(self, blocks: &[&BlockQ8_0; TILE_ROWS], tile: &mut Tile) {
+        intrinsics!(avx2_q8::tile(blocks, tile));
+    }
+    #[inline(always)]
+    fn q8_tile_dots<const G: usize, const T: usize>(
+        self,
+        tiles: &[&[Tile]; G],
+        x: &[Q8Token<'_>; T],
+        acc: &mut [[F32; T]; G],
+    ) {
+        intrinsics!(avx2_q8::tile_dots(tiles, x, acc));
+    }
+}

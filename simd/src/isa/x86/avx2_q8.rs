@@ -1,0 +1,165 @@
+//! Q8_0 products with AVX2.
+//!
+//! Along a row: VPMADDUBSW multiplies unsigned with signed bytes, so the weights give up their signs to the
+//! activations (VPABSB, VPSIGNB). It sums two products into 16 bits with saturation: at most 2 * 128 * 127 = 32,512
+//! here, so it never saturates. A weight of -128 becomes 128 unsigned; an activation of -128 would break the sign
+//! trick, which is why `Q8Acts` excludes it.
+//!
+//! In tiles: both sides as 16-bit pairs, VPMADDWD, exact for everything; the sign trick needs as many instructions.
+
+use std::arch::x86_64::*;
+
+use super::super::TILE_ROWS;
+use super::avx2::transpose8;
+use super::intrinsics;
+use crate::format::BlockQ8_0;
+use crate::view::Q8Token;
+
+/// One block of 16 rows, in two halves of 8: `q[half][pair]` holds, lane by lane, elements 2 pair and 2 pair + 1 of
+/// each row; `d` the rows' scales.
+#[derive(Clone, Copy)]
+#[repr(C, align(32))]
+pub(crate) struct Tile {
+    q: [[[i16; 16]; 16]; 2],
+    d: [[f32; 8]; 2],
+}
+
+impl Tile {
+    pub(crate) const EMPTY: Self = Self { q: [[[0; 16]; 16]; 2], d: [[0.0; 8]; 2] };
+}
+
+/// Blocks whose scales are collected at a time.
+const SCALES: usize = 16;
+
+#[target_feature(enable = "avx2")]
+#[inline]
+fn load(x: &[i8; 32]) -> __m256i {
+    intrinsics!(_mm256_loadu_si256(x.as_ptr().cast()))
+}
+
+/// See `Isa::q8_rows`.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub(super) fn rows(rows: &[&[BlockQ8_0]; TILE_ROWS], x: Q8Token<'_>) -> [__m256; 2] {
+    let (rows, _) = rows.as_chunks::<8>();
+    [rows8(&rows[0], x), rows8(&rows[1], x)]
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+fn rows8(rows: &[&[BlockQ8_0]; 8], x: Q8Token<'_>) -> __m256 {
+    let n = x.values.len();
+    let rows = rows.map(|row| &row[..n]);
+    let scales = &x.scales[..n];
+    let ones = _mm256_set1_epi16(1);
+    let mut acc = _mm256_setzero_ps();
+    for start in (0..n).step_by(SCALES) {
+        let end = n.min(start + SCALES);
+        // Scales lie 34 bytes apart; they are moved through memory, as the shuffles have enough to do.
+        let mut d = [[0_u8; 16]; SCALES];
+        for (row, blocks) in rows.iter().enumerate() {
+            for (d, block) in d.iter_mut().zip(&blocks[start..end]) {
+                d[2 * row..2 * row + 2].copy_from_slice(&block.d);
+            }
+        }
+        for at in start..end {
+            let values = load(&x.values[at]);
+            let mut dots = [_mm256_setzero_si256(); 8];
+            for (dot, row) in dots.iter_mut().zip(rows) {
+                let w = load(&row[at].qs);
+                let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(values, w));
+                *dot = _mm256_madd_epi16(pairs, ones);
+            }
+            let hadd = _mm256_hadd_epi32;
+            let low = hadd(hadd(dots[0], dots[1]), hadd(dots[2], dots[3]));
+            let high = hadd(hadd(dots[4], dots[5]), hadd(dots[6], dots[7]));
+            let isum = _mm256_add_epi32(
+                _mm256_permute2x128_si256::<0x20>(low, high),
+                _mm256_permute2x128_si256::<0x31>(low, high),
+            );
+            let d = intrinsics!(_mm256_cvtph_ps(_mm_loadu_si128(d[at - start].as_ptr().cast())));
+            let scale = _mm256_mul_ps(d, _mm256_set1_ps(scales[at]));
+            acc = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(isum), acc);
+        }
+    }
+    acc
+}
+
+/// See `Isa::q8_tile`.
+#[target_feature(enable = "avx2,f16c")]
+#[inline]
+pub(super) fn tile(blocks: &[&BlockQ8_0; TILE_ROWS], tile: &mut Tile) {
+    let (halves, _) = blocks.as_chunks::<8>();
+    for (half, blocks) in halves.iter().enumerate() {
+        for part in 0..2 {
+            // 16 elements of 8 rows: widened, each pair counts as one 32-bit element to be turned round.
+            let mut square = [_mm256_setzero_ps(); 8];
+            for (vector, block) in square.iter_mut().zip(blocks) {
+                let (qs, _) = block.qs.as_chunks::<16>();
+                let bytes = intrinsics!(_mm_loadu_si128(qs[part].as_ptr().cast()));
+                *vector = _mm256_castsi256_ps(_mm256_cvtepi8_epi16(bytes));
+            }
+            for (vector, q) in transpose8(square).into_iter().zip(&mut tile.q[half][8 * part..]) {
+                intrinsics!(_mm256_storeu_si256(q.as_mut_ptr().cast(), _mm256_castps_si256(vector)));
+            }
+        }
+        let mut d = [0_u8; 16];
+        for (block, d) in blocks.iter().zip(d.as_chunks_mut().0) {
+            *d = block.d;
+        }
+        intrinsics!({
+            let d = _mm256_cvtph_ps(_mm_loadu_si128(d.as_ptr().cast()));
+            _mm256_storeu_ps(tile.d[half].as_mut_ptr(), d);
+        });
+    }
+}
+
+/// 32 bytes as 16 pairs of 16 bits.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn widen(x: &[i8; 32]) -> [[i16; 2]; 16] {
+    let (halves, _) = x.as_chunks::<16>();
+    let mut out = [[0_i16; 2]; 16];
+    for (half, out) in halves.iter().zip(out.as_chunks_mut::<8>().0) {
+        intrinsics!({
+            let wide = _mm256_cvtepi8_epi16(_mm_loadu_si128(half.as_ptr().cast()));
+            _mm256_storeu_si256(out.as_mut_ptr().cast(), wide);
+        });
+    }
+    out
+}
+
+/// See `Isa::q8_tile_dots`.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+pub(super) fn tile_dots<const G: usize, const T: usize>(
+    tiles: &[&[Tile]; G],
+    x: &[Q8Token<'_>; T],
+    acc: &mut [[[__m256; 2]; T]; G],
+) {
+    for (tiles, acc) in tiles.iter().zip(acc) {
+        for half in 0..2 {
+            let mut totals = acc.map(|acc| acc[half]);
+            for (at, tile) in tiles.iter().enumerate() {
+                let values: [_; T] = x.map(|x| widen(&x.values[at]));
+                let mut dots = [_mm256_setzero_si256(); T];
+                for pair in 0..16 {
+                    let w = intrinsics!(_mm256_loadu_si256(tile.q[half][pair].as_ptr().cast()));
+                    for t in 0..T {
+                        let [even, odd] = values[t][pair].map(|x| i32::from(x.cast_unsigned()));
+                        let both = _mm256_set1_epi32(even | odd << 16);
+                        dots[t] = _mm256_add_epi32(dots[t], _mm256_madd_epi16(w, both));
+                    }
+                }
+                let d = intrinsics!(_mm256_loadu_ps(tile.d[half].as_ptr()));
+                for t in 0..T {
+                    let scale = _mm256_mul_ps(d, _mm256_set1_ps(x[t].scales[at]));
+                    totals[t] = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(dots[t]), totals[t]);
+                }
+            }
+            for (acc, total) in acc.iter_mut().zip(totals) {
+                acc[half] = total;
+            }
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! `fathom synth`: a made-up model of true size, for benchmarks and tests of scale.
+
+use super::Failure;
+use super::writing::{self, Destination, Meter};
+use crate::config::Config;
+use crate::names;
+use fathom_quantize::checkpoint_writer::CheckpointJob;
+use fathom_quantize::encode::Encoding;
+use fathom_quantize::metadata;
+use fathom_quantize::pipeline::{Job, Watch};
+use fathom_quantize::plan::TensorPlan;
+use fathom_quantize::recipe::Recipe;
+use fathom_quantize::synth::Synthetic;
+use fathom_quantize::tokenizer::no_tokenizer;
+use serde_json::Value;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Make up a model with DeepSeek-V3.2's true dimensions and random weights, the same bytes on every machine.
+///
+/// A slice has few layers and a small vocabulary, and is all that a benchmark needs: each layer costs what it costs in the
+/// real model. Nothing it says makes sense, but activations and routing stay healthy.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// v3.2-slice:D+M (D dense and M expert layers, vocabulary of 4096, no MTP) or v3.2 (the whole model).
+    #[arg(long)]
+    preset: Preset,
+    /// GGUF file to write.
+    #[arg(short, long, value_name = "OUT.gguf", required_unless_present = "checkpoint", requires = "types")]
+    output: Option<PathBuf>,
+    /// Type of every matrix (f32, f16, bf16, q8_0), or q4k-bench for the table that speeds are quoted on.
+    #[arg(long = "type", value_name = "TYPE", id = "types")]
+    types: Option<Types>,
+    /// Write the model as an FP8 checkpoint into this new folder, too.
+    #[arg(long, value_name = "DIR")]
+    checkpoint: Option<PathBuf>,
+    /// Another seed makes another model.
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Test aid: leave every weight zero, as a hole in a sparse file that takes no room on the disk.
+    #[arg(long)]
+    zeros: bool,
+    /// Replace OUT.gguf if it exists.
+    #[arg(long)]
+    force: bool,
+    /// Threads; all cores if not given.
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+}
+
+/// Which model.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Preset {
+    Whole,
+    Slice { dense: usize, moe: usize },
+}
+
+impl FromStr for Preset {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Preset, String> {
+        let slice = || {
+            let (dense, moe) = text.strip_prefix("v3.2-slice:")?.split_once('+')?;
+            let (dense, moe) = (dense.parse().ok()?, moe.parse().ok()?);
+            (dense <= 100 && moe <= 100 && dense + moe > 0).then_some(Preset::Slice { dense, moe })
+        };
+        if text == "v3.2" {
+            return Ok(Preset::Whole);
+        }
+        slice().ok_or_else(|| {
+            "expected v3.2 or v3.2-slice:D+M with up to 100 dense and 100 expert layers, for example v3.2-slice:1+1"
+                .to_owned()
+        })
+    }
+}
+
+impl Preset {
+    fn name(self) -> String {
+        match self {
+            Preset::Whole => "v3.2".to_owned(),
+            Preset::Slice { dense, moe } => format!("v3.2-slice:{dense}+{moe}"),
+        }
+    }
+
+    /// `config.json` in DeepSeek's form.
+    fn config_json(self) -> Value {
+        let mut config: Value = serde_json::from_str(CONFIG).expect("the text below is JSON");
+        if let Preset::Slice { dense, moe } = self {
+            config["num_hidden_layers"] = (dense + moe).into();
+            config["first_k_dense_replace"] = dense.into();
+            config["num_nextn_predict_layers"] = 0.into();
+            config["vocab_size"] = 4096.into();
+        }
+        config
+    }
+}
+
+/// The whole model's numbers, as published.
+const CONFIG: &str = r#"{
+  "architectures": ["DeepseekV32ForCausalLM"],
+  "attention_bias": false,
+  "attention_dropout": 0.0,
+  "bos_token_id": 0,
+  "eos_token_id": 1,
+  "ep_size": 1,
+  "first_k_dense_replace": 3,
+  "hidden_act": "silu",
+  "hidden_size": 7168,
+  "index_head_dim": 128,
+  "index_n_heads": 64,
+  "index_topk": 2048,
+  "initializer_range": 0.02,
+  "intermediate_size": 18432,
+  "kv_lora_rank": 512,
+  "max_position_embeddings": 163840,
+  "model_type": "deepseek_v32",
+  "moe_intermediate_size": 2048,
+  "moe_layer_freq": 1,
+  "n_group": 8,
+  "n_routed_experts": 256,
+  "n_shared_experts": 1,
+  "norm_topk_prob": true,
+  "num_attention_heads": 128,
+  "num_experts_per_tok": 8,
+  "num_hidden_layers": 61,
+  "num_key_value_heads": 128,
+  "num_nextn_predict_layers": 1,
+  "q_lora_rank": 1536,
+  "qk_nope_head_dim": 128,
+  "qk_rope_head_dim": 64,
+  "quantization_config": {
+    "activation_scheme": "dynamic",
+    "fmt": "e4m3",
+    "quant_method": "fp8",
+    "scale_fmt": "ue8m0",
+    "weight_block_size": [128, 128]
+  },
+  "rms_norm_eps": 1e-06,
+  "rope_scaling": {
+    "beta_fast": 32,
+    "beta_slow": 1,
+    "factor": 40,
+    "mscale": 1.0,
+    "mscale_all_dim": 1.0,
+    "original_max_position_embeddings": 4096,
+    "type": "yarn"
+  },
+  "rope_theta": 10000,
+  "routed_scaling_factor": 2.5,
+  "scoring_func": "sigmoid",
+  "tie_word_embeddings": false,
+  "topk_group": 4,
+  "topk_method": "noaux_tc",
+  "torch_dtype": "bfloat16",
+  "use_cache": true,
+  "v_head_dim": 128,
+  "vocab_size": 129280
+}"#;
+
+/// The types of a synthetic file.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Types {
+    One(Encoding),
+    /// The table of bench/: attention and indexer q8_0, the rest k-quants.
+    Q4kBench,
+}
+
+impl FromStr for Types {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Types, String> {
+        if text == "q4k-bench" {
+            return Ok(Types::Q4kBench);
+        }
+        let names = Encoding::ALL.map(Encoding::name).join(", ");
+        Encoding::from_name(text)
+            .map(Types::One)
+            .ok_or_else(|| format!("expected q4k-bench or one of {names}"))
+    }
+}
+
+impl Types {
+    fn recipe(self) -> Recipe {
+        match self {
+            Types::One(encoding) => Recipe::new(encoding),
+            Types::Q4kBench => {
+                eprintln!(
+                    "note: this version cannot write q4_k and q6_k: q4k-bench has q8_0 in their place, so the file is \
+                     larger and its speed is not comparable with a q4_k file's"
+                );
+                Recipe::new(Encoding::Q8_0)
+            }
+        }
+    }
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// Whatever kept a file from being written.
+pub fn run(args: Args) -> Result<(), Failure> {
+    let config_json = args.preset.config_json();
+    let text = serde_json::to_string_pretty(&config_json).expect("a value of our own can be written");
+    let config = Config::from_json(text.as_bytes(), |_| args.preset == Preset::Whole)
+        .map_err(|e| Failure::invalid(e.to_string()))?;
+    let plan = names::plan(&config, |_| true);
+    let model = Synthetic::new(&plan, args.seed);
+    if args.checkpoint.is_some() {
+        write_checkpoint(&args, &model, &text)?;
+    }
+    match (&args.output, args.types) {
+        (Some(_), Some(types)) => write_gguf(&args, &config, &plan, &model, types),
+        _ => Ok(()),
+    }
+}
+
+fn write_checkpoint(args: &Args, model: &Synthetic, config: &str) -> Result<(), Failure> {
+    let Some(folder) = &args.checkpoint else { return Ok(()) };
+    let job = CheckpointJob::new(model, model.names());
+    let stop = writing::stop_on_signals()?;
+    let meter = Meter::new(job.bytes());
+    let progress = |bytes| meter.advance(bytes);
+    writing::on_threads(args.threads, || {
+        job.write(folder, config, args.zeros, Watch { stop, progress: &progress })
+    })??;
+    meter.bar.finish_and_clear();
+    eprintln!("wrote {}: {} bytes in {} shards", folder.display(), job.bytes(), job.n_shards());
+    Ok(())
+}
+
+fn write_gguf(
+    args: &Args,
+    config: &Config,
+    plan: &[TensorPlan],
+    model: &Synthetic,
+    types: Types,
+) -> Result<(), Failure> {
+    let Some(path) = args.output.clone() else { return Ok(()) };
+    let encodings = types.recipe().assign(plan)?;
+    let mut metadata = config.to_gguf();
+    metadata.extend(metadata::general(&args.preset.name(), plan, &encodings));
+    metadata.extend(no_tokenizer());
+    let job = Job::new(model, &args.preset.name(), plan, &encodings, metadata)?;
+    if args.zeros {
+        job.write_zeros(&path, args.force)?;
+        eprintln!("wrote {}: {} bytes, all weights zero", path.display(), job.file_bytes());
+        return Ok(());
+    }
+    writing::write(&job, &Destination { path, force: args.force }, args.threads, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn presets_are_read_and_mistakes_refused() {
+        assert_eq!("v3.2".parse(), Ok(Preset::Whole));
+        assert_eq!("v3.2-slice:1+2".parse(), Ok(Preset::Slice { dense: 1, moe: 2 }));
+        for wrong in ["v3", "v3.2-slice:1", "v3.2-slice:0+0", "v3.2-slice:-1+2", "v3.2-slice:101+0"] {
+            assert!(wrong.parse::<Preset>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_whole_model_has_the_published_size() {
+        let text = Preset::Whole.config_json().to_string();
+        let config = Config::from_json(text.as_bytes(), |_| true).unwrap();
+        let plan = names::plan(&config, |_| true);
+        assert_eq!(plan.len(), 1420);
+        let model = Synthetic::new(&plan, 0);
+        // model card and index of the published checkpoint.
+        assert_eq!(model.names().len(), 92_425);
+        let job = CheckpointJob::new(&model, model.names());
+        assert_eq!(job.data_bytes(), 689_471_107_200);
+        assert_eq!(job.n_shards(), 163);
+    }
+}

@@ -1,0 +1,130 @@
+//! Law 4: on one instruction-set level, the same file and tokens give the same bits for any number of threads, any
+//! batch, and after going back and forth.
+
+mod common;
+
+use common::{Reference, assert_same_bits, convert, extend, logits, with_engine};
+use fathom::cache::CacheTypes;
+use fathom::{Session, SessionOptions, Wanted};
+use fathom_simd::{Format, Kernels};
+
+fn options(mtp: bool) -> SessionOptions {
+    SessionOptions { mtp, ..SessionOptions::default() }
+}
+
+fn same_bits(shape: &str, ty: &str, options: SessionOptions) {
+    let reference = Reference::read(shape);
+    let tokens = reference.tokens();
+    let model = convert(shape, ty);
+    for kernels in Kernels::available() {
+        let level = kernels.level().name();
+        let mut expected: Option<Vec<f32>> = None;
+        for n_threads in [1, 2, 3] {
+            with_engine(&model.path, kernels, n_threads, |engine| {
+                for batch in [1, 2, 7, tokens.len()] {
+                    let found = logits(engine, SessionOptions { batch, ..options }, tokens);
+                    let what = format!("{shape} {ty} {level}, {n_threads} threads, batch {batch}");
+                    assert_same_bits(&found, expected.get_or_insert_with(|| found.clone()), &what);
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn threads_and_batches_f32() {
+    same_bits("base", "f32", options(false));
+    same_bits("base", "f32", options(true));
+}
+
+#[test]
+fn threads_and_batches_half_precision() {
+    same_bits("base", "bf16", options(false));
+    same_bits("odd", "f16", options(false));
+}
+
+#[test]
+fn threads_and_batches_q8_0() {
+    same_bits("nogroups", "q8_0", options(false));
+    same_bits("nogroups", "q8_0", options(true));
+}
+
+#[test]
+fn threads_and_batches_with_small_caches() {
+    let cache = CacheTypes { latent: Format::BF16, index: Format::F16 };
+    same_bits("nogroups", "q8_0", SessionOptions { cache, ..options(false) });
+}
+
+#[test]
+fn threads_and_batches_long_and_dense() {
+    same_bits("long", "f32", options(false));
+    same_bits("dense", "f32", options(false));
+}
+
+/// Going back and on again, with another text in between, leaves no trace: caches, index keys and the MTP layer's
+/// starting state included.
+#[test]
+fn truncating_and_extending_again() {
+    for (shape, ty) in [("base", "f32"), ("nogroups", "q8_0")] {
+        let reference = Reference::read(shape);
+        let tokens = reference.tokens();
+        let model = convert(shape, ty);
+        for kernels in Kernels::available() {
+            with_engine(&model.path, kernels, 2, |engine| {
+                for (mtp, wanted) in [(false, Wanted::All), (true, Wanted::AllMtp)] {
+                    let expected = logits(engine, options(mtp), tokens);
+                    let mut session =
+                        Session::new(engine, SessionOptions { batch: 7, ..options(mtp) }).unwrap();
+                    extend(&mut session, &tokens[..30], Wanted::Nothing);
+                    session.truncate(19);
+                    let other: Vec<u32> = tokens[..15].iter().rev().copied().collect();
+                    extend(&mut session, &other, Wanted::Nothing);
+                    session.truncate(13);
+                    let found = extend(&mut session, &tokens[13..], wanted);
+                    let tail = &expected[expected.len() - found.len()..];
+                    let level = kernels.level().name();
+                    assert_same_bits(&found, tail, &format!("{shape} {ty} {level}, mtp {mtp}"));
+                    assert_eq!(session.tokens(), tokens);
+                }
+            });
+        }
+    }
+}
+
+/// `sync` reuses the common prefix and gives what a new session gives.
+#[test]
+fn sync_reuses_the_common_prefix() {
+    let reference = Reference::read("base");
+    let tokens = reference.tokens();
+    let model = convert("base", "f32");
+    with_engine(&model.path, Kernels::best(), 2, |engine| {
+        let fresh = |tokens: &[u32]| {
+            let mut session = Session::new(engine, SessionOptions::default()).unwrap();
+            session.sync(tokens).unwrap().to_vec()
+        };
+        let mut session = Session::new(engine, SessionOptions::default()).unwrap();
+        let mut edited = tokens.to_vec();
+        edited[25] ^= 1;
+        for list in [&tokens[..20], tokens, tokens, &edited, &tokens[..33], &tokens[..1]] {
+            assert_same_bits(session.sync(list).unwrap(), &fresh(list), "sync");
+            assert_eq!(session.tokens(), list);
+        }
+    });
+}
+
+#[test]
+fn a_refused_call_leaves_the_session_as_it_was() {
+    let reference = Reference::read("base");
+    let tokens = reference.tokens();
+    let model = convert("base", "f32");
+    with_engine(&model.path, Kernels::best(), 1, |engine| {
+        let mut session =
+            Session::new(engine, SessionOptions { n_ctx: 32, ..SessionOptions::default() }).unwrap();
+        let expected = session.sync(&tokens[..20]).unwrap().to_vec();
+        let full = session.sync(&tokens[..33]).unwrap_err().to_string();
+        assert!(full.contains("holds 32 tokens, 33 were to be in it"), "{full}");
+        let foreign = session.sync(&[1, 2, 100_000]).unwrap_err().to_string();
+        assert!(foreign.contains("token 2") || foreign.contains("100000"), "{foreign}");
+        assert_same_bits(session.sync(&tokens[..20]).unwrap(), &expected, "after refusals");
+    });
+}
