@@ -23,6 +23,8 @@ pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod fit;
+pub mod inventory;
 pub mod machine;
 pub mod mmap;
 pub mod model;
