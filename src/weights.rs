@@ -11,7 +11,11 @@ use std::ops::Range;
 
 /// Why the tensors do not make the model that the metadata describes: one line for each problem.
 #[derive(Debug, thiserror::Error)]
-#[error("{n} tensors do not fit the model:\n  {}", .problems.join("\n  "), n = .problems.len())]
+#[error(
+    "{n} tensors do not fit the model that the metadata describes:\n  {}\nThe file is damaged, or made by another program \
+     for another layout: fetch it again or convert the model again",
+    .problems.join("\n  "), n = .problems.len()
+)]
 pub struct BindError {
     /// What is missing, has another shape or a type without kernels.
     pub problems: Vec<String>,

@@ -10,7 +10,7 @@ pub mod synth;
 mod writing;
 
 use clap::{Parser, Subcommand};
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 /// DeepSeek-V3.2 on a workstation's CPU.
 #[derive(Parser, Debug)]
@@ -59,6 +59,13 @@ pub struct Failure {
     pub code: u8,
     /// What happened, where, and what to do.
     pub message: String,
+}
+
+/// The message as a terminal may see it: some of it may come from a hostile file.
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&print::plain(&self.message))
+    }
 }
 
 impl Failure {

@@ -44,6 +44,21 @@ pub(super) fn quoted(text: &str, longest: usize) -> String {
     }
 }
 
+/// Text that may come from a file, fit for a terminal: control characters other than line ends escaped, no endless
+/// lines.
+pub(super) fn plain(text: &str) -> String {
+    const LONGEST: usize = 20_000;
+    let mut plain = String::with_capacity(text.len().min(LONGEST));
+    for (index, c) in text.chars().enumerate() {
+        if index == LONGEST {
+            plain.push_str("...");
+            break;
+        }
+        if c.is_control() && c != '\n' { plain.extend(c.escape_default()) } else { plain.push(c) }
+    }
+    plain
+}
+
 /// Lines of a name and a value under a heading.
 pub(super) struct Sheet(String);
 
@@ -66,7 +81,7 @@ impl Sheet {
     }
 
     fn put(&mut self, line: std::fmt::Arguments<'_>) {
-        writeln!(self.0, "{line}").expect("a string takes any text");
+        writeln!(self.0, "{}", plain(&line.to_string())).expect("a string takes any text");
     }
 
     pub(super) fn text(&self) -> &str {
@@ -85,5 +100,7 @@ mod tests {
         assert_eq!(bytes(689_471_107_200), "642.12 GiB");
         assert_eq!(quoted("a\u{1b}[31m", 80), "\"a\\u{1b}[31m\"");
         assert_eq!(quoted("æøå", 2), "\"æø\"... (6 bytes)");
+        assert_eq!(plain("one\ntwo\r\u{1b}[31m"), "one\ntwo\\r\\u{1b}[31m");
+        assert!(plain(&"x".repeat(1 << 20)).len() < 1 << 15);
     }
 }

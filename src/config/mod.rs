@@ -139,7 +139,10 @@ pub enum ConfigError {
     #[error("metadata: {0}")]
     Gguf(#[from] fathom_gguf::Error),
     /// Everything that is missing or contradictory, one line each.
-    #[error("the model's numbers do not fit together:\n  {}", .0.join("\n  "))]
+    #[error(
+        "the model's numbers do not fit together:\n  {}\nFetch the model again, or convert it again with a current program",
+        .0.join("\n  ")
+    )]
     Invalid(Vec<String>),
 }
 
