@@ -202,7 +202,7 @@ fn merge<I: Isa>(isa: I, s: &mut Scratch<'_>, head: usize, scale: f32, n: usize)
     let m = isa.splat(new);
     let mut first = [0.0; 16];
     isa.store(exp(isa, isa.sub(isa.splat(old), m)), &mut first);
-    let weights = scores.map(|score| exp(isa, isa.sub(score, m)));
+    let weights = [exp(isa, isa.sub(scores[0], m)), exp(isa, isa.sub(scores[1], m))];
     isa.store(weights[0], &mut p[0]);
     isa.store(weights[1], &mut p[1]);
     let sum = isa.sum(isa.add(weights[0], weights[1]));

@@ -1,7 +1,7 @@
 //! Softmax over one slice.
 
 use super::exp::exp;
-use super::map::map1;
+use super::map::map;
 use crate::isa::Isa;
 
 /// x = e^(x - max) / sum. -inf elements become 0; a NaN, or nothing but -inf, makes every element NaN.
@@ -19,7 +19,7 @@ pub(crate) fn softmax<I: Isa>(isa: I, x: &mut [f32]) {
         max = isa.max(isa.load(&padded), max);
     }
     let max = isa.splat(isa.max_lane(max));
-    map1(isa, x, max, exp_above::<I>);
+    map!(isa, x as v, [], exp(isa, isa.sub(v, max)));
     let mut sum = isa.zero();
     let (chunks, tail) = x.as_chunks::<16>();
     for x in chunks {
@@ -29,15 +29,5 @@ pub(crate) fn softmax<I: Isa>(isa: I, x: &mut [f32]) {
         sum = isa.add(sum, isa.load_part(tail));
     }
     let sum = isa.splat(isa.sum(sum));
-    map1(isa, x, sum, part_of::<I>);
-}
-
-#[inline(always)]
-fn exp_above<I: Isa>(isa: I, max: I::F32, x: I::F32) -> I::F32 {
-    exp(isa, isa.sub(x, max))
-}
-
-#[inline(always)]
-fn part_of<I: Isa>(isa: I, sum: I::F32, x: I::F32) -> I::F32 {
-    isa.div(x, sum)
+    map!(isa, x as v, [], isa.div(v, sum));
 }
