@@ -24,18 +24,18 @@ pub struct Local {
 /// Scratch of a forward call.
 #[allow(missing_docs, reason = "named as in the notes; shapes stand behind the fields")]
 pub struct Scratch {
-    pub x: Vec<f32>,          // [b, hidden_size], residual stream
-    pub h: Vec<f32>,          // [b, hidden_size], normed input of a half layer
-    pub y: Vec<f32>,          // [b, hidden_size], output of a half layer
-    pub hidden: Vec<f32>,     // [b, hidden_size], after the final norm
-    pub cos: Vec<f32>,        // [b, qk_rope_head_dim / 2]
-    pub sin: Vec<f32>,        // [b, qk_rope_head_dim / 2]
+    pub x: Vec<f32>,      // [b, hidden_size], residual stream
+    pub h: Vec<f32>,      // [b, hidden_size], normed input of a half layer
+    pub y: Vec<f32>,      // [b, hidden_size], output of a half layer
+    pub hidden: Vec<f32>, // [b, hidden_size], after the final norm
+    pub cos: Vec<f32>,    // [b, qk_rope_head_dim / 2]
+    pub sin: Vec<f32>,    // [b, qk_rope_head_dim / 2]
     pub attn: AttnScratch,
     pub index: IndexScratch,
     pub ffn: FfnScratch,
     pub mtp: MtpScratch,
-    pub q8: Q8Buffer,         // input of a half layer, or of the head
-    pub q8_inner: Q8Buffer,   // whatever is multiplied inside a half layer
+    pub q8: Q8Buffer,       // input of a half layer, or of the head
+    pub q8_inner: Q8Buffer, // whatever is multiplied inside a half layer
 }
 
 /// Buffers of attention.
@@ -52,11 +52,11 @@ pub struct AttnScratch {
 /// Buffers of the indexer.
 #[allow(missing_docs, reason = "named as in the notes; shapes stand behind the fields")]
 pub struct IndexScratch {
-    pub q: Vec<f32>,          // [b, index_n_heads, index_head_dim]
-    pub k: Vec<f32>,          // [b, index_head_dim]
-    pub weights: Vec<f32>,    // [b, index_n_heads]
-    pub scores: Vec<f32>,     // [SCORED_TOKENS, n_ctx]
-    pub selected: Vec<u32>,   // [b, index_topk], positions, ascending
+    pub q: Vec<f32>,        // [b, index_n_heads, index_head_dim]
+    pub k: Vec<f32>,        // [b, index_head_dim]
+    pub weights: Vec<f32>,  // [b, index_n_heads]
+    pub scores: Vec<f32>,   // [SCORED_TOKENS, n_ctx]
+    pub selected: Vec<u32>, // [b, index_topk], positions, ascending
 }
 
 /// Buffers of the feed-forward half.
@@ -69,18 +69,18 @@ pub struct FfnScratch {
     pub weights: Vec<f32>,    // [b, num_experts_per_tok]
     pub slot_token: Vec<u32>, // [b * num_experts_per_tok], sorted by expert, then token
     pub slot_weight: Vec<f32>,
-    pub active: Vec<u32>,     // experts with at least one slot, ascending
-    pub bounds: Vec<usize>,   // slots of active expert i: bounds[i] .. bounds[i + 1]
-    pub slots: Vec<f32>,      // [b * num_experts_per_tok, moe_intermediate_size], after SwiGLU
+    pub active: Vec<u32>,   // experts with at least one slot, ascending
+    pub bounds: Vec<usize>, // slots of active expert i: bounds[i] .. bounds[i + 1]
+    pub slots: Vec<f32>,    // [b * num_experts_per_tok, moe_intermediate_size], after SwiGLU
 }
 
 /// Buffers of the MTP layer.
 #[allow(missing_docs, reason = "named as in the notes; shapes stand behind the fields")]
 pub struct MtpScratch {
-    pub joined: Vec<f32>,     // [b, 2 * hidden_size], normed embedding, normed hidden state
-    pub tokens: Vec<u32>,     // [b]
-    pub hidden: Vec<f32>,     // [b, hidden_size], hidden states that the call's drafts start from
-    pub last: Vec<f32>,       // [hidden_size], hidden state of the last token of the call before
+    pub joined: Vec<f32>, // [b, 2 * hidden_size], normed embedding, normed hidden state
+    pub tokens: Vec<u32>, // [b]
+    pub hidden: Vec<f32>, // [b, hidden_size], hidden states that the call's drafts start from
+    pub last: Vec<f32>,   // [hidden_size], hidden state of the last token of the call before
 }
 
 impl Scratch {
@@ -118,7 +118,9 @@ impl Scratch {
                 q: zeros(index.map_or(0, |i| b * i.n_heads * i.head_dim)),
                 k: zeros(index.map_or(0, |i| b * i.head_dim)),
                 weights: zeros(index.map_or(0, |i| b * i.n_heads)),
-                scores: zeros(index.map_or(0, |i| if n_ctx > i.topk { SCORED_TOKENS.min(b) * n_ctx } else { 0 })),
+                scores: zeros(
+                    index.map_or(0, |i| if n_ctx > i.topk { SCORED_TOKENS.min(b) * n_ctx } else { 0 }),
+                ),
                 selected: vec![0; index.map_or(0, |i| if n_ctx > i.topk { b * i.topk } else { 0 })],
             },
             ffn: FfnScratch {

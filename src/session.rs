@@ -64,7 +64,9 @@ pub enum SessionError {
         vocab_size: usize,
     },
     /// No room.
-    #[error("the context is full: it holds {n_ctx} tokens, {wanted} were to be in it; start with a larger context")]
+    #[error(
+        "the context is full: it holds {n_ctx} tokens, {wanted} were to be in it; start with a larger context"
+    )]
     ContextFull {
         /// Room.
         n_ctx: usize,
@@ -85,7 +87,9 @@ pub enum SessionError {
         position: usize,
     },
     /// The MTP layer was asked for and is not there.
-    #[error("the model has no MTP layer: expected the tensors blk.{layer}.nextn.*, found none; quantize with them")]
+    #[error(
+        "the model has no MTP layer: expected the tensors blk.{layer}.nextn.*, found none; quantize with them"
+    )]
     NoMtp {
         /// The layer it would be.
         layer: usize,
@@ -242,7 +246,9 @@ impl<'e> Session<'e> {
         model::forward(&mut step, &engine.weights, tokens, &mut self.cache, &mut self.scratch);
         match wanted {
             Wanted::Nothing | Wanted::AllMtp => {}
-            Wanted::Last => out.compute(&mut step, engine.weights.head(), &mut self.scratch, tokens.len() - 1),
+            Wanted::Last => {
+                out.compute(&mut step, engine.weights.head(), &mut self.scratch, tokens.len() - 1)
+            }
             Wanted::All => out.compute(&mut step, engine.weights.head(), &mut self.scratch, 0),
         }
         if let (true, Some(layer)) = (self.options.mtp, &engine.weights.mtp) {
@@ -273,8 +279,9 @@ impl<'e> Session<'e> {
 
     /// Bytes of the cache for all `n_ctx` tokens, and of everything else the session holds.
     pub fn memory(&self) -> (usize, usize) {
-        let per_layer =
-            |rows: &crate::cache::LayerCache| rows.latent.row_bytes() + rows.index.as_ref().map_or(0, |i| i.row_bytes());
+        let per_layer = |rows: &crate::cache::LayerCache| {
+            rows.latent.row_bytes() + rows.index.as_ref().map_or(0, |i| i.row_bytes())
+        };
         let cache = self.cache.layers.iter().map(per_layer).sum::<usize>() * self.options.n_ctx;
         let locals = self.locals.iter().map(Local::n_bytes).sum::<usize>();
         (cache, self.scratch.n_bytes() + locals + 4 * self.logits.len() + 4 * self.tokens.capacity())

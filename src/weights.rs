@@ -341,7 +341,8 @@ impl<'m> Binder<'_, 'm> {
         let ffn_up_exps = self.stack_in(layer, &names::FFN_UP_EXPS);
         let ffn_down_exps = self.stack_in(layer, &names::FFN_DOWN_EXPS);
         let shared = if self.config.n_shared_experts > 0 {
-            self.swiglu(layer, [&names::FFN_GATE_SHEXP, &names::FFN_UP_SHEXP, &names::FFN_DOWN_SHEXP]).map(Some)
+            self.swiglu(layer, [&names::FFN_GATE_SHEXP, &names::FFN_UP_SHEXP, &names::FFN_DOWN_SHEXP])
+                .map(Some)
         } else {
             Some(None)
         };

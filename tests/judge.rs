@@ -102,7 +102,11 @@ fn dense_mode_selects_everything() {
         })
     };
     let dense = run(&[], true);
-    common::assert_same_bits(&dense, &run(&["deepseek32.attention.indexer.top_k=int:100"], false), "dense mode");
+    common::assert_same_bits(
+        &dense,
+        &run(&["deepseek32.attention.indexer.top_k=int:100"], false),
+        "dense mode",
+    );
     assert!(difference(&dense, &run(&[], false)) > 1e-2);
 }
 

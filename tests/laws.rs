@@ -73,7 +73,8 @@ fn truncating_and_extending_again() {
             with_engine(&model.path, kernels, 2, |engine| {
                 for (mtp, wanted) in [(false, Wanted::All), (true, Wanted::AllMtp)] {
                     let expected = logits(engine, options(mtp), tokens);
-                    let mut session = Session::new(engine, SessionOptions { batch: 7, ..options(mtp) }).unwrap();
+                    let mut session =
+                        Session::new(engine, SessionOptions { batch: 7, ..options(mtp) }).unwrap();
                     extend(&mut session, &tokens[..30], Wanted::Nothing);
                     session.truncate(19);
                     let other: Vec<u32> = tokens[..15].iter().rev().copied().collect();
@@ -117,7 +118,8 @@ fn a_refused_call_leaves_the_session_as_it_was() {
     let tokens = reference.tokens();
     let model = convert("base", "f32");
     with_engine(&model.path, Kernels::best(), 1, |engine| {
-        let mut session = Session::new(engine, SessionOptions { n_ctx: 32, ..SessionOptions::default() }).unwrap();
+        let mut session =
+            Session::new(engine, SessionOptions { n_ctx: 32, ..SessionOptions::default() }).unwrap();
         let expected = session.sync(&tokens[..20]).unwrap().to_vec();
         let full = session.sync(&tokens[..33]).unwrap_err().to_string();
         assert!(full.contains("holds 32 tokens, 33 were to be in it"), "{full}");

@@ -23,7 +23,12 @@ pub struct Args {
     /// GGUF file, any shard of a split one, or a folder that holds one model.
     model: PathBuf,
     /// Token ids, separated by commas or spaces.
-    #[arg(long, value_name = "LIST", required_unless_present = "tokens_file", conflicts_with = "tokens_file")]
+    #[arg(
+        long,
+        value_name = "LIST",
+        required_unless_present = "tokens_file",
+        conflicts_with = "tokens_file"
+    )]
     tokens: Option<String>,
     /// File with token ids, separated by commas or white space.
     #[arg(long, value_name = "FILE")]
@@ -130,7 +135,10 @@ fn read_tokens(args: &Args) -> Result<Vec<u32>, Failure> {
         (Some(list), _) => ("--tokens".to_owned(), list.clone()),
         (None, Some(path)) => {
             let read = std::fs::read_to_string(path);
-            (path.display().to_string(), read.map_err(|e| Failure::runtime(format!("{}: {e}", path.display())))?)
+            (
+                path.display().to_string(),
+                read.map_err(|e| Failure::runtime(format!("{}: {e}", path.display())))?,
+            )
         }
         (None, None) => return Err(Failure::usage("expected --tokens or --tokens-file")),
     };
@@ -159,8 +167,9 @@ fn write_logits(
     let mut name = output.as_os_str().to_owned();
     name.push(".part");
     let part = PathBuf::from(name);
-    let done = write_part(session, tokens, mtp, &part)
-        .and_then(|n_rows| std::fs::rename(&part, output).map(|()| n_rows).map_err(|e| io_failure(output, &e)));
+    let done = write_part(session, tokens, mtp, &part).and_then(|n_rows| {
+        std::fs::rename(&part, output).map(|()| n_rows).map_err(|e| io_failure(output, &e))
+    });
     if done.is_err() {
         // The first error is the one to report.
         let _ = std::fs::remove_file(&part);

@@ -3,7 +3,7 @@
 use super::Failure;
 use fathom_quantize::Error;
 use fathom_quantize::pipeline::{Job, RoleSize, Watch};
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::io::{IsTerminal, stderr};
 use std::num::NonZeroUsize;
@@ -60,9 +60,8 @@ pub(super) fn write(
     let rate = |bytes: u64| bytes as f64 / 1e9 / seconds.max(1e-9);
     let peak_text = peak.map_or(String::new(), |bytes| format!(", peak memory {} MB", bytes / 1_000_000));
     eprintln!(
-        "wrote {}: {written} bytes in {}, {:.2} GB/s read, {:.2} GB/s written{peak_text}",
+        "wrote {}: {written} bytes in {seconds:.1} s, {:.2} GB/s read, {:.2} GB/s written{peak_text}",
         to.path.display(),
-        HumanDuration(start.elapsed()),
         rate(read),
         rate(written),
     );

@@ -44,8 +44,7 @@ pub fn attention(step: &mut Step<'_>, layer: &Layer<'_>, cache: &mut LayerCache,
     let q_latent = &mut s.q_latent[..n * c.q_lora_rank];
     query_latent(step, attn, &hidden, q_latent);
     latent_rows(step, attn, &hidden, angles, &mut s.kv, &mut cache.latent);
-    let q_latent =
-        Input::new(step, q_latent, c.q_lora_rank, &q_latent_formats(layer), &mut scratch.q8_inner);
+    let q_latent = Input::new(step, q_latent, c.q_lora_rank, &q_latent_formats(layer), &mut scratch.q8_inner);
     if let (Some(indexer), Some(keys)) = (&layer.indexer, &mut cache.index) {
         let inputs = indexer::Inputs { hidden, q_latent, angles };
         indexer::select(step, indexer, inputs, keys, &mut scratch.index);
@@ -114,13 +113,7 @@ fn latent_rows(
 }
 
 /// Queries of all heads, the rotary part turned: `q`, `[n, heads, qk_head_dim]`.
-fn queries(
-    step: &mut Step<'_>,
-    attn: &Mla<'_>,
-    q_latent: &Input<'_>,
-    angles: Angles<'_>,
-    q: &mut [f32],
-) {
+fn queries(step: &mut Step<'_>, attn: &Mla<'_>, q_latent: &Input<'_>, angles: Angles<'_>, q: &mut [f32]) {
     let (n, heads, dim) = (step.n, step.config.num_attention_heads, step.config.qk_head_dim());
     let (kernels, nope) = (step.kernels, step.config.qk_nope_head_dim);
     let q = &mut q[..n * heads * dim];

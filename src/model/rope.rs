@@ -50,7 +50,8 @@ impl Rotary {
 fn yarn_range(yarn: &Yarn, theta: f64, dim: usize) -> (f64, f64) {
     let original = yarn.original_max_position_embeddings as f64;
     let pair = |rotations: f32| {
-        dim as f64 * (original / (f64::from(rotations) * 2.0 * std::f64::consts::PI)).ln() / (2.0 * theta.ln())
+        dim as f64 * (original / (f64::from(rotations) * 2.0 * std::f64::consts::PI)).ln()
+            / (2.0 * theta.ln())
     };
     let low = pair(yarn.beta_fast).floor().max(0.0);
     let high = pair(yarn.beta_slow).ceil().min(dim as f64 - 1.0);
@@ -75,9 +76,14 @@ mod tests {
         assert_eq!(yarn_range(&yarn, 10000.0, 64), (10.0, 23.0));
         let config = Config { qk_rope_head_dim: 64, rope_theta: 10000.0, yarn: Some(yarn), ..Config::tiny() };
         let speeds = Rotary::new(&config).speeds;
-        for (i, expected) in
-            [(0, 1.0), (9, 0.0749894), (11, 0.0390069), (15, 0.00833451), (22, 1.778279e-4), (31, 3.333804e-6)]
-        {
+        for (i, expected) in [
+            (0, 1.0),
+            (9, 0.0749894),
+            (11, 0.0390069),
+            (15, 0.00833451),
+            (22, 1.778279e-4),
+            (31, 3.333804e-6),
+        ] {
             assert!((speeds[i] / expected - 1.0).abs() < 1e-5, "{i}: {} is not {expected}", speeds[i]);
         }
         assert!((Config { qk_nope_head_dim: 128, ..config }.softmax_scale() - 0.1352338).abs() < 1e-7);

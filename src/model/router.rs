@@ -77,7 +77,11 @@ fn sum_of_best_two(group: &[f32]) -> f32 {
 /// How many scores come before that of `index`.
 fn n_better(scores: &[f32], index: usize) -> usize {
     let own = scores[index];
-    scores.iter().enumerate().filter(|&(other, &score)| score > own || (score == own && other < index)).count()
+    scores
+        .iter()
+        .enumerate()
+        .filter(|&(other, &score)| score > own || (score == own && other < index))
+        .count()
 }
 
 /// The best score's index; the score is replaced by NaN, which is never better than anything.
