@@ -13,6 +13,8 @@ pub struct Local {
     pub tile: Vec<f32>,
     /// Same, for the second of two products.
     pub tile2: Vec<f32>,
+    /// `[q_lora_rank or kv_lora_rank]`, a latent before its norm.
+    pub latent: Vec<f32>,
     /// Decoded cache rows and scores of [`fathom_simd::Kernels::attend`].
     pub attend: Vec<f32>,
     /// `[n_routed_experts]`, selection scores of one token.
@@ -192,6 +194,7 @@ impl Local {
         Local {
             tile: vec![0.0; b * head_tile],
             tile2: vec![0.0; b * MAX_TILE_ROWS],
+            latent: vec![0.0; c.q_lora_rank.max(c.kv_lora_rank)],
             attend: vec![0.0; Attend::scratch_len(c.num_attention_heads, c.latent_dim())],
             choice: vec![0.0; c.n_routed_experts],
             groups: vec![0.0; c.n_group],
@@ -200,6 +203,11 @@ impl Local {
 
     /// Bytes held.
     pub fn n_bytes(&self) -> usize {
-        4 * (self.tile.len() + self.tile2.len() + self.attend.len() + self.choice.len() + self.groups.len())
+        4 * (self.tile.len()
+            + self.tile2.len()
+            + self.latent.len()
+            + self.attend.len()
+            + self.choice.len()
+            + self.groups.len())
     }
 }

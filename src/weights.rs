@@ -440,7 +440,7 @@ impl<'m> Binder<'_, 'm> {
             self.problems.push(format!("{name}: expected {shape:?}, found {found:?}"));
             return None;
         }
-        Some(tensor.clone())
+        Some(*tensor)
     }
 }
 

@@ -78,7 +78,7 @@ fn query_latent(step: &mut Step<'_>, attn: &Mla<'_>, hidden: &Input<'_>, out: &m
     let (kernels, width) = (step.kernels, step.config.q_lora_rank);
     step.product(&attn.attn_q_a, hidden, out);
     step.team.split(step.locals, Rows::new(&mut *out, width), |local, _, row| {
-        let raw = &mut local.tile[..width];
+        let raw = &mut local.latent[..width];
         raw.copy_from_slice(row);
         kernels.rms_norm(raw, &attn.attn_q_a_norm, LATENT_NORM_EPS, row);
     });
@@ -102,7 +102,7 @@ fn latent_rows(
     let outputs = (Rows::new(&mut *kv, width), Rows::new(cache.bytes_mut(positions), row_bytes));
     step.team.split(step.locals, outputs, |local, t, (row, cached)| {
         let (latent, key) = row.split_at_mut(rank);
-        let raw = &mut local.tile[..rank];
+        let raw = &mut local.latent[..rank];
         raw.copy_from_slice(latent);
         kernels.rms_norm(raw, &attn.attn_kv_a_norm, LATENT_NORM_EPS, latent);
         let (cos, sin) = angles.of(t);

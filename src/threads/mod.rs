@@ -20,9 +20,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
-/// Rounds of the spinning loop before a thread goes to sleep: of the order of a millisecond, longer than any gap
-/// inside a token and shorter than the time a person notices.
-const SPINS: u32 = 20_000;
+/// Rounds of pure spinning, some tens of microseconds: longer than the gap between two steps of a token.
+const SPINS: u32 = 1_000;
+/// Rounds of offering the core to others after that, of the order of a millisecond when nobody takes it; then a thread
+/// goes to sleep. Offering early matters when there are more threads than free cores: who waits is then in the way of
+/// whom it waits for.
+const YIELDS: u32 = 2_000;
 
 /// A step: the closure of the caller of [`Team::run`], valid until that call returns.
 type Job = dyn Fn(usize) + Sync;
@@ -80,7 +83,10 @@ impl Team {
                     .expect("the system can start a thread")
             })
             .collect();
-        Team { shared, helpers }
+        let mut team = Team { shared, helpers };
+        // Starting up allocates; after an empty step every helper has done that.
+        team.run(&|_| {});
+        team
     }
 
     /// Threads in the team.
@@ -109,8 +115,8 @@ impl Team {
         let own = catch_unwind(AssertUnwindSafe(|| f(0)));
         let mut spins = 0u32;
         while shared.busy.load(Ordering::Acquire) > 0 {
-            spins += 1;
-            if spins < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
+            pause(spins);
+            spins = spins.saturating_add(1);
         }
         if let Err(panic) = own {
             resume_unwind(panic);
@@ -207,12 +213,12 @@ impl Shared {
     }
 
     fn wait_for_step(&self, seen: u64) -> u64 {
-        for _ in 0..SPINS {
+        for round in 0..SPINS + YIELDS {
             let step = self.step.load(Ordering::Acquire);
             if step != seen {
                 return step;
             }
-            std::hint::spin_loop();
+            pause(round);
         }
         let mut bed = self.bed.lock().unwrap_or_else(|p| p.into_inner());
         self.asleep.fetch_add(1, Ordering::SeqCst);
@@ -222,6 +228,11 @@ impl Shared {
         self.asleep.fetch_sub(1, Ordering::SeqCst);
         self.step.load(Ordering::Acquire)
     }
+}
+
+/// Waits a little, in round `round` of waiting.
+fn pause(round: u32) {
+    if round < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
 }
 
 #[cfg(test)]

@@ -1,0 +1,279 @@
+//! Speed of every kernel id on every level of this machine, on one thread.
+//!
+//! `cargo bench -p fathom-simd` measures everything; words after `--` keep the ids that contain all of them
+//! (`cargo bench -p fathom-simd -- product avx512`). The memory rows come first: a matrix-vector product cannot be
+//! faster than what one core reads. The scalar level is always among the competitors. Every row checks what it
+//! computed against the scalar level, on a part small enough for it.
+//!
+//! Figures are the best of several runs over at least a quarter of a second. Bytes are weight (or cache) bytes for
+//! matrix work and all bytes in and out for vectors; a MAC is one multiplication with its addition.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use fathom_simd::{Acts, Attend, F32Acts, Format, IndexScores, Kernels, Level, Pick, Q8Acts, Rows, top_k};
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
+    let wanted = |id: &str| words.iter().all(|word| id.contains(word.as_str()));
+    println!("{:32} {:26} {:>12} {:>10} {:>10}", "kernel", "size", "time", "GB/s", "GMAC/s");
+    memory();
+    for kernels in Kernels::available() {
+        for id in kernels.ids().filter(|id| wanted(id)) {
+            let stem = &id[..id.len() - kernels.level().name().len() - 1];
+            let (op, format) = stem.split_once('-').unwrap_or((stem, "f32"));
+            let format = Format::from_name(format).expect("a format of the table");
+            bench(&Bench { id: &id, kernels, format }, op);
+        }
+    }
+    if wanted("top_k") {
+        bench_top_k();
+    }
+}
+
+struct Bench<'a> {
+    id: &'a str,
+    kernels: &'static Kernels,
+    format: Format,
+}
+
+/// Seconds of the best run.
+fn measure(mut f: impl FnMut()) -> f64 {
+    f();
+    let (mut best, start) = (f64::INFINITY, Instant::now());
+    while start.elapsed() < Duration::from_millis(250) {
+        let start = Instant::now();
+        f();
+        best = best.min(start.elapsed().as_secs_f64());
+    }
+    best
+}
+
+fn row(id: &str, size: &str, seconds: f64, bytes: usize, macs: usize) {
+    let rate = |n: usize| if n == 0 { "-".to_owned() } else { format!("{:.2}", n as f64 / seconds / 1e9) };
+    println!("{id:32} {size:26} {:9.3} us {:>10} {:>10}", seconds * 1e6, rate(bytes), rate(macs));
+}
+
+impl Bench<'_> {
+    fn row(&self, size: &str, seconds: f64, bytes: usize, macs: usize) {
+        row(self.id, size, seconds, bytes, macs);
+    }
+
+    /// Smaller work for the level that takes a thousand times as long.
+    fn scaled(&self, n: usize) -> usize {
+        if self.kernels.level() == Level::Scalar { n.div_ceil(32) } else { n }
+    }
+}
+
+fn scalar() -> &'static Kernels {
+    Kernels::at(Level::Scalar).expect("the scalar level is everywhere")
+}
+
+fn memory() {
+    let n = 256 << 20;
+    let from: Vec<u64> = (0..n as u64 / 8).collect();
+    let mut to = vec![0; from.len()];
+    let seconds = measure(|| {
+        let sums = black_box(&from).chunks_exact(32).fold([0_u64; 32], |mut sums, chunk| {
+            sums.iter_mut().zip(chunk).for_each(|(sum, x)| *sum = sum.wrapping_add(*x));
+            sums
+        });
+        black_box(sums);
+    });
+    row("memory-read", "256 MiB", seconds, n, 0);
+    let seconds = measure(|| to.copy_from_slice(black_box(&from)));
+    assert_eq!(to, from);
+    row("memory-copy", "256 MiB", seconds, 2 * n, 0);
+}
+
+fn floats(n: usize) -> Vec<f32> {
+    let mut random = Rng::with_seed(n as u64);
+    (0..n).map(|_| random.f32() * 2.0 - 1.0).collect()
+}
+
+/// Rows of a format; a few different ones, repeated.
+fn weights(format: Format, n_rows: usize, n_cols: usize) -> Vec<u8> {
+    let mut rows = Vec::new();
+    for x in floats(n_rows.min(64) * n_cols).chunks_exact(n_cols) {
+        let mut row = vec![0; format.row_bytes(n_cols)];
+        Kernels::best().encode_row(format, x, &mut row);
+        rows.extend(row);
+    }
+    rows.into_iter().cycle().take(n_rows * format.row_bytes(n_cols)).collect()
+}
+
+fn bench(b: &Bench<'_>, op: &str) {
+    match op {
+        "product" => {
+            bench_product(b, "gemv", b.scaled(16384), 7168, 1);
+            bench_product(b, "gemv, 128 columns", b.scaled(65536), 128, 1);
+            for n_tokens in [2, 4, 16, 64, 256] {
+                bench_product(b, &format!("{n_tokens} tokens"), b.scaled(512), 7168, n_tokens);
+            }
+        }
+        "encode_row" => bench_encode_row(b),
+        "decode_row" => bench_decode_row(b),
+        "index_scores" => bench_index_scores(b),
+        "attend" => {
+            bench_attend(b, 128);
+            bench_attend(b, 8);
+        }
+        "encode_q8" => bench_encode_q8(b),
+        _ => bench_vector(b, op),
+    }
+}
+
+struct Tokens {
+    values: Vec<f32>,
+    quants: Vec<i8>,
+    scales: Vec<f32>,
+    sums: Vec<i32>,
+    stride: usize,
+}
+
+impl Tokens {
+    fn new(n_tokens: usize, n_cols: usize) -> Self {
+        let values = floats(n_tokens * n_cols);
+        let n = values.len();
+        let (mut quants, mut scales, mut sums) = (vec![0; n], vec![0.0; n / 32], vec![0; n / 32]);
+        scalar().encode_q8(&values, &mut quants, &mut scales, &mut sums);
+        Self { values, quants, scales, sums, stride: n_cols }
+    }
+
+    fn acts(&self, format: Format) -> Acts<'_> {
+        let (values, scales, sums, stride) =
+            (&self.quants[..], &self.scales[..], &self.sums[..], self.stride);
+        match format {
+            Format::Q8_0 => Acts::Q8(Q8Acts { values, scales, sums, stride }),
+            _ => Acts::F32(F32Acts { values: &self.values, stride }),
+        }
+    }
+}
+
+fn bench_product(b: &Bench<'_>, name: &str, n_rows: usize, n_cols: usize, n_tokens: usize) {
+    let bytes = weights(b.format, n_rows, n_cols);
+    let tokens = Tokens::new(n_tokens, n_cols);
+    let (w, x) = (Rows::new(b.format, &bytes, n_rows, n_cols), tokens.acts(b.format));
+    let mut out = vec![0.0; n_tokens * n_rows];
+    let seconds = measure(|| b.kernels.product(black_box(w), x, Pick::First(n_tokens), &mut out));
+    let mut expected = vec![0.0; 4];
+    scalar().product(w.slice(0..4), x, Pick::Rows(&[n_tokens as u32 - 1]), &mut expected);
+    assert_eq!(out[(n_tokens - 1) * n_rows..][..4], expected);
+    let size = format!("{name} {n_rows}x{n_cols}");
+    b.row(&size, seconds, bytes.len(), n_tokens * n_rows * n_cols);
+}
+
+fn bench_encode_row(b: &Bench<'_>) {
+    let x = floats(7168);
+    let (mut out, mut expected) = (vec![0; b.format.row_bytes(7168)], vec![0; b.format.row_bytes(7168)]);
+    let seconds = measure(|| b.kernels.encode_row(b.format, black_box(&x), &mut out));
+    scalar().encode_row(b.format, &x, &mut expected);
+    assert_eq!(out, expected);
+    b.row("7168", seconds, 4 * 7168 + out.len(), 0);
+}
+
+fn bench_decode_row(b: &Bench<'_>) {
+    let row = weights(b.format, 1, 7168);
+    let (mut out, mut expected) = (vec![0.0; 7168], vec![0.0; 7168]);
+    let seconds = measure(|| b.kernels.decode_row(b.format, black_box(&row), &mut out));
+    b.format.decode(&row, &mut expected);
+    assert_eq!(out, expected);
+    b.row("7168", seconds, 4 * 7168 + row.len(), 0);
+}
+
+fn bench_index_scores(b: &Bench<'_>) {
+    let (n_heads, dim, n_keys) = (64, 128, b.scaled(32768));
+    let bytes = weights(b.format, n_keys, dim);
+    let (q, head_weights) = (floats(n_heads * dim), floats(n_heads));
+    let keys = Rows::new(b.format, &bytes, n_keys, dim);
+    let mut out = vec![0.0; n_keys];
+    let scan = |kernels: &Kernels, keys, out: &mut [f32]| {
+        kernels.index_scores(IndexScores { q: &q, weights: &head_weights, keys }, out);
+    };
+    let seconds = measure(|| scan(b.kernels, black_box(keys), &mut out));
+    let mut expected = vec![0.0; 8];
+    scan(scalar(), keys.slice(0..8), &mut expected);
+    assert_eq!(out[..8], expected);
+    b.row(&format!("{n_keys} keys"), seconds, bytes.len(), n_keys * n_heads * dim);
+}
+
+fn bench_attend(b: &Bench<'_>, n_heads: usize) {
+    let (dim, v_dim, n_rows) = (576, 512, 2048);
+    if b.kernels.level() == Level::Scalar && n_heads > 8 {
+        return;
+    }
+    let bytes = weights(b.format, n_rows, dim);
+    let q = floats(n_heads * dim);
+    let rows = Rows::new(b.format, &bytes, n_rows, dim);
+    let pick: Vec<u32> = (0..n_rows as u32).collect();
+    let attend = |kernels: &Kernels, q: &[f32], out: &mut [f32], scratch: &mut [f32]| {
+        let a = Attend { q: black_box(q), rows, pick: Pick::Rows(&pick), scale: 0.1352338, v_dim };
+        kernels.attend(a, scratch, out);
+    };
+    let mut out = vec![0.0; n_heads * v_dim];
+    let mut scratch = vec![0.0; Attend::scratch_len(n_heads, dim)];
+    let seconds = measure(|| attend(b.kernels, &q, &mut out, &mut scratch));
+    let mut expected = vec![0.0; v_dim];
+    attend(scalar(), &q[..dim], &mut expected, &mut scratch);
+    assert_eq!(out[..v_dim], expected);
+    let size = format!("{n_heads} heads, {n_rows} rows");
+    b.row(&size, seconds, bytes.len(), n_heads * n_rows * (dim + v_dim));
+}
+
+fn bench_encode_q8(b: &Bench<'_>) {
+    let x = floats(7168);
+    let encode = |kernels: &Kernels, out: &mut (Vec<i8>, Vec<f32>, Vec<i32>)| {
+        kernels.encode_q8(black_box(&x), &mut out.0, &mut out.1, &mut out.2);
+    };
+    let mut out = (vec![0; 7168], vec![0.0; 224], vec![0; 224]);
+    let mut expected = out.clone();
+    let seconds = measure(|| encode(b.kernels, &mut out));
+    encode(scalar(), &mut expected);
+    assert_eq!(out, expected);
+    b.row("7168", seconds, 5 * 7168 + 8 * 224, 0);
+}
+
+/// Ops of one slice. What is computed in place starts from the same values each time, so the copy is measured too.
+fn bench_vector(b: &Bench<'_>, op: &str) {
+    let n = 8192;
+    let (x, y) = (floats(n), floats(n + 1).split_off(1));
+    let half = n / 2;
+    let run = |kernels: &Kernels, out: &mut [f32]| match op {
+        "rms_norm" => kernels.rms_norm(&x, &y, 1e-6, out),
+        "layer_norm" => kernels.layer_norm(&x, &y, &x, 1e-6, out),
+        "swiglu" => kernels.swiglu(&x, &y, out),
+        _ => {
+            out.copy_from_slice(&x);
+            match op {
+                "softmax" => kernels.softmax(out),
+                "sigmoid" => kernels.sigmoid(out),
+                "add" => kernels.add(out, &y),
+                "axpy" => kernels.axpy(0.3, &y, out),
+                "rope_pairs" => kernels.rope_pairs(out, &x[..half], &y[..half]),
+                "rope_halves" => kernels.rope_halves(out, &x[..half], &y[..half]),
+                "hadamard" => out.chunks_exact_mut(128).for_each(|out| kernels.hadamard(out)),
+                _ => panic!("{op}: no bench"),
+            }
+        }
+    };
+    let (mut out, mut expected) = (vec![0.0; n], vec![0.0; n]);
+    let seconds = measure(|| run(b.kernels, black_box(&mut out)));
+    run(scalar(), &mut expected);
+    assert_eq!(out, expected);
+    b.row(&format!("{n}"), seconds, 8 * n, 0);
+}
+
+fn bench_top_k() {
+    for n in [32_768, 131_072] {
+        let scores = floats(n);
+        let mut out = vec![0; 2048];
+        let seconds = measure(|| assert_eq!(top_k(black_box(&scores), 2048, &mut out), Ok(2048)));
+        let mut order: Vec<u32> = (0..n as u32).collect();
+        order.sort_by(|&a, &b| scores[b as usize].total_cmp(&scores[a as usize]));
+        order.truncate(2048);
+        order.sort_unstable();
+        assert_eq!(out, order);
+        row("top_k", &format!("2048 of {n}"), seconds, 4 * n, 0);
+    }
+}

@@ -1,0 +1,165 @@
+//! The two programs side by side in a folder of their own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use fathom_interop::Rows;
+use fathom_interop::compare::{Distance, distance};
+use tempfile::TempDir;
+
+/// Largest difference on F32 files, as a share of the largest logit.
+pub const REL_BOUND: f64 = 1e-5;
+/// Mean divergence on narrow files, in nats.
+pub const KL_BOUND: f64 = 0.03;
+
+/// A scratch folder, the programs, and the tokens of this test.
+pub struct Bench {
+    folder: TempDir,
+    fathom: PathBuf,
+    python: PathBuf,
+    tokens: Vec<u32>,
+    made: AtomicUsize,
+}
+
+impl Bench {
+    /// None, with a word, where the programs are not named.
+    pub fn new(n_tokens: usize) -> Option<Self> {
+        let named = |name: &str| {
+            let path = std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+            if path.is_none() {
+                eprintln!("skipped: {name} is not set (tests/interop/run.sh sets it)");
+            }
+            path
+        };
+        let (fathom, python) = (named("FATHOM_BIN")?, named("INTEROP_PYTHON")?);
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        Some(Self { folder, fathom, python, tokens: tokens(n_tokens), made: AtomicUsize::new(0) })
+    }
+
+    /// A tiny checkpoint of the kind.
+    pub fn checkpoint(&self, kind: &str) -> PathBuf {
+        let out = self.fresh("checkpoint", "");
+        self.layouts(&["checkpoint".as_ref(), &out, "--kind".as_ref(), kind.as_ref()]);
+        out
+    }
+
+    /// A reference checkpoint of the repository; none, with a word, where it is not there.
+    pub fn reference(&self, shape: &str) -> Option<PathBuf> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../reference").join(shape);
+        if !folder.join("config.json").is_file() {
+            eprintln!("skipped: {} holds no checkpoint", folder.display());
+            return None;
+        }
+        Some(folder)
+    }
+
+    /// The GGUF that another tool chain makes of a checkpoint.
+    pub fn layout(&self, checkpoint: &Path, layout: &str, options: &[&str]) -> PathBuf {
+        let out = self.fresh(layout, ".gguf");
+        let mut args: Vec<&Path> =
+            vec!["gguf".as_ref(), checkpoint, &out, "--layout".as_ref(), layout.as_ref()];
+        args.extend(options.iter().map(Path::new));
+        self.layouts(&args);
+        out
+    }
+
+    /// The GGUF that Fathom makes of a checkpoint.
+    pub fn quantize(&self, checkpoint: &Path, ty: &str) -> PathBuf {
+        let out = self.fresh(ty, ".gguf");
+        let mut command = Command::new(&self.fathom);
+        command.arg("quantize").arg(checkpoint).arg("-o").arg(&out).args(["--type", ty]);
+        finished(&mut command);
+        out
+    }
+
+    /// Fathom's logits.
+    pub fn fathom(&self, file: &Path, options: &[&str]) -> Rows {
+        let mut command = Command::new(&self.fathom);
+        command.args(["logits", "--cache-type", "f32", "--index-cache", "f32", "--threads", "2"]);
+        self.rows(command, file, options)
+    }
+
+    /// llama.cpp's logits.
+    pub fn llama(&self, file: &Path, options: &[&str]) -> Rows {
+        self.rows(Command::new(env!("CARGO_BIN_EXE_llama_logits")), file, options)
+    }
+
+    /// True when llama.cpp does not load the file.
+    pub fn refused_by_llama(&self, file: &Path) -> bool {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_llama_logits"));
+        command.arg(file).args(["--tokens", "1", "-o"]).arg(self.fresh("refused", ".f32"));
+        !command.output().expect("llama_logits runs").status.success()
+    }
+
+    /// Asserts that two tables agree within rounding.
+    pub fn exact(&self, what: &str, right: &Rows, other: &Rows) -> Distance {
+        let found = told(what, right, other);
+        assert!(found.max_rel <= REL_BOUND, "{what}: {found:?}");
+        assert_eq!(found.argmax_differs, 0, "{what}: {found:?}");
+        found
+    }
+
+    /// Asserts that two tables agree on the whole.
+    pub fn close(&self, what: &str, right: &Rows, other: &Rows) {
+        let found = told(what, right, other);
+        assert!(found.mean_kl <= KL_BOUND, "{what}: {found:?}");
+    }
+
+    fn rows(&self, mut command: Command, file: &Path, options: &[&str]) -> Rows {
+        let out = self.fresh("logits", ".f32");
+        let list: Vec<String> = self.tokens.iter().map(u32::to_string).collect();
+        command.arg(file).args(["--tokens", &list.join(","), "-o"]).arg(&out).args(options);
+        finished(&mut command);
+        // Draft rows need the token after them.
+        let n_rows = self.tokens.len() - usize::from(options.contains(&"--mtp"));
+        let bytes = std::fs::metadata(&out).expect("the rows are written").len();
+        let width = usize::try_from(bytes).expect("a small file") / 4 / n_rows;
+        Rows::read(&out, width).expect("whole rows")
+    }
+
+    fn layouts(&self, args: &[&Path]) {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("layouts.py");
+        finished(Command::new(&self.python).arg("-B").arg(script).args(args));
+    }
+
+    fn fresh(&self, stem: &str, ending: &str) -> PathBuf {
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
+        self.folder.path().join(format!("{number}-{stem}{ending}"))
+    }
+}
+
+/// Measures and prints: the figures are worth keeping when all is well, too.
+fn told(what: &str, right: &Rows, other: &Rows) -> Distance {
+    let found = distance(right, other);
+    println!(
+        "{what:<36} rel {:.2e}  argmax {}/{}  KL {:.2e}{}",
+        found.max_rel,
+        right.len() - found.argmax_differs,
+        right.len(),
+        found.mean_kl,
+        if found.same_bits { "  same bits" } else { "" },
+    );
+    found
+}
+
+/// Runs to a good end, or fails with the end of what the program said: llama.cpp talks for pages before.
+fn finished(command: &mut Command) {
+    let Output { status, stdout, stderr } = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let said = [stdout, stderr].map(|bytes| {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    });
+    assert!(status.success(), "{command:?}: {status}\n{}", said.join("\n"));
+}
+
+/// Token ids below 300, which every checkpoint here has, without a pattern: a linear congruence.
+fn tokens(count: usize) -> Vec<u32> {
+    let mut state = 2026u32;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 16) % 300
+    };
+    std::iter::repeat_with(next).take(count).collect()
+}
