@@ -9,10 +9,10 @@
 //! standard deviation 1/sqrt(columns)), norms are near one, the router's rows are independent of each other and its
 //! bias is small against the spread of its scores.
 
-use crate::dequant::E4M3;
 use crate::error::Error;
 use crate::plan::{Role, TensorPlan};
 use crate::source::{Dtype, Found, Source, Stored, scale_name, scale_shape};
+use fathom_simd::fp8_e4m3;
 use half::bf16;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -210,14 +210,7 @@ fn codes(quantiles: &[f64; 256], target: f64) -> (Box<[u8; 256]>, i32) {
     while unit * largest / power_of_two(exponent) <= 224.0 {
         exponent -= 1;
     }
-    (Box::new(quantiles.map(|q| nearest_code(q * unit / power_of_two(exponent)))), exponent)
-}
-
-/// The code whose value is nearest; the lower one of two.
-fn nearest_code(value: f64) -> u8 {
-    let distance = |code: u8| (f64::from(E4M3[usize::from(code)]) - value.abs()).abs();
-    let code = (0..=0x7eu8).min_by(|a, b| distance(*a).total_cmp(&distance(*b))).expect("there are codes");
-    if value < 0.0 { code | 0x80 } else { code }
+    (Box::new(quantiles.map(|q| fp8_e4m3::encode((q * unit / power_of_two(exponent)) as f32))), exponent)
 }
 
 /// Exact, for exponents that occur here.
@@ -285,7 +278,7 @@ mod tests {
         let model = Synthetic::new(&[tensor("q", Role::Attention, &[256, 7168])], 1);
         let mut codes = Vec::new();
         model.read("q", 0..256, &mut codes).unwrap();
-        let largest = codes.iter().map(|c| E4M3[usize::from(*c)].abs()).fold(0.0, f32::max);
+        let largest = codes.iter().map(|c| fp8_e4m3::decode(*c).abs()).fold(0.0, f32::max);
         assert!((224.0..=448.0).contains(&largest), "{largest}");
         let scales = values(&model, "q_scale_inv");
         assert_eq!(scales.len(), 2 * 56);

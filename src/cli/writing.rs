@@ -3,7 +3,7 @@
 use super::Failure;
 use fathom_quantize::Error;
 use fathom_quantize::pipeline::{Job, RoleSize, Watch};
-use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::io::{IsTerminal, stderr};
 use std::num::NonZeroUsize;
@@ -60,9 +60,8 @@ pub(super) fn write(
     let rate = |bytes: u64| bytes as f64 / 1e9 / seconds.max(1e-9);
     let peak_text = peak.map_or(String::new(), |bytes| format!(", peak memory {} MB", bytes / 1_000_000));
     eprintln!(
-        "wrote {}: {written} bytes in {}, {:.2} GB/s read, {:.2} GB/s written{peak_text}",
+        "wrote {}: {written} bytes in {seconds:.1} s, {:.2} GB/s read, {:.2} GB/s written{peak_text}",
         to.path.display(),
-        HumanDuration(start.elapsed()),
         rate(read),
         rate(written),
     );
@@ -134,24 +133,27 @@ fn roles_json(sizes: &[RoleSize]) -> serde_json::Value {
         .collect()
 }
 
-/// A bar on a terminal; a line for each tenth elsewhere, so that a log of some hours shows life.
+/// A bar on a terminal; elsewhere a line for each tenth, so that a log of some hours shows life.
 pub(super) struct Meter {
     pub bar: ProgressBar,
     total: u64,
     done: AtomicU64,
+    start: Instant,
     plain: bool,
 }
 
+/// Shorter work needs no lines in a log.
+const QUIET_SECONDS: f64 = 5.0;
+
 impl Meter {
     pub fn new(total: u64) -> Meter {
-        let style = ProgressStyle::with_template(
-            "{bar:40} {percent:>3}% {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left",
-        )
-        .expect("the template is well formed");
+        let template = "{bar:30} {percent:>3} % {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left {msg}";
+        let style = ProgressStyle::with_template(template).expect("the template is well formed");
         Meter {
             bar: ProgressBar::new(total).with_style(style),
-            total: total.max(1),
+            total,
             done: AtomicU64::new(0),
+            start: Instant::now(),
             plain: !stderr().is_terminal(),
         }
     }
@@ -159,9 +161,16 @@ impl Meter {
     pub fn advance(&self, bytes: u64) {
         self.bar.inc(bytes);
         let before = self.done.fetch_add(bytes, Ordering::Relaxed);
-        let tenth = |done: u64| u128::from(done) * 10 / u128::from(self.total);
-        if self.plain && tenth(before) != tenth(before + bytes) {
-            eprintln!("{} % of {} bytes", tenth(before + bytes) * 10, self.total);
+        let done = before + bytes;
+        if done >= self.total {
+            self.bar.set_message("(writing back to the disk)");
+        }
+        let tenth = |done: u64| (u128::from(done) * 10 / u128::from(self.total.max(1))) as u64;
+        let seconds = self.start.elapsed().as_secs_f64();
+        if self.plain && tenth(before) != tenth(done) && seconds > QUIET_SECONDS {
+            let left = seconds * self.total.saturating_sub(done) as f64 / done as f64;
+            let rate = done as f64 / 1e9 / seconds;
+            eprintln!("{} % of {} bytes, {rate:.2} GB/s, {left:.0} s left", tenth(done) * 10, self.total);
         }
     }
 }

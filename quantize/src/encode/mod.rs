@@ -102,6 +102,7 @@ const _: () = assert!(cfg!(target_endian = "little"), "GGUF and safetensors are 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use fathom_simd::Format;
     use proptest::prelude::*;
 
     proptest! {
@@ -137,6 +138,36 @@ mod tests {
         assert_eq!(Encoding::BF16.encode(&values, &mut out), Err(-f32::MAX));
         assert_eq!(Encoding::Q8_0.encode(&values, &mut out), Err(-f32::MAX));
         assert_eq!(Encoding::F32.encode(&values, &mut out), Ok(()));
+    }
+
+    /// Container and kernels agree on sizes, and what is written here is read there as the nearest representable value.
+    #[test]
+    fn kernels_read_what_is_written() {
+        let mut rng = fastrand::Rng::with_seed(1);
+        let values: Vec<f32> = (0..4096).map(|_| rng.f32() * 2.0 - 1.0).collect();
+        for encoding in Encoding::ALL {
+            let format = Format::from_name(encoding.name()).unwrap();
+            let ty = encoding.tensor_type();
+            assert_eq!(
+                (format.block_len(), format.block_bytes()),
+                (ty.block_len(), ty.block_bytes()),
+                "{encoding}"
+            );
+            let mut bytes = Vec::new();
+            encoding.encode(&values, &mut bytes).unwrap();
+            let mut read = vec![0.0; values.len()];
+            format.decode(&bytes, &mut read);
+            // Half a step of the largest value in a block; a half's own rounding of the scale, times 127 steps.
+            let bound = match encoding {
+                Encoding::F32 => 0.0,
+                Encoding::F16 => 2f32.powi(-12),
+                Encoding::BF16 => 2f32.powi(-9),
+                Encoding::Q8_0 => 0.5 / 127.0 + 2f32.powi(-11),
+            };
+            for (value, read) in values.iter().zip(&read) {
+                assert!((value - read).abs() <= bound, "{encoding}: {value} read as {read}");
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,282 @@
+//! What `fathom quantize` refuses, how it says so, and that it leaves nothing behind.
+
+use serde_json::{Map, Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn reference(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(name)
+}
+
+/// A copy of a reference checkpoint to damage.
+fn copy_of(name: &str) -> tempfile::TempDir {
+    let temp = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(reference(name)).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::copy(&path, temp.path().join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    temp
+}
+
+/// Changes the JSON part of a safetensors file and leaves the data alone.
+fn edit_header(path: &Path, edit: impl FnOnce(&mut Map<String, Value>)) {
+    let file = fs::read(path).unwrap();
+    let n = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    let mut header: Map<String, Value> = serde_json::from_slice(&file[8..8 + n]).unwrap();
+    edit(&mut header);
+    let json = Value::Object(header).to_string();
+    let mut edited = (json.len() as u64).to_le_bytes().to_vec();
+    edited.extend(json.bytes());
+    edited.extend(&file[8 + n..]);
+    fs::write(path, edited).unwrap();
+}
+
+fn run(folder: &Path, more: &[&str]) -> Output {
+    let out = folder.join("out.gguf");
+    Command::new(env!("CARGO_BIN_EXE_fathom"))
+        .arg("quantize")
+        .arg(folder)
+        .arg("-o")
+        .arg(&out)
+        .args(["--type", "q8_0"])
+        .args(more)
+        .output()
+        .unwrap()
+}
+
+/// Runs, expects the code, expects no file, returns the message.
+fn refused(folder: &Path, more: &[&str], code: i32) -> String {
+    let output = run(folder, more);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(code), "{message}");
+    for entry in fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(!name.contains("gguf"), "{name} was left behind");
+    }
+    message
+}
+
+fn expect_all(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "expected {part:?} in:\n{message}");
+    }
+}
+
+#[test]
+fn everything_that_is_wrong_with_a_checkpoint_is_one_error() {
+    let temp = copy_of("base/fp8");
+    edit_header(&temp.path().join("model.safetensors"), |header| {
+        let attention = "model.layers.0.self_attn";
+        let rename = |header: &mut Map<String, Value>, name: String| {
+            let entry = header.shift_remove(&name).unwrap_or_else(|| panic!("{name}"));
+            header.insert(format!("{name}.gone"), entry);
+        };
+        rename(header, format!("{attention}.q_a_proj.weight"));
+        rename(header, format!("{attention}.kv_b_proj.weight_scale_inv"));
+        for expert in [3, 4, 5, 9] {
+            rename(header, format!("model.layers.1.mlp.experts.{expert}.up_proj.weight"));
+        }
+        header[&format!("{attention}.o_proj.weight")]["dtype"] = "F8_E5M2".into();
+        header["model.norm.weight"]["shape"] = json!([32, 2]);
+        header[&format!("{attention}.q_b_proj.weight_scale_inv")]["shape"] = json!([1, 1, 1]);
+    });
+    let message = refused(temp.path(), &[], 3);
+    expect_all(
+        &message,
+        &[
+            "model.layers.0.self_attn.q_a_proj.weight: missing, expected shape [24, 64]",
+            "model.layers.0.self_attn.kv_b_proj.weight_scale_inv: missing, expected shape [2, 2]",
+            "model.layers.1.mlp.experts.3.up_proj.weight: missing",
+            "(the same for experts 3-5, 9)",
+            "model.layers.0.self_attn.o_proj.weight: stored as F8_E5M2; expected F8_E4M3, BF16, F16 or F32",
+            "model.norm.weight: expected shape [64], found [32, 2]",
+            "q_b_proj.weight_scale_inv: expected shape [1, 1] (blocks of 128x128), found [1, 1, 1]",
+            "6 problem(s)",
+        ],
+    );
+    assert_eq!(message.matches("kv_b_proj").count(), 1, "both halves read it, it is named once");
+}
+
+#[test]
+fn a_missing_shard_is_named_with_everything_else() {
+    let temp = copy_of("dense");
+    fs::remove_file(temp.path().join("model-00002-of-000002.safetensors")).unwrap();
+    edit_header(&temp.path().join("model-00001-of-000002.safetensors"), |header| {
+        let entry = header.shift_remove("model.embed_tokens.weight").unwrap();
+        header.insert("elsewhere".to_owned(), entry);
+    });
+    let message = refused(temp.path(), &[], 3);
+    expect_all(
+        &message,
+        &[
+            "model-00002-of-000002.safetensors: missing (it should hold 46 tensors)",
+            "model.embed_tokens.weight: missing in model-00001-of-000002.safetensors, where",
+            "2 problem(s)",
+        ],
+    );
+}
+
+#[test]
+fn damaged_files_are_named() {
+    let temp = copy_of("dense");
+    let shard = temp.path().join("model-00001-of-000002.safetensors");
+    let whole = fs::read(&shard).unwrap();
+    fs::write(&shard, &whole[..whole.len() - 7]).unwrap();
+    expect_all(
+        &refused(temp.path(), &[], 3),
+        &["model-00001-of-000002.safetensors: tensor", "the file is truncated"],
+    );
+    fs::write(&shard, "short").unwrap();
+    expect_all(&refused(temp.path(), &[], 3), &["expected a safetensors file, found 5 bytes"]);
+    fs::write(temp.path().join("model.safetensors.index.json"), "{").unwrap();
+    expect_all(&refused(temp.path(), &[], 3), &["model.safetensors.index.json: EOF"]);
+    fs::remove_file(temp.path().join("model.safetensors.index.json")).unwrap();
+    expect_all(&refused(temp.path(), &[], 3), &["3 safetensors files without"]);
+    fs::remove_file(temp.path().join("config.json")).unwrap();
+    expect_all(
+        &refused(temp.path(), &[], 3),
+        &["config.json is missing", "expected a folder with config.json"],
+    );
+}
+
+#[test]
+fn an_index_may_not_lead_out_of_its_folder() {
+    let temp = copy_of("dense");
+    let index = temp.path().join("model.safetensors.index.json");
+    let text = fs::read_to_string(&index).unwrap();
+    fs::write(&index, text.replace("model-00002", "../model-00002")).unwrap();
+    expect_all(
+        &refused(temp.path(), &[], 3),
+        &["\"../model-00002-of-000002.safetensors\": expected a plain file name"],
+    );
+}
+
+fn with_config(edit: impl FnOnce(&mut Value)) -> tempfile::TempDir {
+    let temp = copy_of("base/fp8");
+    let path = temp.path().join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    edit(&mut config);
+    fs::write(&path, config.to_string()).unwrap();
+    temp
+}
+
+#[test]
+fn other_models_and_other_quantizations_are_refused_by_name() {
+    let temp = with_config(|config| {
+        config["architectures"] = json!(["LlamaForCausalLM"]);
+        config["model_type"] = "llama".into();
+    });
+    expect_all(&refused(temp.path(), &[], 3), &["LlamaForCausalLM", "DeepseekV32ForCausalLM"]);
+    let temp = with_config(|config| config["quantization_config"]["quant_method"] = "awq".into());
+    expect_all(&refused(temp.path(), &[], 3), &["quant_method: expected `fp8`, found `awq`"]);
+    let temp = with_config(|config| config["quantization_config"]["fmt"] = "e5m2".into());
+    expect_all(&refused(temp.path(), &[], 3), &["fmt: expected `e4m3`, found `e5m2`"]);
+    let temp = with_config(|config| config["quantization_config"]["weight_block_size"] = json!([0, 128]));
+    expect_all(&refused(temp.path(), &[], 3), &["weight_block_size: expected two sizes above 0"]);
+    let temp = with_config(|config| config["quantization_config"]["weight_block_size"] = json!([64, 64]));
+    expect_all(&refused(temp.path(), &[], 3), &["(blocks of 64x64)"]);
+}
+
+#[test]
+fn a_weight_that_is_not_a_number_is_found() {
+    let temp = copy_of("base/fp8");
+    let path = temp.path().join("model.safetensors");
+    let mut file = fs::read(&path).unwrap();
+    let n = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    let header: Value = serde_json::from_slice(&file[8..8 + n]).unwrap();
+    let tensor = "model.layers.1.mlp.experts.2.down_proj.weight";
+    let start = header[tensor]["data_offsets"][0].as_u64().unwrap() as usize;
+    // Row 5 of rows of 8: the code for NaN.
+    file[8 + n + start + 5 * 8 + 3] = 0xff;
+    fs::write(&path, file).unwrap();
+    expect_all(&refused(temp.path(), &[], 3), &[&format!("{tensor}, row 5, column 3: found NaN")]);
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_usage_errors() {
+    let temp = copy_of("base/fp8");
+    for (more, says) in [
+        (["--tensor-type", "atn_output=f16"], "the nearest are blk.N.attn_output.weight"),
+        (["--tensor-type", "attn_output"], "expected REGEX=TYPE"),
+        (["--tensor-type", "attn_k_b=q8_0"], "rows of 16 values, expected a multiple of 32"),
+        (["--tensor-type", "indexer.proj=q8_0"], "only tensors that stay f32"),
+    ] {
+        expect_all(&refused(temp.path(), &more, 2), &[says]);
+    }
+    expect_all(&refused(temp.path(), &["--type", "q9"], 2), &["--type"]);
+    let output = run(&temp.path().join("no-such-folder"), &[]);
+    assert_eq!(output.status.code(), Some(3));
+    expect_all(&String::from_utf8(output.stderr).unwrap(), &["no-such-folder: there is nothing"]);
+}
+
+#[test]
+fn an_existing_file_is_replaced_only_by_force() {
+    let temp = copy_of("base/fp8");
+    let out = temp.path().join("out.gguf");
+    fs::write(&out, "precious").unwrap();
+    let output = run(temp.path(), &[]);
+    assert_eq!(output.status.code(), Some(2));
+    expect_all(&String::from_utf8(output.stderr).unwrap(), &["the file exists", "--force"]);
+    assert_eq!(fs::read(&out).unwrap(), b"precious");
+    assert!(run(temp.path(), &["--force"]).status.success());
+    assert!(fs::read(&out).unwrap().starts_with(b"GGUF"));
+}
+
+#[test]
+fn tensors_without_a_place_are_mentioned() {
+    let temp = copy_of("base/fp8");
+    // Four bytes more at the end, with a name nobody asks for.
+    let path = temp.path().join("model.safetensors");
+    let mut file = fs::read(&path).unwrap();
+    let n = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+    let end = file.len() - 8 - n;
+    file.extend([0; 4]);
+    fs::write(&path, file).unwrap();
+    edit_header(&path, |header| {
+        let entry = json!({"dtype": "F32", "shape": [1], "data_offsets": [end, end + 4]});
+        header.insert("model.layers.0.self_attn.rotary_emb.inv_freq".to_owned(), entry);
+    });
+    let output = run(temp.path(), &[]);
+    assert!(output.status.success());
+    expect_all(
+        &String::from_utf8(output.stderr).unwrap(),
+        &["1 tensors of the checkpoint have no place", "rotary_emb.inv_freq"],
+    );
+}
+
+#[test]
+fn a_name_is_looked_up_in_the_local_cache() {
+    let temp = tempfile::tempdir().unwrap();
+    let repo = temp.path().join("models--some-org--Tiny");
+    let snapshot = repo.join("snapshots/0123abc");
+    fs::create_dir_all(&snapshot).unwrap();
+    fs::create_dir_all(repo.join("refs")).unwrap();
+    fs::write(repo.join("refs/main"), "0123abc").unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(reference("base/fp8").join(name), snapshot.join(name)).unwrap();
+    }
+    let out = temp.path().join("out.gguf");
+    let run = |name: &str| {
+        Command::new(env!("CARGO_BIN_EXE_fathom"))
+            .current_dir(temp.path())
+            .env("HF_HUB_CACHE", temp.path())
+            .args(["quantize", name, "--type", "f32", "-o"])
+            .arg(&out)
+            .output()
+            .unwrap()
+    };
+    let output = run("some-org/Tiny");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let bytes = fs::read(&out).unwrap();
+    let file = fathom_gguf::GgufFile::parse(&bytes).unwrap();
+    assert_eq!(file.metadata().str("general.name").unwrap(), Some("Tiny"));
+    let output = run("some-org/Other");
+    assert_eq!(output.status.code(), Some(3));
+    expect_all(
+        &String::from_utf8(output.stderr).unwrap(),
+        &["models--some-org--Other", "never uses the network"],
+    );
+}

@@ -1,0 +1,77 @@
+//! Layers of true size: what only shows when files have gigabytes.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+fn fathom() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_fathom"))
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// Starts a run that takes seconds, sends it `signal` when its unfinished output shows, expects 130 and nothing left.
+#[cfg(unix)]
+fn stopped_by(signal: &str, output: &str, arguments: &[&str]) {
+    let temp = tempfile::tempdir().unwrap();
+    let mut child = fathom()
+        .current_dir(temp.path())
+        .args(["synth", "--preset", "v3.2-slice:1+0"])
+        .args(arguments)
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let unfinished = format!("{output}.part");
+    let start = Instant::now();
+    while names(temp.path()) != [unfinished.as_str()] {
+        assert!(start.elapsed() < Duration::from_secs(60), "found {:?}", names(temp.path()));
+        sleep(Duration::from_millis(2));
+    }
+    let kill = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{signal} {output}");
+    assert!(names(temp.path()).is_empty(), "{:?}", names(temp.path()));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_ends_the_work_and_leaves_no_file() {
+    stopped_by("-INT", "model.gguf", &["--type", "q8_0", "-o", "model.gguf"]);
+    stopped_by("-TERM", "model.gguf", &["--type", "q8_0", "-o", "model.gguf"]);
+    stopped_by("-INT", "folder", &["--checkpoint", "folder"]);
+}
+
+#[test]
+fn the_whole_models_layout_is_known_in_seconds() {
+    let temp = tempfile::tempdir().unwrap();
+    let folder = temp.path().join("whole");
+    let made = fathom()
+        .args(["synth", "--preset", "v3.2", "--zeros", "--checkpoint"])
+        .arg(&folder)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    assert_eq!(names(&folder).len(), 163 + 2);
+    assert!(folder.join("model-00163-of-000163.safetensors").exists());
+    let start = Instant::now();
+    let run = fathom()
+        .arg("quantize")
+        .arg(&folder)
+        .args(["--type", "q8_0", "--dry-run", "--json"])
+        .output()
+        .unwrap();
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
+    let report: serde_json::Value = serde_json::from_slice(&run.stdout).unwrap();
+    // 642.12 GiB of FP8 become 678.56 GiB.
+    assert_eq!(report["source_bytes"], 689_471_107_200u64);
+    assert_eq!(report["tensor_bytes"], 728_594_777_088u64);
+    assert_eq!(report["roles"][8]["role"], "experts down");
+    assert_eq!(report["roles"][8]["bytes"], 235_585_667_072u64);
+}
