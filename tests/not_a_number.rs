@@ -39,7 +39,10 @@ fn layer_and_position_are_named() {
         // A bad embedding row shows where its token first stands.
         let at = tokens.iter().position(|&id| id == tokens[23]).unwrap();
         let text = message("token_embd.weight", tokens[23] as usize, tokens, batch);
-        assert!(text.contains("hidden state") && text.contains(&format!("layer 0 at position {at}:")), "{text}");
+        assert!(
+            text.contains("hidden state") && text.contains(&format!("layer 0 at position {at}:")),
+            "{text}"
+        );
         let text = message("blk.1.ffn_gate_inp.weight", 3, tokens, batch);
         assert!(text.contains("router score") && text.contains("layer 1 at position 0:"), "{text}");
         // Index scores are only computed from index_topk = 8 tokens on.
