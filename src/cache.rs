@@ -5,6 +5,7 @@
 //! for at once and touched only as tokens arrive, so that no token allocates.
 
 use crate::config::Config;
+use crate::scratch::Buffers;
 use fathom_simd::{Format, Rows};
 use std::ops::Range;
 
@@ -18,10 +19,10 @@ pub struct CacheTypes {
 }
 
 impl CacheTypes {
-    /// Bytes of one token in all layers.
-    pub fn bytes_per_token(self, config: &Config) -> usize {
+    /// Bytes of one token's latent row and index key in one layer.
+    pub fn row_bytes(self, config: &Config) -> (usize, usize) {
         let index = config.indexer.map_or(0, |index| self.index.row_bytes(index.head_dim));
-        (self.latent.row_bytes(config.latent_dim()) + index) * config.n_layers_with_mtp()
+        (self.latent.row_bytes(config.latent_dim()), index)
     }
 }
 
@@ -33,8 +34,8 @@ pub struct CacheRows {
 }
 
 impl CacheRows {
-    fn new(format: Format, dim: usize, n_ctx: usize) -> CacheRows {
-        CacheRows { format, dim, bytes: vec![0; format.row_bytes(dim) * n_ctx] }
+    fn new(format: Format, dim: usize, n_ctx: usize, make: &mut Buffers) -> CacheRows {
+        CacheRows { format, dim, bytes: make.zeros(format.row_bytes(dim) * n_ctx) }
     }
 
     /// Format of a value.
@@ -81,10 +82,16 @@ pub struct KvCache {
 
 impl KvCache {
     /// Room for `n_ctx` tokens in `n_layers` layers.
-    pub fn new(config: &Config, types: CacheTypes, n_ctx: usize, n_layers: usize) -> KvCache {
-        let layer = || LayerCache {
-            latent: CacheRows::new(types.latent, config.latent_dim(), n_ctx),
-            index: config.indexer.map(|index| CacheRows::new(types.index, index.head_dim, n_ctx)),
+    pub fn new(
+        config: &Config,
+        types: CacheTypes,
+        n_ctx: usize,
+        n_layers: usize,
+        make: &mut Buffers,
+    ) -> KvCache {
+        let mut layer = || LayerCache {
+            latent: CacheRows::new(types.latent, config.latent_dim(), n_ctx, make),
+            index: config.indexer.map(|index| CacheRows::new(types.index, index.head_dim, n_ctx, make)),
         };
         KvCache { layers: (0..n_layers).map(|_| layer()).collect() }
     }

@@ -23,6 +23,9 @@ pub mod cache;
 pub mod cli;
 pub mod config;
 pub mod engine;
+pub mod fit;
+pub mod inventory;
+pub mod machine;
 pub mod mmap;
 pub mod model;
 pub mod names;
@@ -33,4 +36,4 @@ pub mod threads;
 pub mod weights;
 
 pub use engine::{Engine, LoadError};
-pub use session::{Session, SessionError, SessionOptions, Wanted};
+pub use session::{Session, SessionError, SessionMemory, SessionOptions, Wanted};

@@ -216,6 +216,22 @@ const MOE: [Spec; 5] = [FFN_GATE_INP, EXP_PROBS_B, FFN_GATE_EXPS, FFN_DOWN_EXPS,
 const SHARED: [Spec; 3] = [FFN_GATE_SHEXP, FFN_DOWN_SHEXP, FFN_UP_SHEXP];
 const NEXTN: [Spec; 4] = [NEXTN_EH_PROJ, NEXTN_ENORM, NEXTN_HNORM, NEXTN_SHARED_HEAD_NORM];
 
+/// Everything outside the layers.
+const GLOBAL: [Spec; 3] = [TOKEN_EMBD, OUTPUT_NORM, OUTPUT];
+/// Tensors that not every file of the model has.
+const SOMETIMES: [Spec; 4] = [ATTN_KV_B, FFN_NORM, NEXTN_EMBED_TOKENS, NEXTN_SHARED_HEAD_HEAD];
+
+/// The row of the table that a GGUF name belongs to, and the layer it is in.
+pub fn find(name: &str) -> Option<(Spec, Option<usize>)> {
+    let Some((layer, below)) = name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) else {
+        return GLOBAL.into_iter().find(|spec| spec.gguf == name).map(|spec| (spec, None));
+    };
+    let layer = layer.parse().ok()?;
+    let kinds: [&[Spec]; 7] = [&ATTENTION, &INDEXER, &DENSE, &MOE, &SHARED, &NEXTN, &SOMETIMES];
+    let spec = kinds.into_iter().flatten().find(|spec| spec.gguf == below)?;
+    Some((*spec, Some(layer)))
+}
+
 impl Spec {
     /// GGUF name in layer `layer`.
     pub fn gguf_in(&self, layer: usize) -> String {
@@ -295,4 +311,25 @@ pub fn plan(config: &Config, has: impl Fn(&str) -> bool) -> Vec<TensorPlan> {
         }
     }
     plan
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_planned_name_leads_back_to_its_row() {
+        let config = Config { num_nextn_predict_layers: 1, ..Config::tiny() };
+        let plan = plan(&config, |_| true);
+        for tensor in &plan {
+            let (spec, layer) = find(&tensor.name).unwrap_or_else(|| panic!("{} is not found", tensor.name));
+            assert_eq!(spec.role, tensor.role, "{}", tensor.name);
+            assert_eq!(layer.map_or(spec.gguf.to_owned(), |l| spec.gguf_in(l)), tensor.name);
+        }
+        for stranger in
+            ["", "blk", "blk.0", "blk.x.attn_q_a.weight", "blk.0.token_embd.weight", "attn_q_a.weight"]
+        {
+            assert!(find(stranger).is_none(), "{stranger}");
+        }
+    }
 }

@@ -1,11 +1,47 @@
 //! Every activation buffer of a session, made once, so that no token allocates.
 //!
 //! Shapes stand behind the fields, outermost first; `b` is the batch (most tokens in one forward call).
+//! The functions that make buffers also say what they would take, without making them ([`Buffers`]).
 
 use crate::config::Config;
 use crate::model::indexer::SCORED_TOKENS;
 use crate::model::step::{MAX_TILE_ROWS, Q8Buffer};
 use fathom_simd::Attend;
+
+/// Makes buffers, or only adds up their bytes: one list of sizes serves the session and the estimate before it.
+pub struct Buffers {
+    made: bool,
+    n_bytes: usize,
+}
+
+impl Buffers {
+    /// Buffers that are really there.
+    pub fn made() -> Buffers {
+        Buffers { made: true, n_bytes: 0 }
+    }
+
+    /// Empty buffers whose bytes are counted.
+    pub fn counted() -> Buffers {
+        Buffers { made: false, n_bytes: 0 }
+    }
+
+    /// Bytes of all buffers so far.
+    pub fn n_bytes(&self) -> usize {
+        self.n_bytes
+    }
+
+    /// `n` zeros.
+    pub fn zeros<T: Clone + Default>(&mut self, n: usize) -> Vec<T> {
+        self.n_bytes += n * size_of::<T>();
+        vec![T::default(); if self.made { n } else { 0 }]
+    }
+
+    /// Room for `n` values.
+    pub fn room<T>(&mut self, n: usize) -> Vec<T> {
+        self.n_bytes += n * size_of::<T>();
+        Vec::with_capacity(if self.made { n } else { 0 })
+    }
+}
 
 /// Scratch of one thread.
 pub struct Local {
@@ -87,127 +123,104 @@ pub struct MtpScratch {
 
 impl Scratch {
     /// Buffers for calls of up to `b` tokens in a context of `n_ctx`.
-    pub fn new(c: &Config, b: usize, n_ctx: usize, mtp: bool) -> Scratch {
-        let zeros = |n: usize| vec![0f32; n];
-        let (heads, hidden) = (c.num_attention_heads, c.hidden_size);
-        let slots = b * c.num_experts_per_tok;
-        let inner = c.intermediate_size.max(c.shared_intermediate_size());
-        let index = c.indexer;
-        let mtp_b = if mtp { b } else { 0 };
+    pub fn new(c: &Config, b: usize, n_ctx: usize, mtp: bool, make: &mut Buffers) -> Scratch {
+        let hidden = c.hidden_size;
         // The widest thing multiplied inside a half layer, in values a token.
-        let widest = (heads * c.qk_nope_head_dim)
-            .max(heads * c.kv_lora_rank)
-            .max(heads * c.v_head_dim)
-            .max(inner)
+        let widest = (c.num_attention_heads * c.qk_nope_head_dim.max(c.kv_lora_rank).max(c.v_head_dim))
+            .max(FfnScratch::inner_width(c))
             .max(c.num_experts_per_tok * c.moe_intermediate_size)
             .max(c.q_lora_rank);
         Scratch {
-            x: zeros(b * hidden),
-            h: zeros(b * hidden),
-            y: zeros(b * hidden),
-            hidden: zeros(b * hidden),
-            cos: zeros(b * c.qk_rope_head_dim / 2),
-            sin: zeros(b * c.qk_rope_head_dim / 2),
-            attn: AttnScratch {
-                q_latent: zeros(b * c.q_lora_rank),
-                kv: zeros(b * c.latent_dim()),
-                q: zeros(b * heads * c.qk_head_dim()),
-                absorbed: zeros(b * heads * c.latent_dim()),
-                latent_out: zeros(b * heads * c.kv_lora_rank),
-                heads_out: zeros(b * heads * c.v_head_dim),
-            },
-            index: IndexScratch {
-                q: zeros(index.map_or(0, |i| b * i.n_heads * i.head_dim)),
-                k: zeros(index.map_or(0, |i| b * i.head_dim)),
-                weights: zeros(index.map_or(0, |i| b * i.n_heads)),
-                scores: zeros(
-                    index.map_or(0, |i| if n_ctx > i.topk { SCORED_TOKENS.min(b) * n_ctx } else { 0 }),
-                ),
-                selected: vec![0; index.map_or(0, |i| if n_ctx > i.topk { b * i.topk } else { 0 })],
-            },
-            ffn: FfnScratch {
-                inner: zeros(b * inner),
-                shared_out: zeros(b * hidden),
-                scores: zeros(b * c.n_routed_experts),
-                experts: vec![0; slots],
-                weights: zeros(slots),
-                slot_token: vec![0; slots],
-                slot_weight: zeros(slots),
-                active: Vec::with_capacity(c.n_routed_experts),
-                bounds: Vec::with_capacity(c.n_routed_experts + 1),
-                slots: zeros(slots * c.moe_intermediate_size),
-            },
-            mtp: MtpScratch {
-                joined: zeros(mtp_b * 2 * hidden),
-                tokens: vec![0; mtp_b],
-                hidden: zeros(mtp_b * hidden),
-                last: zeros(if mtp { hidden } else { 0 }),
-            },
-            q8: Q8Buffer::new(b * hidden * if mtp { 2 } else { 1 }),
-            q8_inner: Q8Buffer::new(b * widest),
+            x: make.zeros(b * hidden),
+            h: make.zeros(b * hidden),
+            y: make.zeros(b * hidden),
+            hidden: make.zeros(b * hidden),
+            cos: make.zeros(b * c.qk_rope_head_dim / 2),
+            sin: make.zeros(b * c.qk_rope_head_dim / 2),
+            attn: AttnScratch::new(c, b, make),
+            index: IndexScratch::new(c, b, n_ctx, make),
+            ffn: FfnScratch::new(c, b, make),
+            mtp: MtpScratch::new(c, b, mtp, make),
+            q8: Q8Buffer::new(b * hidden * if mtp { 2 } else { 1 }, make),
+            q8_inner: Q8Buffer::new(b * widest, make),
         }
     }
+}
 
-    /// Bytes held.
-    pub fn n_bytes(&self) -> usize {
-        let s = self;
-        let f32s = [
-            &s.x,
-            &s.h,
-            &s.y,
-            &s.hidden,
-            &s.cos,
-            &s.sin,
-            &s.attn.q_latent,
-            &s.attn.kv,
-            &s.attn.q,
-            &s.attn.absorbed,
-            &s.attn.latent_out,
-            &s.attn.heads_out,
-            &s.index.q,
-            &s.index.k,
-            &s.index.weights,
-            &s.index.scores,
-            &s.ffn.inner,
-            &s.ffn.shared_out,
-            &s.ffn.scores,
-            &s.ffn.weights,
-            &s.ffn.slot_weight,
-            &s.ffn.slots,
-            &s.mtp.joined,
-            &s.mtp.hidden,
-            &s.mtp.last,
-        ];
-        let u32s = [&s.index.selected, &s.ffn.experts, &s.ffn.slot_token, &s.ffn.active, &s.mtp.tokens];
-        4 * f32s.iter().map(|v| v.len()).sum::<usize>()
-            + 4 * u32s.iter().map(|v| v.capacity()).sum::<usize>()
-            + 8 * s.ffn.bounds.capacity()
-            + s.q8.n_bytes()
-            + s.q8_inner.n_bytes()
+impl AttnScratch {
+    fn new(c: &Config, b: usize, make: &mut Buffers) -> AttnScratch {
+        let heads = c.num_attention_heads;
+        AttnScratch {
+            q_latent: make.zeros(b * c.q_lora_rank),
+            kv: make.zeros(b * c.latent_dim()),
+            q: make.zeros(b * heads * c.qk_head_dim()),
+            absorbed: make.zeros(b * heads * c.latent_dim()),
+            latent_out: make.zeros(b * heads * c.kv_lora_rank),
+            heads_out: make.zeros(b * heads * c.v_head_dim),
+        }
+    }
+}
+
+impl IndexScratch {
+    fn new(c: &Config, b: usize, n_ctx: usize, make: &mut Buffers) -> IndexScratch {
+        let (n_heads, head_dim, topk) = c.indexer.map_or((0, 0, 0), |i| (i.n_heads, i.head_dim, i.topk));
+        // A context that never exceeds index_topk is never selected from.
+        let selects = c.indexer.is_some() && n_ctx > topk;
+        IndexScratch {
+            q: make.zeros(b * n_heads * head_dim),
+            k: make.zeros(b * head_dim),
+            weights: make.zeros(b * n_heads),
+            scores: make.zeros(if selects { SCORED_TOKENS.min(b) * n_ctx } else { 0 }),
+            selected: make.zeros(if selects { b * topk } else { 0 }),
+        }
+    }
+}
+
+impl FfnScratch {
+    fn inner_width(c: &Config) -> usize {
+        c.intermediate_size.max(c.shared_intermediate_size())
+    }
+
+    fn new(c: &Config, b: usize, make: &mut Buffers) -> FfnScratch {
+        let slots = b * c.num_experts_per_tok;
+        FfnScratch {
+            inner: make.zeros(b * FfnScratch::inner_width(c)),
+            shared_out: make.zeros(b * c.hidden_size),
+            scores: make.zeros(b * c.n_routed_experts),
+            experts: make.zeros(slots),
+            weights: make.zeros(slots),
+            slot_token: make.zeros(slots),
+            slot_weight: make.zeros(slots),
+            active: make.room(c.n_routed_experts),
+            bounds: make.room(c.n_routed_experts + 1),
+            slots: make.zeros(slots * c.moe_intermediate_size),
+        }
+    }
+}
+
+impl MtpScratch {
+    fn new(c: &Config, b: usize, mtp: bool, make: &mut Buffers) -> MtpScratch {
+        let b = if mtp { b } else { 0 };
+        MtpScratch {
+            joined: make.zeros(b * 2 * c.hidden_size),
+            tokens: make.zeros(b),
+            hidden: make.zeros(b * c.hidden_size),
+            last: make.zeros(if mtp { c.hidden_size } else { 0 }),
+        }
     }
 }
 
 impl Local {
     /// Scratch of one thread, for calls of up to `b` tokens.
-    pub fn new(c: &Config, b: usize) -> Local {
+    pub fn new(c: &Config, b: usize, make: &mut Buffers) -> Local {
         let head_tile = c.kv_lora_rank.max(c.v_head_dim).max(MAX_TILE_ROWS);
         Local {
-            tile: vec![0.0; b * head_tile],
-            tile2: vec![0.0; b * MAX_TILE_ROWS],
-            latent: vec![0.0; c.q_lora_rank.max(c.kv_lora_rank)],
-            attend: vec![0.0; Attend::scratch_len(c.num_attention_heads, c.latent_dim())],
-            choice: vec![0.0; c.n_routed_experts],
-            groups: vec![0.0; c.n_group],
+            tile: make.zeros(b * head_tile),
+            tile2: make.zeros(b * MAX_TILE_ROWS),
+            latent: make.zeros(c.q_lora_rank.max(c.kv_lora_rank)),
+            attend: make.zeros(Attend::scratch_len(c.num_attention_heads, c.latent_dim())),
+            choice: make.zeros(c.n_routed_experts),
+            groups: make.zeros(c.n_group),
         }
-    }
-
-    /// Bytes held.
-    pub fn n_bytes(&self) -> usize {
-        4 * (self.tile.len()
-            + self.tile2.len()
-            + self.latent.len()
-            + self.attend.len()
-            + self.choice.len()
-            + self.groups.len())
     }
 }

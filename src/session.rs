@@ -1,12 +1,13 @@
 //! One timeline: the tokens seen so far, what attention remembers of them, and the scratch to go on.
 
 use crate::cache::{CacheTypes, KvCache};
+use crate::config::Config;
 use crate::engine::Engine;
 use crate::model::fault::{BadValue, Fault};
 use crate::model::step::Step;
 use crate::model::{self, head, mtp};
 use crate::probe::{NoProbe, Probe};
-use crate::scratch::{Local, Scratch};
+use crate::scratch::{Buffers, Local, Scratch};
 use fathom_simd::Format;
 
 /// Rows of logits computed at a time.
@@ -34,6 +35,13 @@ impl Default for SessionOptions {
     fn default() -> Self {
         let cache = CacheTypes { latent: Format::F32, index: Format::F32 };
         SessionOptions { n_ctx: 4096, batch: 512, cache, dense: false, mtp: false, mtp_dense: false }
+    }
+}
+
+impl SessionOptions {
+    /// Most tokens in one forward call, which is never more than the context holds.
+    fn batch(&self) -> usize {
+        self.batch.clamp(1, self.n_ctx.max(1))
     }
 }
 
@@ -96,15 +104,63 @@ pub enum SessionError {
     },
 }
 
-/// One timeline of a model.
-pub struct Session<'e> {
-    engine: &'e Engine<'e>,
-    options: SessionOptions,
+/// Bytes that a session takes for itself; the weights are the mapping's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionMemory {
+    /// The cache, for all `n_ctx` tokens.
+    pub cache: usize,
+    /// Everything else.
+    pub scratch: usize,
+}
+
+impl SessionMemory {
+    /// What a session of these options would take, without making it.
+    pub fn estimate(config: &Config, options: SessionOptions, n_threads: usize) -> SessionMemory {
+        Parts::new(config, options, n_threads, Buffers::counted).1
+    }
+}
+
+/// Everything of a session that takes memory.
+struct Parts {
     tokens: Vec<u32>,
     cache: KvCache,
     scratch: Scratch,
     locals: Vec<Local>,
     /// `[HEAD_ROWS, vocab_size]`.
+    logits: Vec<f32>,
+}
+
+impl Parts {
+    fn new(
+        config: &Config,
+        options: SessionOptions,
+        n_threads: usize,
+        buffers: fn() -> Buffers,
+    ) -> (Parts, SessionMemory) {
+        let SessionOptions { n_ctx, cache, mtp, .. } = options;
+        let batch = options.batch();
+        let n_layers = config.num_hidden_layers + usize::from(mtp);
+        let (mut rows, mut make) = (buffers(), buffers());
+        let parts = Parts {
+            tokens: make.room(n_ctx),
+            cache: KvCache::new(config, cache, n_ctx, n_layers, &mut rows),
+            scratch: Scratch::new(config, batch, n_ctx, mtp, &mut make),
+            locals: (0..n_threads).map(|_| Local::new(config, batch, &mut make)).collect(),
+            logits: make.zeros(HEAD_ROWS.min(batch) * config.vocab_size),
+        };
+        (parts, SessionMemory { cache: rows.n_bytes(), scratch: make.n_bytes() })
+    }
+}
+
+/// One timeline of a model.
+pub struct Session<'e> {
+    engine: &'e Engine<'e>,
+    options: SessionOptions,
+    memory: SessionMemory,
+    tokens: Vec<u32>,
+    cache: KvCache,
+    scratch: Scratch,
+    locals: Vec<Local>,
     logits: Vec<f32>,
     /// Position whose hidden state `scratch.mtp.last` holds.
     mtp_last: Option<usize>,
@@ -121,16 +177,17 @@ impl<'e> Session<'e> {
         if options.mtp && engine.weights.mtp.is_none() {
             return Err(SessionError::NoMtp { layer: config.num_hidden_layers });
         }
-        let batch = options.batch.clamp(1, options.n_ctx.max(1));
-        let n_layers = config.num_hidden_layers + usize::from(options.mtp);
+        let (parts, memory) = Parts::new(config, options, engine.n_threads(), Buffers::made);
+        let Parts { tokens, cache, scratch, locals, logits } = parts;
         Ok(Session {
             engine,
-            options: SessionOptions { batch, ..options },
-            tokens: Vec::with_capacity(options.n_ctx),
-            cache: KvCache::new(config, options.cache, options.n_ctx, n_layers),
-            scratch: Scratch::new(config, batch, options.n_ctx, options.mtp),
-            locals: (0..engine.n_threads()).map(|_| Local::new(config, batch)).collect(),
-            logits: vec![0.0; HEAD_ROWS.min(batch) * config.vocab_size],
+            options: SessionOptions { batch: options.batch(), ..options },
+            memory,
+            tokens,
+            cache,
+            scratch,
+            locals,
+            logits,
             mtp_last: None,
             fault: Fault::new(),
         })
@@ -277,14 +334,9 @@ impl<'e> Session<'e> {
         Ok(())
     }
 
-    /// Bytes of the cache for all `n_ctx` tokens, and of everything else the session holds.
-    pub fn memory(&self) -> (usize, usize) {
-        let per_layer = |rows: &crate::cache::LayerCache| {
-            rows.latent.row_bytes() + rows.index.as_ref().map_or(0, |i| i.row_bytes())
-        };
-        let cache = self.cache.layers.iter().map(per_layer).sum::<usize>() * self.options.n_ctx;
-        let locals = self.locals.iter().map(Local::n_bytes).sum::<usize>();
-        (cache, self.scratch.n_bytes() + locals + 4 * self.logits.len() + 4 * self.tokens.capacity())
+    /// What the session takes.
+    pub fn memory(&self) -> SessionMemory {
+        self.memory
     }
 }
 

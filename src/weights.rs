@@ -11,7 +11,11 @@ use std::ops::Range;
 
 /// Why the tensors do not make the model that the metadata describes: one line for each problem.
 #[derive(Debug, thiserror::Error)]
-#[error("{n} tensors do not fit the model:\n  {}", .problems.join("\n  "), n = .problems.len())]
+#[error(
+    "{n} tensors do not fit the model that the metadata describes:\n  {}\nThe file is damaged, or made by another program \
+     for another layout: fetch it again or convert the model again",
+    .problems.join("\n  "), n = .problems.len()
+)]
 pub struct BindError {
     /// What is missing, has another shape or a type without kernels.
     pub problems: Vec<String>,
@@ -176,10 +180,22 @@ impl<'m> Weights<'m> {
     /// # Errors
     /// All problems at once.
     pub fn bind(gguf: &Gguf<'m>, config: &Config) -> Result<Weights<'m>, BindError> {
-        let mut binder = Binder { gguf, config, problems: Vec::new() };
+        Weights::walk(gguf, config, true).map(|(weights, _)| weights)
+    }
+
+    /// What [`Weights::bind`] would say, without touching a weight: the bytes it would copy out of the file.
+    ///
+    /// # Errors
+    /// As [`Weights::bind`].
+    pub fn survey(gguf: &Gguf<'m>, config: &Config) -> Result<u64, BindError> {
+        Weights::walk(gguf, config, false).map(|(_, copied_bytes)| copied_bytes)
+    }
+
+    fn walk(gguf: &Gguf<'m>, config: &Config, copies: bool) -> Result<(Weights<'m>, u64), BindError> {
+        let mut binder = Binder { gguf, config, copies, copied_bytes: 0, problems: Vec::new() };
         let weights = binder.weights();
         match (weights, binder.problems) {
-            (Some(weights), problems) if problems.is_empty() => Ok(weights),
+            (Some(weights), problems) if problems.is_empty() => Ok((weights, binder.copied_bytes)),
             (_, problems) => Err(BindError { problems }),
         }
     }
@@ -193,6 +209,9 @@ impl<'m> Weights<'m> {
 struct Binder<'b, 'm> {
     gguf: &'b Gguf<'m>,
     config: &'b Config,
+    /// Whether what has to be copied is copied, or only counted.
+    copies: bool,
+    copied_bytes: u64,
     problems: Vec<String>,
 }
 
@@ -270,39 +289,37 @@ impl<'m> Binder<'_, 'm> {
     }
 
     /// K rows, transposed per head. Kept in F32: the columns of quantised rows are not blocks of any format.
-    fn k_half(&self, whole: &Matrix<'m>) -> Stack<'m> {
+    fn k_half(&mut self, whole: &Matrix<'m>) -> Stack<'m> {
         let c = self.config;
-        let (nope, rank) = (c.qk_nope_head_dim, c.kv_lora_rank);
-        let mut bytes = vec![0u8; c.num_attention_heads * nope * rank * 4];
-        let mut row = vec![0f32; rank];
-        for (head, out) in bytes.chunks_exact_mut(nope * rank * 4).enumerate() {
-            for d in 0..nope {
-                let index = head * (nope + c.v_head_dim) + d;
-                whole.format.decode(whole.rows(index..index + 1).bytes, &mut row);
-                for (col, value) in row.iter().enumerate() {
-                    out[(col * nope + d) * 4..][..4].copy_from_slice(&value.to_le_bytes());
+        let (heads, nope, rank) = (c.num_attention_heads, c.qk_nope_head_dim, c.kv_lora_rank);
+        let bytes = self.copy(heads * nope * rank * 4, |bytes| {
+            let mut row = vec![0f32; rank];
+            for (head, out) in bytes.chunks_exact_mut(nope * rank * 4).enumerate() {
+                for d in 0..nope {
+                    let index = head * (nope + c.v_head_dim) + d;
+                    whole.format.decode(whole.rows(index..index + 1).bytes, &mut row);
+                    for (col, value) in row.iter().enumerate() {
+                        out[(col * nope + d) * 4..][..4].copy_from_slice(&value.to_le_bytes());
+                    }
                 }
             }
-        }
-        let tall = Matrix {
-            format: Format::F32,
-            n_rows: c.num_attention_heads * rank,
-            n_cols: nope,
-            bytes: Cow::Owned(bytes),
-        };
+        });
+        let tall =
+            Matrix { format: Format::F32, n_rows: heads * rank, n_cols: nope, bytes: Cow::Owned(bytes) };
         Stack { tall, n_rows: rank }
     }
 
     /// V rows of all heads, one after another, in their own format.
-    fn v_half(&self, whole: &Matrix<'m>) -> Stack<'m> {
+    fn v_half(&mut self, whole: &Matrix<'m>) -> Stack<'m> {
         let c = self.config;
         let per_head = c.qk_nope_head_dim + c.v_head_dim;
-        let bytes = (0..c.num_attention_heads)
-            .flat_map(|head| {
+        let head_bytes = c.v_head_dim * whole.format.row_bytes(c.kv_lora_rank);
+        let bytes = self.copy(c.num_attention_heads * head_bytes, |bytes| {
+            for (head, out) in bytes.chunks_exact_mut(head_bytes).enumerate() {
                 let start = head * per_head + c.qk_nope_head_dim;
-                whole.rows(start..start + c.v_head_dim).bytes.iter().copied()
-            })
-            .collect();
+                out.copy_from_slice(whole.rows(start..start + c.v_head_dim).bytes);
+            }
+        });
         let tall = Matrix {
             format: whole.format,
             n_rows: c.num_attention_heads * c.v_head_dim,
@@ -310,6 +327,17 @@ impl<'m> Binder<'_, 'm> {
             bytes: Cow::Owned(bytes),
         };
         Stack { tall, n_rows: c.v_head_dim }
+    }
+
+    /// Memory of its own for what the file holds in another order.
+    fn copy(&mut self, n_bytes: usize, fill: impl FnOnce(&mut [u8])) -> Vec<u8> {
+        self.copied_bytes += n_bytes as u64;
+        if !self.copies {
+            return Vec::new();
+        }
+        let mut bytes = vec![0; n_bytes];
+        fill(&mut bytes);
+        bytes
     }
 
     fn indexer(&mut self, layer: usize) -> Bound<Indexer<'m>> {
@@ -422,6 +450,10 @@ impl<'m> Binder<'_, 'm> {
         if tensor.ty != TensorType::F32 {
             self.problems.push(format!("{name}: expected f32, found {}", tensor.ty.name()));
             return None;
+        }
+        self.copied_bytes += tensor.bytes;
+        if !self.copies {
+            return Some(Vec::new());
         }
         let values = tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
         Some(values.collect())

@@ -1,6 +1,7 @@
 //! `fathom logits`: teacher-forced logits, for comparing with other programs bit by bit.
 
 use super::Failure;
+use super::flags::{index_type, latent_type, thread_count, token_count};
 use crate::cache::CacheTypes;
 use crate::config::Overrides;
 use crate::mmap::Mapping;
@@ -37,10 +38,10 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Most tokens in one forward call; the result does not depend on it.
-    #[arg(short, long, value_name = "N", default_value_t = 512, value_parser = at_least_one)]
+    #[arg(short, long, value_name = "N", default_value_t = 512, value_parser = token_count)]
     batch: usize,
     /// Threads [default: physical cores this process may use]; the result does not depend on them.
-    #[arg(short, long, value_name = "T", value_parser = at_least_one)]
+    #[arg(short, long, value_name = "T", value_parser = thread_count)]
     threads: Option<usize>,
     /// Format of cached latent rows.
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = latent_type)]
@@ -63,28 +64,6 @@ pub struct Args {
     /// Print shape, level, threads and seconds as JSON on stdout.
     #[arg(long)]
     json: bool,
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(n) if n >= 1 => Ok(n),
-        _ => Err(format!("expected a whole number of at least 1, found `{text}`")),
-    }
-}
-
-fn one_of(text: &str, formats: &[Format]) -> Result<Format, String> {
-    formats.iter().copied().find(|format| format.name() == text).ok_or_else(|| {
-        let names: Vec<_> = formats.iter().map(|format| format.name()).collect();
-        format!("expected one of {}, found `{text}`", names.join(", "))
-    })
-}
-
-fn latent_type(text: &str) -> Result<Format, String> {
-    one_of(text, &[Format::F32, Format::BF16, Format::F16])
-}
-
-fn index_type(text: &str) -> Result<Format, String> {
-    one_of(text, &[Format::F32, Format::F16])
 }
 
 /// Runs the verb.

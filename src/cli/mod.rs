@@ -1,12 +1,16 @@
 //! The command line: one file per verb.
 
+pub mod doctor;
+mod flags;
+pub mod inspect;
 pub mod logits;
+mod print;
 pub mod quantize;
 pub mod synth;
 mod writing;
 
 use clap::{Parser, Subcommand};
-use std::fmt::Display;
+use std::fmt::{self, Display};
 
 /// DeepSeek-V3.2 on a workstation's CPU.
 #[derive(Parser, Debug)]
@@ -24,6 +28,10 @@ pub enum Verb {
     Quantize(quantize::Args),
     /// Make up a model of true size, for benchmarks.
     Synth(synth::Args),
+    /// Say what a GGUF file is.
+    Inspect(inspect::Args),
+    /// Say what this machine is and whether a model fits.
+    Doctor(doctor::Args),
     /// Compute a model's logits for given tokens and write them to a file.
     Logits(logits::Args),
 }
@@ -37,6 +45,8 @@ impl Cli {
         match self.verb {
             Verb::Quantize(args) => quantize::run(args),
             Verb::Synth(args) => synth::run(args),
+            Verb::Inspect(args) => inspect::run(args),
+            Verb::Doctor(args) => doctor::run(args),
             Verb::Logits(args) => logits::run(args),
         }
     }
@@ -49,6 +59,13 @@ pub struct Failure {
     pub code: u8,
     /// What happened, where, and what to do.
     pub message: String,
+}
+
+/// The message as a terminal may see it: some of it may come from a hostile file.
+impl Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&print::plain(&self.message))
+    }
 }
 
 impl Failure {

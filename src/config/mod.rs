@@ -9,12 +9,16 @@ mod to_gguf;
 
 pub use from_gguf::Overrides;
 
+use serde::{Serialize, Serializer};
+
 /// Epsilon of the two latent norms and of the indexer's LayerNorm: fixed in DeepSeek's and in transformers' code,
 /// whatever `rms_norm_eps` says.
 pub const LATENT_NORM_EPS: f32 = 1e-6;
 
 /// The numbers of a DeepSeek-V3.2 model, or of a dense sibling (V3, R1, V3.1).
-#[derive(Clone, Debug, PartialEq)]
+///
+/// Serialised, it is the numbers' part of a `config.json`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Config {
     /// Rows of embedding and head.
     pub vocab_size: usize,
@@ -41,6 +45,7 @@ pub struct Config {
     /// Groups that a token may choose from.
     pub topk_group: usize,
     /// Factor on the routed experts' weights.
+    #[serde(serialize_with = "shortest")]
     pub routed_scaling_factor: f32,
     /// Whether the chosen experts' weights are divided by their sum.
     pub norm_topk_prob: bool,
@@ -57,43 +62,60 @@ pub struct Config {
     /// Width of a head's value.
     pub v_head_dim: usize,
     /// The lightning indexer; absent in the dense siblings.
+    #[serde(flatten)]
     pub indexer: Option<IndexerConfig>,
     /// Epsilon of the layer norms and of the final norm.
+    #[serde(serialize_with = "shortest")]
     pub rms_norm_eps: f32,
     /// Longest context the model was made for.
     pub max_position_embeddings: usize,
     /// Base of the rotary frequencies.
+    #[serde(serialize_with = "shortest")]
     pub rope_theta: f32,
     /// YaRN, when the file declares it.
+    #[serde(rename = "rope_scaling")]
     pub yarn: Option<Yarn>,
     /// Whether the head is the embedding.
     pub tie_word_embeddings: bool,
 }
 
 /// The lightning indexer's numbers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct IndexerConfig {
     /// `index_n_heads`.
+    #[serde(rename = "index_n_heads")]
     pub n_heads: usize,
     /// `index_head_dim`.
+    #[serde(rename = "index_head_dim")]
     pub head_dim: usize,
     /// `index_topk`: how many rows a query attends to.
+    #[serde(rename = "index_topk")]
     pub topk: usize,
 }
 
 /// YaRN's numbers (static: applied at every context length).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "type", rename = "yarn")]
 pub struct Yarn {
     /// How far the context was stretched.
+    #[serde(serialize_with = "shortest")]
     pub factor: f32,
     /// Context before stretching.
     pub original_max_position_embeddings: usize,
     /// Rotations above which a frequency is left alone.
+    #[serde(serialize_with = "shortest")]
     pub beta_fast: f32,
     /// Rotations below which a frequency is divided by `factor`.
+    #[serde(serialize_with = "shortest")]
     pub beta_slow: f32,
     /// Softmax temperature; equal to `mscale`, or the file is refused.
+    #[serde(serialize_with = "shortest")]
     pub mscale_all_dim: f32,
+}
+
+/// A float with the digits that tell it from its neighbours: 0.000001, not 0.0000009999999974752427.
+fn shortest<S: Serializer>(value: &f32, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(value.to_string().parse().unwrap_or(f64::from(*value)))
 }
 
 /// Why a file's numbers cannot be used. Each variant lists all problems of its kind.
@@ -117,7 +139,10 @@ pub enum ConfigError {
     #[error("metadata: {0}")]
     Gguf(#[from] fathom_gguf::Error),
     /// Everything that is missing or contradictory, one line each.
-    #[error("the model's numbers do not fit together:\n  {}", .0.join("\n  "))]
+    #[error(
+        "the model's numbers do not fit together:\n  {}\nFetch the model again, or convert it again with a current program",
+        .0.join("\n  ")
+    )]
     Invalid(Vec<String>),
 }
 

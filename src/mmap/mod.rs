@@ -13,12 +13,22 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum MapError {
     /// A file could not be opened or mapped.
-    #[error("{path}: {source}")]
+    #[error(
+        "{path}: expected a GGUF file that can be read, found: {source}; check the path and its permissions"
+    )]
     Io {
         /// Which file.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// A pipe, a device or a socket.
+    #[error("{path}: expected a file on a disk, found {found}; write the model to a file first", path = path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+        /// What it is.
+        found: &'static str,
     },
     /// The path is a folder without a model, or with several.
     #[error("{path}: expected a folder with one model, found {found}; name a .gguf file")]
@@ -29,7 +39,10 @@ pub enum MapError {
         found: String,
     },
     /// Some shards are not there.
-    #[error("{path}: {count} of {total} shards are missing: {names}; put them beside it", path = path.display())]
+    #[error(
+        "{path}: expected {total} shards, found {found}; missing: {names}; put them beside it",
+        path = path.display(), found = total - count
+    )]
     MissingShards {
         /// The shard that was named.
         path: PathBuf,
@@ -37,11 +50,13 @@ pub enum MapError {
         count: usize,
         /// How many there should be.
         total: usize,
-        /// Their names.
+        /// Their names, the first few.
         names: String,
     },
     /// Nothing to map.
-    #[error("{path}: the file is empty; expected a GGUF model")]
+    #[error(
+        "{path}: expected a GGUF file, found no bytes; the download or conversion did not finish: make it again"
+    )]
     Empty {
         /// Which file.
         path: PathBuf,
@@ -91,12 +106,14 @@ impl Drop for Mapping {
 
 fn map_file(path: &Path) -> Result<MappedFile, MapError> {
     let io = |source| MapError::Io { path: path.to_owned(), source };
-    let file = File::open(path).map_err(io)?;
-    let metadata = file.metadata().map_err(io)?;
-    if metadata.is_dir() {
-        return Err(io(std::io::Error::from(std::io::ErrorKind::IsADirectory)));
+    // Asked before opening: a pipe would block until somebody writes to it.
+    let kind = std::fs::metadata(path).map_err(io)?.file_type();
+    if !kind.is_file() {
+        let found = if kind.is_dir() { "a folder" } else { "a pipe, device or socket" };
+        return Err(MapError::NotAFile { path: path.to_owned(), found });
     }
-    if metadata.len() == 0 {
+    let file = File::open(path).map_err(io)?;
+    if file.metadata().map_err(io)?.len() == 0 {
         return Err(MapError::Empty { path: path.to_owned() });
     }
     // SAFETY: the mapping is private and read-only. Another process that writes to the file can change what we read:
@@ -107,6 +124,9 @@ fn map_file(path: &Path) -> Result<MappedFile, MapError> {
     sigbus::watch(map.as_ptr(), map.len(), &name);
     Ok(MappedFile { name, map })
 }
+
+/// At most this many missing shards are named.
+const NAMES_LISTED: usize = 8;
 
 /// The files of the model at `path`, in order.
 fn model_files(path: &Path) -> Result<Vec<PathBuf>, MapError> {
@@ -119,7 +139,9 @@ fn model_files(path: &Path) -> Result<Vec<PathBuf>, MapError> {
     let (present, missing): (Vec<_>, Vec<_>) = siblings.iter().partition(|name| folder.join(name).exists());
     // A lone file that merely looks like a shard is told apart by its metadata, later.
     if !missing.is_empty() {
-        let names = missing.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(", ");
+        let more = if missing.len() > NAMES_LISTED { ", ..." } else { "" };
+        let names =
+            missing.iter().take(NAMES_LISTED).map(|n| n.as_str()).collect::<Vec<_>>().join(", ") + more;
         return Err(MapError::MissingShards { path, count: missing.len(), total: siblings.len(), names });
     }
     Ok(present.iter().map(|name| folder.join(name)).collect())

@@ -5,7 +5,7 @@ use super::fault::Fault;
 use super::rope::Rotary;
 use crate::config::Config;
 use crate::probe::{Point, Probe, Values};
-use crate::scratch::Local;
+use crate::scratch::{Buffers, Local};
 use crate::threads::{Grid, Rows as RowPieces, Team};
 use crate::weights::Matrix;
 use fathom_simd::{ActKind, Acts, F32Acts, Format, Kernels, Pick, Q8Acts, Rows};
@@ -52,14 +52,9 @@ pub struct Q8Buffer {
 
 impl Q8Buffer {
     /// Room for `n_values` values.
-    pub fn new(n_values: usize) -> Q8Buffer {
+    pub fn new(n_values: usize, make: &mut Buffers) -> Q8Buffer {
         let n_blocks = n_values.div_ceil(ACT_BLOCK);
-        Q8Buffer { values: vec![0; n_values], scales: vec![0.0; n_blocks], sums: vec![0; n_blocks] }
-    }
-
-    /// Bytes held.
-    pub fn n_bytes(&self) -> usize {
-        self.values.len() + 8 * self.scales.len()
+        Q8Buffer { values: make.zeros(n_values), scales: make.zeros(n_blocks), sums: make.zeros(n_blocks) }
     }
 
     /// Encodes `n_rows` rows; row `i` is `source(i)`, `[n_cols]`.

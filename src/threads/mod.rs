@@ -11,7 +11,8 @@ mod split;
 mod topology;
 
 pub use split::{Grid, Rows, Split, Tile};
-pub use topology::default_threads;
+pub(crate) use topology::parse_cpu_list;
+pub use topology::{Cores, default_threads};
 
 use std::any::Any;
 use std::cell::UnsafeCell;

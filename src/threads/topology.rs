@@ -1,31 +1,62 @@
 //! How many threads a token deserves: physical cores that this process may use.
 
+use crate::machine::cgroup::{self, Group, Version};
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// Physical cores inside the affinity mask and the cgroup's quota; never hyperthreads, at least one.
-///
-/// Two hyperthreads share one multiplier and one path to memory: a second one on the same core only gets in the way
-/// (llama.cpp issue 19110 measured a threefold loss).
-pub fn default_threads() -> usize {
-    let allowed = allowed_cpus();
-    let cores = match &allowed {
-        Some(cpus) => physical_cores(cpus, Path::new("/sys/devices/system/cpu")),
-        None => std::thread::available_parallelism().map_or(1, |n| n.get()),
-    };
-    let quota = cpu_quota(Path::new("/sys/fs/cgroup")).unwrap_or(usize::MAX);
-    cores.min(quota).max(1)
+/// The machine's cores, and those that this process may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cores {
+    /// Cores switched on.
+    pub physical: usize,
+    /// Hyperthreads of them.
+    pub logical: usize,
+    /// Cores in the affinity mask.
+    pub allowed_physical: usize,
+    /// Hyperthreads in the affinity mask.
+    pub allowed_logical: usize,
+    /// The control group's quota in whole processors, rounded up; `None` without a limit.
+    pub quota: Option<usize>,
 }
 
-/// CPUs in the affinity mask, where the system tells.
-fn allowed_cpus() -> Option<Vec<usize>> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
-    parse_cpu_list(list.trim())
+impl Cores {
+    /// Reads them; `root` is `/`, but in tests.
+    pub fn read(root: &Path) -> Cores {
+        let sys = root.join("sys/devices/system/cpu");
+        let list = |path: &str| std::fs::read_to_string(root.join(path)).ok();
+        let online = list("sys/devices/system/cpu/online").and_then(|text| parse_cpu_list(text.trim()));
+        let status = list("proc/self/status").unwrap_or_default();
+        let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+        let allowed = allowed.and_then(|text| parse_cpu_list(text.trim()));
+        // A system that does not tell: what the standard library knows.
+        let known = || (0..std::thread::available_parallelism().map_or(1, |n| n.get())).collect::<Vec<_>>();
+        let online = online.or_else(|| allowed.clone()).unwrap_or_else(known);
+        let allowed = allowed.unwrap_or_else(known);
+        Cores {
+            physical: physical_cores(&online, &sys),
+            logical: online.len(),
+            allowed_physical: physical_cores(&allowed, &sys),
+            allowed_logical: allowed.len(),
+            quota: cgroup::groups(root, "cpu").iter().filter_map(quota).min(),
+        }
+    }
+
+    /// Physical cores inside the affinity mask and the control group's quota; never hyperthreads, at least one.
+    ///
+    /// Two hyperthreads share one multiplier and one path to memory: a second one on the same core only gets in the
+    /// way (llama.cpp issue 19110 measured a threefold loss).
+    pub fn default_threads(&self) -> usize {
+        self.allowed_physical.min(self.quota.unwrap_or(usize::MAX)).max(1)
+    }
+}
+
+/// [`Cores::default_threads`] of this machine.
+pub fn default_threads() -> usize {
+    Cores::read(Path::new("/")).default_threads()
 }
 
 /// Reads the kernel's list form, such as `0-3,8,10-11`.
-fn parse_cpu_list(list: &str) -> Option<Vec<usize>> {
+pub(crate) fn parse_cpu_list(list: &str) -> Option<Vec<usize>> {
     let mut cpus = Vec::new();
     for part in list.split(',').filter(|part| !part.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
@@ -51,41 +82,19 @@ fn physical_cores(cpus: &[usize], sys: &Path) -> usize {
     cores.len()
 }
 
-/// Whole CPUs of the cgroup's quota (version 2, then version 1), rounded up; `None` without a limit.
-fn cpu_quota(root: &Path) -> Option<usize> {
-    let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let mut best: Option<usize> = None;
-    for line in own.lines() {
-        let mut fields = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(path)) = (fields.next(), fields.next(), fields.next()) else {
-            continue;
-        };
-        let path = path.trim_start_matches('/');
-        let quota = if controllers.is_empty() {
-            quota_v2(&root.join(path)).or_else(|| quota_v2(root))
-        } else if controllers.split(',').any(|c| c == "cpu") {
-            let base = root.join(controllers);
-            quota_v1(&base.join(path)).or_else(|| quota_v1(&base))
-        } else {
-            None
-        };
-        best = match (best, quota) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+/// Whole CPUs of a group's quota, rounded up; `None` without a limit.
+fn quota(group: &Group) -> Option<usize> {
+    match group.version {
+        Version::V1 => cpus_of(
+            group.text("cpu.cfs_quota_us")?.parse().ok()?,
+            group.text("cpu.cfs_period_us")?.parse().ok()?,
+        ),
+        Version::V2 => {
+            let max = group.text("cpu.max")?;
+            let (quota, period) = max.split_once(' ')?;
+            cpus_of(quota.parse().ok()?, period.parse().ok()?)
+        }
     }
-    best
-}
-
-fn quota_v2(group: &Path) -> Option<usize> {
-    let max = std::fs::read_to_string(group.join("cpu.max")).ok()?;
-    let (quota, period) = max.trim().split_once(' ')?;
-    cpus_of(quota.parse().ok()?, period.parse().ok()?)
-}
-
-fn quota_v1(group: &Path) -> Option<usize> {
-    let read = |name: &str| std::fs::read_to_string(group.join(name)).ok()?.trim().parse::<i64>().ok();
-    cpus_of(read("cpu.cfs_quota_us")?, read("cpu.cfs_period_us")?)
 }
 
 fn cpus_of(quota: i64, period: i64) -> Option<usize> {
@@ -120,14 +129,25 @@ mod tests {
     }
 
     #[test]
-    fn quotas_round_up() {
-        let group = tempfile::tempdir().unwrap();
-        std::fs::write(group.path().join("cpu.max"), "250000 100000\n").unwrap();
-        assert_eq!(quota_v2(group.path()), Some(3));
-        std::fs::write(group.path().join("cpu.max"), "max 100000\n").unwrap();
-        assert_eq!(quota_v2(group.path()), None);
-        std::fs::write(group.path().join("cpu.cfs_quota_us"), "-1\n").unwrap();
-        std::fs::write(group.path().join("cpu.cfs_period_us"), "100000\n").unwrap();
-        assert_eq!(quota_v1(group.path()), None);
+    fn quotas_round_up_and_the_tightest_counts() {
+        let root = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        put("proc/self/cgroup", "0::/a\n2:cpu,cpuacct:/b\n");
+        put("proc/self/status", "Cpus_allowed_list:\t0-7\n");
+        put("sys/devices/system/cpu/online", "0-15\n");
+        put("sys/fs/cgroup/a/cpu.max", "max 100000\n");
+        put("sys/fs/cgroup/cpu/b/cpu.cfs_quota_us", "-1\n");
+        put("sys/fs/cgroup/cpu/b/cpu.cfs_period_us", "100000\n");
+        let cores = Cores::read(root.path());
+        assert_eq!((cores.logical, cores.allowed_logical, cores.quota), (16, 8, None));
+        assert_eq!(cores.default_threads(), 8);
+        put("sys/fs/cgroup/cpu.max", "450000 100000\n");
+        assert_eq!(Cores::read(root.path()).default_threads(), 5, "a quota of the group above");
+        put("sys/fs/cgroup/cpu/b/cpu.cfs_quota_us", "250000\n");
+        assert_eq!(Cores::read(root.path()).quota, Some(3));
     }
 }

@@ -1,6 +1,8 @@
 //! What the end-to-end tests share: reference checkpoints, converted models, relative differences.
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub mod forge;
+
 use fathom::config::Overrides;
 use fathom::mmap::Mapping;
 use fathom::probe::NoProbe;

@@ -135,5 +135,9 @@ pub(crate) trait Isa: Copy {
     }
 }
 
+/// A buffer that begins where a cache line does, so that no vector in it lies across two.
+#[repr(C, align(64))]
+pub(crate) struct Aligned<T>(pub(crate) T);
+
 /// Rows in a Q8_0 tile: one per lane.
 pub(crate) const TILE_ROWS: usize = 16;

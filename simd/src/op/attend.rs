@@ -38,8 +38,11 @@ const ROWS_IN_CACHE: usize = 8;
 /// Floats of scratch for `n_heads` queries of `dim` elements.
 pub(crate) const fn scratch_len(n_heads: usize, dim: usize) -> usize {
     let chunks = dim.div_ceil(16);
-    BLOCK * chunks * 16 + n_heads * (2 * chunks * 16 + BLOCK + 3)
+    LINE + BLOCK * chunks * 16 + n_heads * (2 * chunks * 16 + BLOCK + 3)
 }
+
+/// Floats in a cache line: the cut begins at one, so that no vector lies across two.
+const LINE: usize = 16;
 
 /// The scratch, cut: everything padded to whole chunks of 16 so that no inner loop has a tail.
 struct Scratch<'s> {
@@ -63,7 +66,9 @@ impl<'s> Scratch<'s> {
     #[inline(always)]
     fn cut(scratch: &'s mut [f32], n_heads: usize, dim: usize, v_dim: usize) -> Self {
         let (chunks, v_chunks) = (dim.div_ceil(16), v_dim.div_ceil(16));
-        let (rows, rest) = scratch.split_at_mut(BLOCK * chunks * 16);
+        // `align_offset` may give up (usize::MAX): then unaligned it is.
+        let skip = scratch.as_ptr().align_offset(4 * LINE).min(LINE);
+        let (rows, rest) = scratch[skip..].split_at_mut(BLOCK * chunks * 16);
         let (q, rest) = rest.split_at_mut(n_heads * chunks * 16);
         let (acc, rest) = rest.split_at_mut(n_heads * v_chunks * 16);
         let (p, rest) = rest.split_at_mut(n_heads * BLOCK);
@@ -197,7 +202,7 @@ fn merge<I: Isa>(isa: I, s: &mut Scratch<'_>, head: usize, scale: f32, n: usize)
     let m = isa.splat(new);
     let mut first = [0.0; 16];
     isa.store(exp(isa, isa.sub(isa.splat(old), m)), &mut first);
-    let weights = scores.map(|score| exp(isa, isa.sub(score, m)));
+    let weights = [exp(isa, isa.sub(scores[0], m)), exp(isa, isa.sub(scores[1], m))];
     isa.store(weights[0], &mut p[0]);
     isa.store(weights[1], &mut p[1]);
     let sum = isa.sum(isa.add(weights[0], weights[1]));

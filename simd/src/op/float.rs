@@ -7,10 +7,12 @@
 //! Error against exact arithmetic, n columns, u = 2^-24: a term passes at most ceil(n / 16) fused steps and 4
 //! additions, so |error| <= g / (1 - g) * sum |w x| with g = (ceil(n / 16) + 4) u.
 
+use std::ops::Range;
+
 use bytemuck::{Pod, Zeroable};
 
 use crate::format::BlockFormat;
-use crate::isa::Isa;
+use crate::isa::{Aligned, Isa};
 use crate::view::{Acts, F32Acts, Pick, Rows};
 
 /// What a float format adds to [`BlockFormat`]: 16 values at a time.
@@ -67,14 +69,18 @@ pub(crate) fn encode_row<F: FloatFormat, I: Isa>(isa: I, x: &[f32], out: &mut [u
     }
 }
 
-/// From this many tokens on a weight tile is decoded once and used for all of them. The bits are the same.
+/// From this many tokens on a weight tile is decoded once and used for several of them. The bits are the same.
 const TILED_FROM: usize = 4;
-/// Rows under way at once.
+/// Rows that stream by at once.
 const ROWS: usize = 4;
-/// Chunks of 16 columns in a decoded tile: 4 rows of 512 columns, 8 KiB.
+/// Rows in a decoded tile.
+const TILE_ROWS: usize = 8;
+/// Chunks of 16 columns in a decoded tile: with 8 rows 16 KiB, half a first-level cache.
 const TILE_CHUNKS: usize = 32;
-/// Tokens that pass a decoded tile before the next is decoded: their sums are another 8 KiB.
-const TILE_TOKENS: usize = 32;
+/// Tokens that pass all rows before the next tokens do, at most.
+const PASS_TOKENS: usize = 32;
+/// Their activations should stay in the second-level cache.
+const PASS_BYTES: usize = 1 << 20;
 
 /// `out[t * n_rows + r] = w[r] . x[pick[t]]`.
 #[inline(always)]
@@ -101,19 +107,21 @@ struct Product<'a> {
     pick: Pick<'a>,
 }
 
-/// The sums of [`TILE_TOKENS`] tokens and [`ROWS`] rows.
-type Sums<I> = [[<I as Isa>::F32; ROWS]; TILE_TOKENS];
-/// [`ROWS`] rows of decoded weights.
-type Tile = [[[f32; 16]; TILE_CHUNKS]; ROWS];
+/// The sums of the tokens of a pass, before the tree.
+type Sums<I> = [[<I as Isa>::F32; TILE_ROWS]; PASS_TOKENS];
+/// Rows of decoded weights.
+type Tile = [[[f32; 16]; TILE_CHUNKS]; TILE_ROWS];
 
 impl<'a> Product<'a> {
-    /// Four rows from `first` on; where the matrix ends, the last row stands in for the missing ones.
+    /// Rows from `first` on; where the matrix ends, the last row stands in for the missing ones.
     #[inline(always)]
-    fn rows(&self, first: usize) -> [&'a [u8]; ROWS] {
-        [0, 1, 2, 3].map(|row| {
-            let row = (first + row).min(self.w.n_rows - 1);
-            &self.w.bytes[row * self.row_bytes..][..self.row_bytes]
-        })
+    fn rows<const N: usize>(&self, first: usize) -> [&'a [u8]; N] {
+        let mut rows: [&[u8]; N] = [&[]; N];
+        for (at, bytes) in rows.iter_mut().enumerate() {
+            let row = (first + at).min(self.w.n_rows - 1);
+            *bytes = &self.w.bytes[row * self.row_bytes..][..self.row_bytes];
+        }
+        rows
     }
 
     #[inline(always)]
@@ -136,33 +144,45 @@ impl<'a> Product<'a> {
         }
     }
 
-    /// Many tokens: 4 rows at a time, decoded in tiles of 512 columns, each of which 32 tokens pass.
+    /// Many tokens: as many as stay in cache pass all rows, before the next tokens do.
     #[inline(always)]
     fn tiled<F: FloatFormat, I: Isa>(&self, isa: I, out: &mut [f32]) {
-        let (n_rows, n_tokens) = (self.w.n_rows, self.pick.len());
-        let mut tile: Tile = [[[0.0; 16]; TILE_CHUNKS]; ROWS];
-        for first in (0..n_rows).step_by(ROWS) {
-            let rows = self.rows(first);
-            for token in (0..n_tokens).step_by(TILE_TOKENS) {
-                let n = TILE_TOKENS.min(n_tokens - token);
-                let mut sums: Sums<I> = [[isa.zero(); ROWS]; TILE_TOKENS];
-                for column in (0..self.w.n_cols).step_by(TILE_CHUNKS * 16) {
-                    let columns = (TILE_CHUNKS * 16).min(self.w.n_cols - column);
-                    for (row, tile) in rows.iter().zip(&mut tile) {
-                        let bytes = &row[column * F::BYTES..][..columns * F::BYTES];
-                        F::decode_row(isa, bytes, tile.as_flattened_mut());
-                    }
-                    self.tokens(isa, &tile, column..column + columns, token..token + n, &mut sums);
-                }
-                for (t, sums) in sums.chunks_exact(4).enumerate().take(n.div_ceil(4)) {
-                    let mut totals = [0.0; 16];
-                    let mut flat = [isa.zero(); 16];
-                    flat.copy_from_slice(sums.as_flattened());
-                    isa.store(isa.sum16(&flat), &mut totals);
-                    for (t, totals) in (4 * t..n).zip(totals.chunks_exact(ROWS)) {
-                        let out = &mut out[(token + t) * n_rows + first..(token + t + 1) * n_rows];
-                        out.iter_mut().zip(totals).for_each(|(out, total)| *out = *total);
-                    }
+        let n_tokens = self.pick.len();
+        let fitting = PASS_BYTES / (4 * self.w.n_cols) / 4 * 4;
+        let pass = fitting.clamp(4, PASS_TOKENS);
+        for token in (0..n_tokens).step_by(pass) {
+            let tokens = token..n_tokens.min(token + pass);
+            for first in (0..self.w.n_rows).step_by(TILE_ROWS) {
+                self.pass::<F, I>(isa, first, tokens.clone(), out);
+            }
+        }
+    }
+
+    /// Some tokens past the rows from `first` on, decoded in tiles of 512 columns.
+    #[inline(always)]
+    fn pass<F: FloatFormat, I: Isa>(&self, isa: I, first: usize, tokens: Range<usize>, out: &mut [f32]) {
+        let n_rows = self.w.n_rows;
+        let rows: [&[u8]; TILE_ROWS] = self.rows(first);
+        let mut tile: Aligned<Tile> = Aligned([[[0.0; 16]; TILE_CHUNKS]; TILE_ROWS]);
+        let mut sums: Sums<I> = [[isa.zero(); TILE_ROWS]; PASS_TOKENS];
+        for column in (0..self.w.n_cols).step_by(TILE_CHUNKS * 16) {
+            let columns = (TILE_CHUNKS * 16).min(self.w.n_cols - column);
+            for (row, tile) in rows.iter().zip(&mut tile.0) {
+                let bytes = &row[column * F::BYTES..][..columns * F::BYTES];
+                F::decode_row(isa, bytes, tile.as_flattened_mut());
+            }
+            self.tile(isa, &tile.0, column..column + columns, tokens.clone(), &mut sums);
+        }
+        // Two tokens with eight rows each are the 16 sums that the tree takes at once.
+        for (token, sums) in tokens.clone().step_by(2).zip(sums.chunks_exact(2)) {
+            let mut flat = [isa.zero(); 16];
+            flat.copy_from_slice(sums.as_flattened());
+            let mut totals = [0.0; 16];
+            isa.store(isa.sum16(&flat), &mut totals);
+            for (token, totals) in (token..tokens.end).zip(totals.chunks_exact(TILE_ROWS)) {
+                let out = &mut out[token * n_rows + first..(token + 1) * n_rows];
+                for (out, total) in out.iter_mut().zip(totals) {
+                    *out = *total;
                 }
             }
         }
@@ -170,22 +190,25 @@ impl<'a> Product<'a> {
 
     /// Some columns of some tokens past one tile, four tokens at a time; the last token stands in for missing ones.
     #[inline(always)]
-    fn tokens<I: Isa>(
+    fn tile<I: Isa>(
         &self,
         isa: I,
         tile: &Tile,
-        columns: std::ops::Range<usize>,
-        tokens: std::ops::Range<usize>,
+        columns: Range<usize>,
+        tokens: Range<usize>,
         sums: &mut Sums<I>,
     ) {
         let last = tokens.end - 1;
         for (token, sums) in tokens.step_by(4).zip(sums.as_chunks_mut::<4>().0) {
             let x = [0, 1, 2, 3].map(|t| &self.token((token + t).min(last))[columns.clone()]);
             if I::WIDE {
-                dot_tile::<I, 4, 4>(isa, tile, &x, sums, (0, 0));
+                for row in [0, 4] {
+                    dot_tile::<I, 4, 4>(isa, tile, &x, sums, (row, 0));
+                }
             } else {
-                for corner in [(0, 0), (0, 2), (2, 0), (2, 2)] {
-                    dot_tile::<I, 2, 2>(isa, tile, &x, sums, corner);
+                for row in [0, 2, 4, 6] {
+                    dot_tile::<I, 2, 2>(isa, tile, &x, sums, (row, 0));
+                    dot_tile::<I, 2, 2>(isa, tile, &x, sums, (row, 2));
                 }
             }
         }
@@ -222,7 +245,7 @@ fn dot_tile<I: Isa, const R: usize, const T: usize>(
     isa: I,
     tile: &Tile,
     x: &[&[f32]; 4],
-    sums: &mut [[I::F32; ROWS]; 4],
+    sums: &mut [[I::F32; TILE_ROWS]; 4],
     corner: (usize, usize),
 ) {
     let mut acc = [[isa.zero(); T]; R];

@@ -13,7 +13,7 @@
 //! Source: DeepSeek-V3.2-Exp, inference/model.py, `Indexer.forward`.
 
 use crate::format::BlockFormat;
-use crate::isa::Isa;
+use crate::isa::{Aligned, Isa};
 use crate::view::IndexScores;
 
 /// Elements of a key that are turned round at a time; 128 is the model's whole key.
@@ -40,20 +40,21 @@ fn scan<F: BlockFormat, I: Isa, const G: usize, const H: usize>(
     scores: &mut [f32],
 ) {
     let n_heads = s.weights.len();
-    let mut keys: Keys<G> = [[[0.0; 16]; DEPTH]; G];
+    let mut keys: Aligned<Keys<G>> = Aligned([[[0.0; 16]; DEPTH]; G]);
+    let keys = &mut keys.0;
     for (at, out) in scores.chunks_mut(16 * G).enumerate() {
         let first = at * 16 * G;
         if s.keys.n_cols <= DEPTH {
-            turn::<F, I, G>(isa, &s, first, 0, &mut keys);
+            turn::<F, I, G>(isa, &s, first, 0, keys);
         }
         let mut totals = [isa.zero(); G];
         let mut head = 0;
         while head + H <= n_heads {
-            heads::<F, I, G, H>(isa, &s, (first, head), &mut keys, &mut totals);
+            heads::<F, I, G, H>(isa, &s, (first, head), keys, &mut totals);
             head += H;
         }
         while head < n_heads {
-            heads::<F, I, G, 1>(isa, &s, (first, head), &mut keys, &mut totals);
+            heads::<F, I, G, 1>(isa, &s, (first, head), keys, &mut totals);
             head += 1;
         }
         for (total, out) in totals.into_iter().zip(out.chunks_mut(16)) {
@@ -79,16 +80,17 @@ fn turn<F: BlockFormat, I: Isa, const G: usize>(
     let depth = DEPTH.min(dim - start);
     let row_bytes = dim / F::LEN * F::BYTES;
     let (from, to) = (start / F::LEN * F::BYTES, (start + depth) / F::LEN * F::BYTES);
-    let mut decoded = [[[0.0; 16]; DEPTH / 16]; 16];
+    let mut decoded = Aligned([[[0.0; 16]; DEPTH / 16]; 16]);
+    let decoded = &mut decoded.0;
     for (group, keys) in keys.iter_mut().enumerate() {
         let first = first + group * 16;
-        for (key, decoded) in (first..s.keys.n_rows).zip(&mut decoded) {
+        for (key, decoded) in (first..s.keys.n_rows).zip(decoded.iter_mut()) {
             let row = &s.keys.bytes[key * row_bytes..][..row_bytes];
             F::decode_row(isa, &row[from..to], decoded.as_flattened_mut());
         }
         for (chunk, keys) in keys.chunks_exact_mut(16).enumerate().take(depth.div_ceil(16)) {
             let mut square = [isa.zero(); 16];
-            for (vector, decoded) in square.iter_mut().zip(&decoded) {
+            for (vector, decoded) in square.iter_mut().zip(decoded.iter()) {
                 *vector = isa.load(&decoded[chunk]);
             }
             for (vector, key) in isa.transpose(&square).into_iter().zip(keys) {

@@ -8,6 +8,8 @@
 //! Error against exact arithmetic on the same blocks, n blocks, u = 2^-24: each term passes the rounding of its
 //! scale and at most n fused steps, so |error| <= (n + 1) u / (1 - (n + 1) u) * sum |d_w d_x isum|.
 
+use std::ops::Range;
+
 use crate::format::BlockQ8_0;
 use crate::isa::{Isa, TILE_ROWS};
 use crate::view::{Acts, Pick, Q8Acts, Q8Token, Rows};
@@ -57,6 +59,9 @@ pub(crate) fn encode<I: Isa>(isa: I, x: &[f32], values: &mut [i8], scales: &mut 
 const TILED_FROM: usize = 4;
 /// Blocks of a tile that are rearranged at a time: with two groups of rows 18 KiB, for the first-level cache.
 const TILE_BLOCKS: usize = 16;
+/// Activations of the tokens that pass all rows before the next tokens do: they should stay in the second-level
+/// cache.
+const PASS_BYTES: usize = 1 << 20;
 /// Tokens under way at once: with two groups of rows as many independent sums as hide the latency.
 const TILE_TOKENS: usize = 6;
 
@@ -118,49 +123,61 @@ impl<'a> Product<'a> {
         }
     }
 
-    /// Many tokens: G groups of 16 rows at a time; some blocks of them are rearranged, then every token passes.
-    /// The running sums rest in `out` in between.
+    /// Many tokens: as many as stay in cache pass all rows, before the next tokens do; rows in G groups of 16, some
+    /// blocks of which are rearranged at a time. The running sums rest in `out` in between.
     #[inline(always)]
     fn tiled<I: Isa, const G: usize>(&self, isa: I, out: &mut [f32]) {
+        let n_tokens = self.pick.len();
+        let fitting = PASS_BYTES / self.w.n_cols.max(1) / TILE_TOKENS * TILE_TOKENS;
         let mut tiles = [[I::Q8_EMPTY; TILE_BLOCKS]; G];
         out.fill(0.0);
-        let mut first = 0;
-        while first < self.w.n_rows {
-            let groups = (self.w.n_rows - first).div_ceil(TILE_ROWS).min(G);
-            for start in (0..self.n_blocks()).step_by(TILE_BLOCKS) {
-                let n = TILE_BLOCKS.min(self.n_blocks() - start);
-                for (group, tiles) in tiles[..groups].iter_mut().enumerate() {
-                    let rows = self.rows(first + group * TILE_ROWS);
-                    for (at, tile) in tiles[..n].iter_mut().enumerate() {
-                        isa.q8_tile(&rows.map(|row| &row[start + at]), tile);
+        for token in (0..n_tokens).step_by(fitting.max(TILE_TOKENS)) {
+            let tokens = token..n_tokens.min(token + fitting.max(TILE_TOKENS));
+            let mut first = 0;
+            while first < self.w.n_rows {
+                let groups = (self.w.n_rows - first).div_ceil(TILE_ROWS).min(G);
+                for start in (0..self.n_blocks()).step_by(TILE_BLOCKS) {
+                    let place = Place { first, start, n: TILE_BLOCKS.min(self.n_blocks() - start) };
+                    for (group, tiles) in tiles[..groups].iter_mut().enumerate() {
+                        self.fill(isa, group, place, tiles);
+                    }
+                    if groups == G {
+                        let tiles = tiles.each_ref().map(|tiles| &tiles[..place.n]);
+                        self.pass(isa, &tiles, place, tokens.clone(), out);
+                    } else {
+                        self.pass(isa, &[&tiles[0][..place.n]], place, tokens.clone(), out);
                     }
                 }
-                let place = Place { first, start, n };
-                if groups == G {
-                    self.all_tokens(isa, &tiles.each_ref().map(|tiles| &tiles[..n]), place, out);
-                } else {
-                    self.all_tokens(isa, &[&tiles[0][..n]], place, out);
-                }
+                first += groups * TILE_ROWS;
             }
-            first += groups * TILE_ROWS;
         }
     }
 
+    /// Rearranges the blocks of one group of rows.
     #[inline(always)]
-    fn all_tokens<I: Isa, const G: usize>(
+    fn fill<I: Isa>(&self, isa: I, group: usize, place: Place, tiles: &mut [I::Q8Tile]) {
+        let rows = self.rows(place.first + group * TILE_ROWS);
+        for (at, tile) in tiles[..place.n].iter_mut().enumerate() {
+            isa.q8_tile(&rows.map(|row| &row[place.start + at]), tile);
+        }
+    }
+
+    /// Some tokens past some tiles.
+    #[inline(always)]
+    fn pass<I: Isa, const G: usize>(
         &self,
         isa: I,
         tiles: &[&[I::Q8Tile]; G],
         place: Place,
+        tokens: Range<usize>,
         out: &mut [f32],
     ) {
-        let n_tokens = self.pick.len();
-        let mut token = 0;
-        while token + TILE_TOKENS <= n_tokens {
+        let Range { start: mut token, end } = tokens;
+        while token + TILE_TOKENS <= end {
             self.some_tokens::<I, G, TILE_TOKENS>(isa, tiles, place, token, out);
             token += TILE_TOKENS;
         }
-        match n_tokens - token {
+        match end - token {
             1 => self.some_tokens::<I, G, 1>(isa, tiles, place, token, out),
             2 => self.some_tokens::<I, G, 2>(isa, tiles, place, token, out),
             3 => self.some_tokens::<I, G, 3>(isa, tiles, place, token, out),

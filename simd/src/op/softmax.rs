@@ -1,7 +1,7 @@
 //! Softmax over one slice.
 
 use super::exp::exp;
-use super::map::map1;
+use super::map::map;
 use crate::isa::Isa;
 
 /// x = e^(x - max) / sum. -inf elements become 0; a NaN, or nothing but -inf, makes every element NaN.
@@ -19,7 +19,7 @@ pub(crate) fn softmax<I: Isa>(isa: I, x: &mut [f32]) {
         max = isa.max(isa.load(&padded), max);
     }
     let max = isa.splat(isa.max_lane(max));
-    map1(isa, x, |x| exp(isa, isa.sub(x, max)));
+    map!(isa, x as v, [], exp(isa, isa.sub(v, max)));
     let mut sum = isa.zero();
     let (chunks, tail) = x.as_chunks::<16>();
     for x in chunks {
@@ -29,5 +29,5 @@ pub(crate) fn softmax<I: Isa>(isa: I, x: &mut [f32]) {
         sum = isa.add(sum, isa.load_part(tail));
     }
     let sum = isa.splat(isa.sum(sum));
-    map1(isa, x, |x| isa.div(x, sum));
+    map!(isa, x as v, [], isa.div(v, sum));
 }

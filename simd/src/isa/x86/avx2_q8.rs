@@ -11,7 +11,7 @@ use std::arch::x86_64::*;
 
 use super::super::TILE_ROWS;
 use super::avx2::transpose8;
-use super::intrinsics;
+use super::{element, intrinsics};
 use crate::format::BlockQ8_0;
 use crate::view::Q8Token;
 
@@ -49,40 +49,48 @@ pub(super) fn rows(rows: &[&[BlockQ8_0]; TILE_ROWS], x: Q8Token<'_>) -> [__m256;
 #[inline]
 fn rows8(rows: &[&[BlockQ8_0]; 8], x: Q8Token<'_>) -> __m256 {
     let n = x.values.len();
-    let rows = rows.map(|row| &row[..n]);
-    let scales = &x.scales[..n];
+    assert!(x.scales.len() >= n, "scales of {n} blocks");
+    for row in rows {
+        assert!(row.len() >= n, "{} blocks of a row, {n} of the token", row.len());
+    }
     let ones = _mm256_set1_epi16(1);
     let mut acc = _mm256_setzero_ps();
+    let mut d = [[[0_u8; 2]; 8]; SCALES];
     for start in (0..n).step_by(SCALES) {
         let end = n.min(start + SCALES);
         // Scales lie 34 bytes apart; they are moved through memory, as the shuffles have enough to do.
-        let mut d = [[0_u8; 16]; SCALES];
-        for (row, blocks) in rows.iter().enumerate() {
-            for (d, block) in d.iter_mut().zip(&blocks[start..end]) {
-                d[2 * row..2 * row + 2].copy_from_slice(&block.d);
+        for (at, d) in (start..end).zip(&mut d) {
+            for (d, row) in d.iter_mut().zip(rows) {
+                *d = element!(row, at).d;
             }
         }
-        for at in start..end {
-            let values = load(&x.values[at]);
+        for (at, d) in (start..end).zip(&d) {
+            let values = load(element!(x.values, at));
             let mut dots = [_mm256_setzero_si256(); 8];
             for (dot, row) in dots.iter_mut().zip(rows) {
-                let w = load(&row[at].qs);
+                let w = load(&element!(row, at).qs);
                 let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(values, w));
                 *dot = _mm256_madd_epi16(pairs, ones);
             }
-            let hadd = _mm256_hadd_epi32;
-            let low = hadd(hadd(dots[0], dots[1]), hadd(dots[2], dots[3]));
-            let high = hadd(hadd(dots[4], dots[5]), hadd(dots[6], dots[7]));
+            let low = hadd4(&dots[..4]);
+            let high = hadd4(&dots[4..]);
             let isum = _mm256_add_epi32(
                 _mm256_permute2x128_si256::<0x20>(low, high),
                 _mm256_permute2x128_si256::<0x31>(low, high),
             );
-            let d = intrinsics!(_mm256_cvtph_ps(_mm_loadu_si128(d[at - start].as_ptr().cast())));
-            let scale = _mm256_mul_ps(d, _mm256_set1_ps(scales[at]));
+            let d = intrinsics!(_mm256_cvtph_ps(_mm_loadu_si128(d.as_ptr().cast())));
+            let scale = _mm256_mul_ps(d, _mm256_set1_ps(*element!(x.scales, at)));
             acc = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(isum), acc);
         }
     }
     acc
+}
+
+/// Sums of four vectors' halves: lane i of each half is the sum of that half of vector i.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn hadd4(x: &[__m256i]) -> __m256i {
+    _mm256_hadd_epi32(_mm256_hadd_epi32(x[0], x[1]), _mm256_hadd_epi32(x[2], x[3]))
 }
 
 /// See `Isa::q8_tile`.
@@ -138,27 +146,37 @@ pub(super) fn tile_dots<const G: usize, const T: usize>(
     acc: &mut [[[__m256; 2]; T]; G],
 ) {
     for (tiles, acc) in tiles.iter().zip(acc) {
+        let n = tiles.len();
+        for x in x {
+            assert!(x.values.len() >= n && x.scales.len() >= n, "blocks of a token, {n} of the tiles");
+        }
         for half in 0..2 {
-            let mut totals = acc.map(|acc| acc[half]);
+            let mut totals = [_mm256_setzero_ps(); T];
+            for t in 0..T {
+                totals[t] = acc[t][half];
+            }
             for (at, tile) in tiles.iter().enumerate() {
-                let values: [_; T] = x.map(|x| widen(&x.values[at]));
+                let mut values = [[[0_i16; 2]; 16]; T];
+                for t in 0..T {
+                    values[t] = widen(element!(x[t].values, at));
+                }
                 let mut dots = [_mm256_setzero_si256(); T];
                 for pair in 0..16 {
                     let w = intrinsics!(_mm256_loadu_si256(tile.q[half][pair].as_ptr().cast()));
                     for t in 0..T {
-                        let [even, odd] = values[t][pair].map(|x| i32::from(x.cast_unsigned()));
-                        let both = _mm256_set1_epi32(even | odd << 16);
+                        let [even, odd] = values[t][pair];
+                        let both = _mm256_set1_epi32(i32::from(even as u16) | i32::from(odd) << 16);
                         dots[t] = _mm256_add_epi32(dots[t], _mm256_madd_epi16(w, both));
                     }
                 }
                 let d = intrinsics!(_mm256_loadu_ps(tile.d[half].as_ptr()));
                 for t in 0..T {
-                    let scale = _mm256_mul_ps(d, _mm256_set1_ps(x[t].scales[at]));
+                    let scale = _mm256_mul_ps(d, _mm256_set1_ps(*element!(x[t].scales, at)));
                     totals[t] = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(dots[t]), totals[t]);
                 }
             }
-            for (acc, total) in acc.iter_mut().zip(totals) {
-                acc[half] = total;
+            for t in 0..T {
+                acc[t][half] = totals[t];
             }
         }
     }

@@ -1,0 +1,333 @@
+//! `fathom doctor`: what this machine is, and whether a model fits.
+
+use super::Failure;
+use super::flags::{INDEX_TYPES, LATENT_TYPES, index_type, latent_type, thread_count, token_count};
+use super::print::{self, Sheet, bytes};
+use crate::cache::CacheTypes;
+use crate::config::{Config, Overrides};
+use crate::fit::{Plan, Setting, WeightBytes};
+use crate::machine::Machine;
+use crate::mmap::Mapping;
+use crate::session::SessionMemory;
+use fathom_gguf::Gguf;
+use fathom_simd::{Format, Kernels};
+use serde_json::{Value as Json, json};
+use std::path::{Path, PathBuf};
+
+/// Say what this machine is, which kernels it runs, and whether a model fits.
+///
+/// To fit means: cache, scratch and all weights that tokens read find room together in the memory that is available
+/// (MemAvailable and the control group's limit). The exit code is 0 if the model fits and 4 if it does not. Nothing
+/// is loaded.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// GGUF file, any shard of a split one, or a folder that holds one model.
+    model: Option<PathBuf>,
+    /// Tokens of context [default: 32768, or what the model was made for if that is less].
+    #[arg(short, long, value_name = "N", value_parser = token_count, requires = "model")]
+    ctx_size: Option<usize>,
+    /// Most tokens in one forward call.
+    #[arg(short, long, value_name = "N", default_value_t = 512, value_parser = token_count, requires = "model")]
+    batch: usize,
+    /// Threads [default: physical cores this process may use].
+    #[arg(short, long, value_name = "T", value_parser = thread_count, requires = "model")]
+    threads: Option<usize>,
+    /// Format of cached latent rows: f32, bf16 or f16.
+    #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = latent_type, requires = "model")]
+    cache_type: Format,
+    /// Format of cached index keys: f32 or f16.
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = index_type, requires = "model")]
+    index_cache: Format,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Context that is judged when none is named.
+const DEFAULT_CTX: usize = 32768;
+/// No quantization has fewer bits for each weight.
+const FEWEST_BITS: f64 = 1.5;
+
+/// Runs the verb.
+///
+/// # Errors
+/// A file that is no model Fathom runs, or one that does not fit.
+pub fn run(args: Args) -> Result<(), Failure> {
+    let kernels = Kernels::from_env().map_err(Failure::usage)?;
+    let machine = Machine::read();
+    let fit = match &args.model {
+        Some(path) => {
+            let mapping = Mapping::open(path).map_err(Failure::invalid)?;
+            Some(examine(path, &mapping, &args, &machine)?)
+        }
+        None => None,
+    };
+    if args.json {
+        let mut report = json!({ "machine": machine_json(&machine), "simd": simd_json(kernels) });
+        if let Some(fit) = &fit {
+            report["model"] = fit.to_json();
+        }
+        print::json(&report)?;
+    } else {
+        let mut sheet = Sheet::new();
+        machine_text(&machine, &mut sheet);
+        simd_text(kernels, &mut sheet);
+        if let Some(fit) = &fit {
+            fit.to_text(&mut sheet);
+        }
+        print::answer(sheet.text())?;
+    }
+    match fit {
+        Some(fit) if fit.fits() == Some(false) => Err(Failure::memory(fit.verdict())),
+        _ => Ok(()),
+    }
+}
+
+/// A model on this machine.
+struct Fit {
+    mapped: u64,
+    n_ctx_made_for: usize,
+    weights: WeightBytes,
+    n_threads: usize,
+    wanted: Setting,
+    session: SessionMemory,
+    own: u64,
+    /// Bytes of 1024 tokens in each cache type.
+    latent_rows: Vec<(Format, usize)>,
+    index_rows: Vec<(Format, usize)>,
+    usable: Option<u64>,
+    advice: Option<String>,
+}
+
+fn examine(path: &Path, mapping: &Mapping, args: &Args, machine: &Machine) -> Result<Fit, Failure> {
+    let named = |error: &dyn std::fmt::Display| Failure::invalid(format!("{}: {error}", path.display()));
+    let gguf = Gguf::from_shards(mapping.shards()).map_err(Failure::invalid)?;
+    let config = Config::from_gguf(gguf.metadata(), &Overrides::default()).map_err(|e| named(&e))?;
+    let weights = WeightBytes::of(&gguf, &config).map_err(|e| named(&e))?;
+    let n_threads = args.threads.unwrap_or_else(|| machine.cores.default_threads());
+    let plan = Plan { config: &config, weights, n_threads };
+    let n_ctx_made_for = config.max_position_embeddings;
+    let wanted = Setting {
+        n_ctx: args.ctx_size.unwrap_or(DEFAULT_CTX.min(n_ctx_made_for)),
+        batch: args.batch,
+        cache: CacheTypes { latent: args.cache_type, index: args.index_cache },
+    };
+    let usable = machine.memory.usable();
+    let short = usable.filter(|&usable| plan.needed(wanted) > usable);
+    let per_1024 = |bytes: usize| 1024 * config.num_hidden_layers * bytes;
+    let row = |latent, index| CacheTypes { latent, index }.row_bytes(&config);
+    Ok(Fit {
+        mapped: mapping.n_bytes(),
+        n_ctx_made_for,
+        weights,
+        n_threads,
+        wanted,
+        session: plan.session(wanted),
+        own: plan.own(wanted),
+        latent_rows: LATENT_TYPES.map(|ty| (ty, per_1024(row(ty, Format::F16).0))).to_vec(),
+        index_rows: INDEX_TYPES.map(|ty| (ty, per_1024(row(Format::F16, ty).1))).to_vec(),
+        usable,
+        advice: short.map(|usable| advice(&plan, wanted, usable)),
+    })
+}
+
+/// What to do about a model that does not fit.
+fn advice(plan: &Plan<'_>, wanted: Setting, usable: u64) -> String {
+    if let Some(near) = plan.nearest(wanted, usable) {
+        let mut flags = Vec::new();
+        if near.n_ctx != wanted.n_ctx {
+            flags.push(format!("-c {}", near.n_ctx));
+        }
+        if near.batch != wanted.batch {
+            flags.push(format!("-b {}", near.batch));
+        }
+        if near.cache.latent != wanted.cache.latent {
+            flags.push(format!("--cache-type {}", near.cache.latent.name()));
+        }
+        if near.cache.index != wanted.cache.index {
+            flags.push(format!("--index-cache {}", near.cache.index.name()));
+        }
+        return format!("it fits with {}", flags.join(" "));
+    }
+    let has = 8.0 * plan.weights.needed() as f64 / plan.weights.n_weights.max(1) as f64;
+    match plan.bits_that_fit(wanted, usable) {
+        Some(bits) if bits >= FEWEST_BITS => {
+            format!("a file with {bits:.2} bits for each weight or fewer would fit; this one has {has:.2}")
+        }
+        _ => {
+            let least = (plan.weights.n_weights as f64 * FEWEST_BITS / 8.0) as u64 + plan.own(wanted);
+            let least = bytes(least);
+            format!("no quantization of this model is small enough: the smallest would need some {least}")
+        }
+    }
+}
+
+impl Fit {
+    fn needed(&self) -> u64 {
+        self.own + self.weights.needed()
+    }
+
+    /// `None` where the system does not tell its memory.
+    fn fits(&self) -> Option<bool> {
+        self.usable.map(|usable| self.needed() <= usable)
+    }
+
+    fn verdict(&self) -> String {
+        let Some(usable) = self.usable else {
+            return format!("this system does not tell its memory; needed: {}", bytes(self.needed()));
+        };
+        let (needed, own, room) = (bytes(self.needed()), bytes(self.own), bytes(usable));
+        let advice = self.advice.as_deref().unwrap_or_default();
+        match &self.advice {
+            None => format!("fits: {needed} needed, {room} available"),
+            Some(_) if self.own > usable => {
+                format!("does not fit: cache and scratch alone need {own}, {room} available; {advice}")
+            }
+            Some(_) => format!(
+                "does not fit: {needed} needed, {room} available; it would run, but read weights from disk for every \
+                 token; {advice}"
+            ),
+        }
+    }
+
+    fn to_json(&self) -> Json {
+        let named = |rows: &[(Format, usize)]| -> Json {
+            rows.iter().map(|(ty, n)| (ty.name().to_owned(), Json::from(*n))).collect()
+        };
+        let weights = &self.weights;
+        json!({
+            "mapped_bytes": self.mapped,
+            "weights": {
+                "routed_bytes": weights.routed,
+                "non_routed_bytes": weights.non_routed,
+                "mtp_bytes": weights.mtp,
+                "copied_bytes": weights.copied,
+                "read_per_token_bytes": weights.per_token,
+            },
+            "cache_bytes_per_1024_tokens": {
+                "latent": named(&self.latent_rows),
+                "index": named(&self.index_rows),
+            },
+            "setting": {
+                "ctx_size": self.wanted.n_ctx,
+                "batch": self.wanted.batch,
+                "threads": self.n_threads,
+                "cache_type": self.wanted.cache.latent.name(),
+                "index_cache": self.wanted.cache.index.name(),
+            },
+            "cache_bytes": self.session.cache,
+            "scratch_bytes": self.session.scratch,
+            "own_bytes": self.own,
+            "needed_bytes": self.needed(),
+            "available_bytes": self.usable,
+            "fits": self.fits(),
+            "verdict": self.verdict(),
+        })
+    }
+
+    fn to_text(&self, sheet: &mut Sheet) {
+        let weights = &self.weights;
+        sheet.heading("model");
+        sheet.row("mapped", bytes(self.mapped));
+        sheet.row("routed experts", bytes(weights.routed));
+        sheet.row("other weights", bytes(weights.non_routed));
+        sheet.row("MTP layer", format_args!("{}, not counted below", bytes(weights.mtp)));
+        sheet.row("weights read for a token", bytes(weights.per_token));
+        sheet.heading("cache for 1024 tokens");
+        for (kind, rows) in [("latent", &self.latent_rows), ("index keys", &self.index_rows)] {
+            let cells: Vec<_> =
+                rows.iter().map(|(ty, n)| format!("{} {}", ty.name(), bytes(*n as u64))).collect();
+            sheet.row(kind, cells.join(", "));
+        }
+        let Setting { n_ctx, batch, cache } = self.wanted;
+        let (latent, index, threads) = (cache.latent.name(), cache.index.name(), self.n_threads);
+        sheet.heading(&format!("needed with -c {n_ctx} -b {batch} -t {threads}"));
+        sheet.row("cache", format_args!("{}, {latent} and {index}", bytes(self.session.cache as u64)));
+        sheet.row("scratch", bytes(self.session.scratch as u64));
+        sheet.row("copied when loading", bytes(weights.copied));
+        sheet.row("weights", bytes(weights.needed()));
+        sheet.row("together", bytes(self.needed()));
+        sheet.row("available", told(self.usable.map(bytes)));
+        let word = match self.fits() {
+            Some(true) => "fits",
+            Some(false) => "does not fit",
+            None => "unknown",
+        };
+        sheet.row("verdict", word);
+        if n_ctx > self.n_ctx_made_for {
+            sheet.row("note", format_args!("the model was made for {} tokens", self.n_ctx_made_for));
+        }
+    }
+}
+
+fn told(value: Option<String>) -> String {
+    value.unwrap_or_else(|| "not told".to_owned())
+}
+
+fn machine_json(machine: &Machine) -> Json {
+    let Machine { cores, memory, .. } = machine;
+    let limit = memory.limit.map(
+        |limit| json!({ "version": limit.version.number(), "bytes": limit.bytes, "free_bytes": limit.free }),
+    );
+    let node = |node: &crate::machine::NumaNode| json!({ "node": node.node, "cpus": node.cpus, "memory_bytes": node.memory });
+    json!({
+        "cpu": machine.cpu,
+        "architecture": std::env::consts::ARCH,
+        "cores": {
+            "physical": cores.physical,
+            "logical": cores.logical,
+            "allowed_physical": cores.allowed_physical,
+            "allowed_logical": cores.allowed_logical,
+            "quota": cores.quota,
+            "default_threads": cores.default_threads(),
+        },
+        "memory": {
+            "total_bytes": memory.total,
+            "available_bytes": memory.available,
+            "cgroup_limit": limit,
+            "usable_bytes": memory.usable(),
+        },
+        "numa_nodes": machine.numa_nodes.iter().map(node).collect::<Vec<_>>(),
+        "transparent_huge_pages": machine.transparent_huge_pages,
+    })
+}
+
+fn machine_text(machine: &Machine, sheet: &mut Sheet) {
+    let Machine { cores, memory, .. } = machine;
+    sheet.heading("machine");
+    sheet.row("processor", machine.cpu.as_deref().unwrap_or(std::env::consts::ARCH));
+    sheet.row("cores", format_args!("{} physical, {} logical", cores.physical, cores.logical));
+    let (physical, logical) = (cores.allowed_physical, cores.allowed_logical);
+    sheet.row("this process may use", format_args!("{physical} physical, {logical} logical"));
+    sheet.row("cgroup's quota", cores.quota.map_or("none".to_owned(), |n| format!("{n} processors")));
+    sheet.row("threads by default", cores.default_threads());
+    let total = told(memory.total.map(bytes));
+    sheet.row("memory", format_args!("{total}, {} available", told(memory.available.map(bytes))));
+    let limit = memory.limit.map(|l| {
+        format!("{} (version {}), {} of it free", bytes(l.bytes), l.version.number(), bytes(l.free))
+    });
+    sheet.row("cgroup's memory limit", limit.unwrap_or_else(|| "none".to_owned()));
+    for node in &machine.numa_nodes {
+        let name = format!("NUMA node {}", node.node);
+        sheet.row(&name, format_args!("processors {}, {}", node.cpus, told(node.memory.map(bytes))));
+    }
+    sheet.row("transparent huge pages", told(machine.transparent_huge_pages.clone()));
+}
+
+fn simd_json(kernels: &'static Kernels) -> Json {
+    json!({
+        "detected": Kernels::best().level().name(),
+        "in_use": kernels.level().name(),
+        "kernels": kernels.ids().collect::<Vec<_>>(),
+    })
+}
+
+fn simd_text(kernels: &'static Kernels, sheet: &mut Sheet) {
+    sheet.heading("kernels");
+    let (used, best) = (kernels.level(), Kernels::best().level());
+    let capped = if used == best { "" } else { ", capped by FATHOM_SIMD" };
+    sheet.row("level", format_args!("{used}, of {best} detected{capped}"));
+    for id in kernels.ids() {
+        sheet.line(id);
+    }
+}

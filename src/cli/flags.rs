@@ -1,0 +1,45 @@
+//! Values of flags that several verbs have.
+
+use fathom_simd::Format;
+
+/// No context or batch comes near; below it no size of a buffer overflows.
+const MOST_TOKENS: usize = 1 << 24;
+/// No machine has more cores.
+const MOST_THREADS: usize = 4096;
+
+/// A number of tokens.
+pub(super) fn token_count(text: &str) -> Result<usize, String> {
+    up_to(MOST_TOKENS, text)
+}
+
+/// A number of threads.
+pub(super) fn thread_count(text: &str) -> Result<usize, String> {
+    up_to(MOST_THREADS, text)
+}
+
+fn up_to(most: usize, text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if (1..=most).contains(&n) => Ok(n),
+        _ => Err(format!("expected a whole number from 1 to {most}, found `{text}`")),
+    }
+}
+
+fn one_of(text: &str, formats: &[Format]) -> Result<Format, String> {
+    formats.iter().copied().find(|format| format.name() == text).ok_or_else(|| {
+        let names: Vec<_> = formats.iter().map(|format| format.name()).collect();
+        format!("expected one of {}, found `{text}`", names.join(", "))
+    })
+}
+
+/// Formats of cached latent rows, widest first.
+pub(super) const LATENT_TYPES: [Format; 3] = [Format::F32, Format::BF16, Format::F16];
+/// Formats of cached index keys, widest first.
+pub(super) const INDEX_TYPES: [Format; 2] = [Format::F32, Format::F16];
+
+pub(super) fn latent_type(text: &str) -> Result<Format, String> {
+    one_of(text, &LATENT_TYPES)
+}
+
+pub(super) fn index_type(text: &str) -> Result<Format, String> {
+    one_of(text, &INDEX_TYPES)
+}

@@ -1,0 +1,288 @@
+//! `fathom inspect` and `fathom doctor`, on every layout of the family and on files of other models.
+
+mod common;
+
+use common::convert;
+use common::forge::{Model, Tensor};
+use fathom_gguf::TensorType;
+use serde_json::Value as Json;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn fathom(args: &[&str], model: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_fathom")).args(args).arg(model).output().unwrap()
+}
+
+fn json(args: &[&str], model: &Path) -> (i32, Json) {
+    let done = fathom(args, model);
+    let stderr = String::from_utf8_lossy(&done.stderr);
+    let object = serde_json::from_slice(&done.stdout).unwrap_or_else(|e| panic!("{args:?}: {e}: {stderr}"));
+    (done.status.code().unwrap(), object)
+}
+
+fn inspect(model: &Path) -> Json {
+    let (code, object) = json(&["inspect", "--json", "--tensors"], model);
+    assert_eq!(code, 0);
+    object
+}
+
+/// The model written to a folder of its own.
+fn written(model: &Model) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    model.write(&path);
+    (folder, path)
+}
+
+fn base() -> Model {
+    Model::read(&convert("base", "f32").path)
+}
+
+/// The V3 sibling with kv_b in one matrix, as converters wrote it before llama.cpp took it apart.
+fn legacy() -> Model {
+    let mut model = Model::read(&convert("dense", "f32").path);
+    let (heads, nope, v, rank) = (4, 16, 24, 32);
+    for layer in 0..3 {
+        let name = |what: &str| format!("blk.{layer}.attn_{what}.weight");
+        let k = model.tensor(&name("k_b")).clone();
+        let v_b = model.tensor(&name("v_b")).clone();
+        assert_eq!((k.shape, v_b.shape), (vec![heads, rank, nope], vec![heads, v, rank]));
+        let mut bytes = Vec::new();
+        for head in 0..heads {
+            for d in 0..nope {
+                for c in 0..rank {
+                    bytes.extend(&k.bytes[((head * rank + c) * nope + d) * 4..][..4]);
+                }
+            }
+            bytes.extend(&v_b.bytes[head * v * rank * 4..][..v * rank * 4]);
+        }
+        model.tensors.retain(|tensor| tensor.name != name("k_b") && tensor.name != name("v_b"));
+        let shape = vec![heads * (nope + v), rank];
+        model.tensors.push(Tensor { name: name("kv_b"), ty: TensorType::F32, shape, bytes });
+    }
+    model
+}
+
+/// The V3 sibling with the halves of kv_b flat, as ik_llama.cpp writes them.
+fn flat() -> Model {
+    let mut model = Model::read(&convert("dense", "f32").path);
+    for tensor in &mut model.tensors {
+        if tensor.name.ends_with("k_b.weight") || tensor.name.ends_with("v_b.weight") {
+            tensor.shape = vec![tensor.shape[0] * tensor.shape[1], tensor.shape[2]];
+        }
+    }
+    model
+}
+
+#[test]
+fn inspect_tells_numbers_roles_and_places() {
+    let model = convert("base", "q8_0");
+    let told = inspect(&model.path);
+    let size = std::fs::metadata(&model.path).unwrap().len();
+    assert_eq!(told["file_bytes"], size);
+    assert_eq!((&told["architecture"], &told["layout"]), (&"deepseek32".into(), &"deepseek32".into()));
+    assert_eq!(
+        (&told["runs"], &told["indexer"], &told["mtp"]["layer"]),
+        (&true.into(), &true.into(), &3.into())
+    );
+    let config = std::fs::read(common::reference_folder("base").join("config.json")).unwrap();
+    let config: Json = serde_json::from_slice(&config).unwrap();
+    for name in ["vocab_size", "n_routed_experts", "topk_group", "index_topk", "rms_norm_eps", "rope_theta"] {
+        assert_eq!(told["config"][name].as_f64(), config[name].as_f64(), "{name}");
+    }
+    assert_eq!(told["config"]["rope_scaling"]["factor"], config["rope_scaling"]["factor"].as_f64().unwrap());
+    assert_eq!(told["tokenizer"]["tokens"], 320);
+
+    // The same bytes counted three ways.
+    let sum =
+        |list: &str| told[list].as_array().unwrap().iter().map(|x| x["bytes"].as_u64().unwrap()).sum::<u64>();
+    let total = told["total"]["bytes"].as_u64().unwrap();
+    assert_eq!((sum("roles"), sum("types"), sum("tensors")), (total, total, total));
+    let tensors = told["tensors"].as_array().unwrap();
+    let experts = tensors.iter().find(|t| t["name"] == "blk.1.ffn_gate_exps.weight").unwrap();
+    assert_eq!(experts["shape"], serde_json::json!([16, 8, 64]));
+    assert!(experts["offset"].as_u64().unwrap() + experts["bytes"].as_u64().unwrap() <= size);
+}
+
+#[test]
+fn the_text_has_what_the_json_has() {
+    let model = convert("base", "q8_0");
+    let done = fathom(&["inspect", "--tensors"], &model.path);
+    let text = String::from_utf8(done.stdout).unwrap();
+    for words in [
+        "Fathom runs it             yes",
+        "index_topk",
+        "experts gate/up",
+        "320 elements: ",
+        "blk.3.nextn.eh_proj.weight",
+        "[16, 8, 64]",
+    ] {
+        assert!(text.contains(words), "{words} is missing in\n{text}");
+    }
+    assert!(!text.contains("no kernels"));
+}
+
+#[test]
+fn every_layout_is_named_and_runs() {
+    let mtp_absent = Model::read(&convert("base/bf16", "f32").path);
+    for (model, layout, mtp) in [
+        (base(), "deepseek32", true),
+        (mtp_absent, "deepseek32", false),
+        (Model::read(&convert("dense", "f32").path), "deepseek2 split", false),
+        (legacy(), "deepseek2 legacy kv_b", false),
+        (flat(), "deepseek2 ik", false),
+    ] {
+        let (_folder, path) = written(&model);
+        let told = inspect(&path);
+        assert_eq!(told["layout"], layout);
+        assert_eq!(told["runs"], true, "{layout}: {}", told["problems"]);
+        assert_eq!((told["mtp"].is_object(), told["indexer"] == true), (mtp, layout == "deepseek32"));
+        let (code, told) = json(&["doctor", "--json"], &path);
+        assert_eq!((code, &told["model"]["fits"]), (0, &true.into()), "{layout}");
+    }
+}
+
+#[test]
+fn all_layouts_of_one_model_have_the_same_logits() {
+    let folder = tempfile::tempdir().unwrap();
+    let logits = |model: &Model| {
+        let (path, out) = (folder.path().join("model.gguf"), folder.path().join("logits"));
+        model.write(&path);
+        let done = fathom(&["logits", "--tokens", "0,7,300,5", "-o", out.to_str().unwrap()], &path);
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        std::fs::read(out).unwrap()
+    };
+    let split = logits(&Model::read(&convert("dense", "f32").path));
+    assert!(split == logits(&legacy()), "one kv_b");
+    assert!(split == logits(&flat()), "flat halves");
+}
+
+#[test]
+fn shards_are_one_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let shards = base().shards(3);
+    for (no, shard) in shards.iter().enumerate() {
+        shard.write(&folder.path().join(fathom_gguf::split::shard_name("abyss", no, 3)));
+    }
+    let whole = inspect(folder.path());
+    let last = inspect(&folder.path().join("abyss-00003-of-00003.gguf"));
+    for told in [&whole, &last] {
+        assert_eq!(told["runs"], true, "{}", told["problems"]);
+        assert_eq!(told["shards"].as_array().unwrap().len(), 3);
+        assert_eq!(told["tensors"].as_array().unwrap().last().unwrap()["shard"], 2);
+    }
+}
+
+#[test]
+fn any_gguf_can_be_looked_at() {
+    // Another architecture, hostile text, a type without kernels, tensors without a role.
+    let mut other = Model { metadata: Vec::new(), tensors: Vec::new() };
+    other.set("general.architecture", "squid\u{1b}[31m");
+    other.set("squid.legs", vec![1u32, 2, 3, 4, 5, 6, 7, 8]);
+    other.tensors.push(Tensor {
+        name: "tentacle".to_owned(),
+        ty: TensorType::Q4K,
+        shape: vec![256],
+        bytes: vec![0; 144],
+    });
+    let (_folder, path) = written(&other);
+    let told = inspect(&path);
+    assert_eq!((&told["runs"], &told["config"], &told["layout"]), (&false.into(), &Json::Null, &Json::Null));
+    assert!(told["problems"][0].as_str().unwrap().contains("deepseek32"), "{}", told["problems"]);
+    assert_eq!(told["roles"][0]["role"], "other");
+    assert_eq!(told["types"][0]["supported"], false);
+    let text = String::from_utf8(fathom(&["inspect"], &path).stdout).unwrap();
+    assert!(text.contains("Fathom runs it             no:") && text.contains("no kernels"), "{text}");
+    assert!(!text.contains('\u{1b}'), "a file gets no hold of the terminal");
+    assert!(text.contains("8 elements: 1, 2, 3, 4, 5, 6, ..."), "{text}");
+
+    // An empty file of no tensors and no metadata is a valid GGUF file.
+    let (_folder, path) = written(&Model { metadata: Vec::new(), tensors: Vec::new() });
+    assert_eq!(inspect(&path)["architecture"], Json::Null);
+}
+
+#[test]
+fn unsupported_types_and_missing_tensors_are_told_together() {
+    let mut model = base();
+    let gate = model.tensor("blk.0.ffn_gate.weight");
+    (gate.ty, gate.bytes) = (TensorType::Q4_0, vec![0; 144 * 2 * 18]);
+    model.tensors.retain(|tensor| tensor.name != "blk.2.attn_q_a.weight");
+    let (_folder, path) = written(&model);
+    let problems = inspect(&path)["problems"].to_string();
+    assert!(problems.contains("q4_0") && problems.contains("blk.2.attn_q_a.weight"), "{problems}");
+    let done = fathom(&["doctor"], &path);
+    assert_eq!(done.status.code(), Some(3));
+    assert!(done.stdout.is_empty());
+}
+
+#[test]
+fn doctor_without_a_model_tells_the_machine() {
+    let done = Command::new(env!("CARGO_BIN_EXE_fathom")).args(["doctor", "--json"]).output().unwrap();
+    assert!(done.status.success());
+    let told: Json = serde_json::from_slice(&done.stdout).unwrap();
+    assert!(told["machine"]["cores"]["default_threads"].as_u64().unwrap() >= 1);
+    assert!(!told["simd"]["kernels"].as_array().unwrap().is_empty());
+    assert!(told.get("model").is_none());
+}
+
+#[test]
+fn the_level_is_what_the_variable_allows() {
+    let run = |word: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
+        command.args(["doctor", "--json"]).env("FATHOM_SIMD", word).output().unwrap()
+    };
+    let told: Json = serde_json::from_slice(&run("scalar").stdout).unwrap();
+    assert_eq!(told["simd"]["in_use"], "scalar");
+    let refused = run("sse9");
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("sse9"));
+}
+
+#[test]
+fn doctor_counts_what_a_session_takes() {
+    let model = convert("base", "f32");
+    let (code, told) = json(&["doctor", "--json", "-c", "1000", "-b", "64", "-t", "3"], &model.path);
+    assert_eq!(code, 0);
+    let told = &told["model"];
+    // Three layers, latent rows of 136 + 8 and index keys of 16, in bf16 and f16.
+    assert_eq!(told["cache_bytes"], 1000 * 3 * 2 * (136 + 8 + 16));
+    assert_eq!(told["cache_bytes_per_1024_tokens"]["latent"]["f32"], 1024 * 3 * 4 * (136 + 8));
+    assert_eq!(told["cache_bytes_per_1024_tokens"]["index"]["f16"], 1024 * 3 * 2 * 16);
+    let number = |at: &Json| at.as_u64().unwrap();
+    let weights = &told["weights"];
+    let routed = number(&weights["routed_bytes"]);
+    // Two layers of 16 experts, three matrices of 8 x 64.
+    assert_eq!(routed, 2 * 16 * 3 * 8 * 64 * 4);
+    let embedding = 320 * 64 * 4;
+    let per_token = number(&weights["non_routed_bytes"]) - embedding + 64 * 4 + routed * 4 / 16;
+    assert_eq!(number(&weights["read_per_token_bytes"]), per_token);
+    let own =
+        number(&told["cache_bytes"]) + number(&told["scratch_bytes"]) + number(&weights["copied_bytes"]);
+    assert_eq!(number(&told["own_bytes"]), own);
+    assert_eq!(number(&told["needed_bytes"]), own + number(&weights["non_routed_bytes"]) + routed);
+}
+
+#[test]
+fn what_does_not_fit_exits_with_4_and_says_what_would() {
+    let model = convert("base", "f32");
+    let args = ["doctor", "-c", "16777216", "-b", "16777216", "--cache-type", "f32", "--index-cache", "f32"];
+    let done = fathom(&args, &model.path);
+    if done.status.success() {
+        eprintln!("skipped: this machine has room for the longest context");
+        return;
+    }
+    assert_eq!(done.status.code(), Some(4));
+    let text = String::from_utf8(done.stderr).unwrap();
+    assert!(text.contains("does not fit") && text.contains("it fits with -"), "{text}");
+    // What it says is true.
+    let flags: Vec<&str> = text.trim_end().rsplit_once("it fits with ").unwrap().1.split(' ').collect();
+    let value = |flag: &str, default: &'static str| {
+        flags.iter().position(|f| *f == flag).map_or(default.to_owned(), |at| flags[at + 1].to_owned())
+    };
+    let (ctx, batch) = (value("-c", "16777216"), value("-b", "16777216"));
+    let (latent, index) = (value("--cache-type", "f32"), value("--index-cache", "f32"));
+    let args = ["doctor", "-c", &ctx, "-b", &batch, "--cache-type", &latent, "--index-cache", &index];
+    let done = fathom(&args, &model.path);
+    // Other processes may have taken memory in between: only the limit itself is at stake.
+    assert!(matches!(done.status.code(), Some(0 | 4)), "{}", String::from_utf8_lossy(&done.stderr));
+}
