@@ -122,7 +122,7 @@ fn shortest<S: Serializer>(value: &f32, to: S) -> Result<S::Ok, S::Error> {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// Not JSON, or not the expected form.
-    #[error("config.json: {0}")]
+    #[error("config.json: {0}; expected the file as it was published: download it again")]
     Json(#[from] serde_json::Error),
     /// Another model.
     #[error(
