@@ -30,6 +30,7 @@ pub mod mmap;
 pub mod model;
 pub mod names;
 pub mod probe;
+pub mod sampler;
 pub mod scratch;
 pub mod session;
 pub mod threads;

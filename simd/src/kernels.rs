@@ -351,13 +351,13 @@ impl Kernels {
         call!(self.table.axpy, a, x, y);
     }
 
-    /// Rotates the pairs (x[2i], x[2i + 1]) by the angle whose cosine is `cos[i]`.
+    /// Rotates the pairs `(x[2i], x[2i + 1])` by the angle whose cosine is `cos[i]`.
     pub fn rope_pairs(&self, x: &mut [f32], cos: &[f32], sin: &[f32]) {
         assert_eq!((2 * cos.len(), 2 * sin.len()), (x.len(), x.len()), "angles for {} values", x.len());
         call!(self.table.rope_pairs, x, cos, sin);
     }
 
-    /// Rotates the pairs (x[i], x[i + n/2]) by the angle whose cosine is `cos[i]`.
+    /// Rotates the pairs `(x[i], x[i + n/2])` by the angle whose cosine is `cos[i]`.
     pub fn rope_halves(&self, x: &mut [f32], cos: &[f32], sin: &[f32]) {
         assert_eq!((2 * cos.len(), 2 * sin.len()), (x.len(), x.len()), "angles for {} values", x.len());
         call!(self.table.rope_halves, x, cos, sin);

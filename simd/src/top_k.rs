@@ -1,8 +1,9 @@
 //! The k largest scores: exact, without allocation, in linear time.
 //!
-//! Scores become 32-bit keys in their order (-0 as +0). Three passes of counting (11, 11, 10 bits, highest first)
-//! find the k-th largest key; a last pass writes, in ascending position, every position with a larger key and the
-//! first ones with an equal key. Rejected: a heap (n log k, and k is 2048 here), and quickselect (needs a copy).
+//! Scores become 32-bit keys in their order (-0 as +0). Counting by digits (11, 11, 10 bits, highest first) finds the
+//! k-th largest key: the first digit over all scores, the others over the few that share it. A last pass writes, in
+//! ascending position, every position with a larger key and the first ones with an equal key. Rejected: a heap
+//! (n log k, and k is 2048 here), and quickselect (needs a copy).
 
 use thiserror::Error;
 
@@ -34,14 +35,13 @@ pub fn top_k(scores: &[f32], k: usize, out: &mut [u32]) -> Result<usize, NanAt> 
     assert!(u32::try_from(scores.len()).is_ok(), "{} scores are too many for 32-bit positions", scores.len());
     let k = k.min(scores.len());
     assert!(out.len() >= k, "room for {} positions, {k} wanted", out.len());
-    // No short cut for NaN: whether there is one must not depend on k.
-    let (mut largest, mut smallest) = (0, u32::MAX);
-    for &score in scores {
-        let key = key(score);
-        (largest, smallest) = (largest.max(key), smallest.min(key));
-    }
-    if largest > KEY_OF_INFINITY || smallest < KEY_OF_NEG_INFINITY {
-        let position = scores.iter().position(|score| score.is_nan()).unwrap_or_default();
+    let counts = count_highest(scores);
+    // Infinities share their bins with NaNs: look closer only then. There is no short cut for k = 0 or k = n:
+    // whether a NaN is reported must not depend on k.
+    let suspects = counts[..=bin(KEY_OF_NEG_INFINITY)].iter().chain(&counts[bin(KEY_OF_INFINITY)..]);
+    if suspects.sum::<u32>() > 0
+        && let Some(position) = scores.iter().position(|score| score.is_nan())
+    {
         return Err(NanAt { position });
     }
     if k == scores.len() {
@@ -49,29 +49,79 @@ pub fn top_k(scores: &[f32], k: usize, out: &mut [u32]) -> Result<usize, NanAt> 
             *out = position;
         }
     } else if k > 0 {
-        write(scores, kth(scores, k), &mut out[..k]);
+        write(scores, kth(scores, &counts, k), &mut out[..k]);
     }
     Ok(k)
 }
 
+/// Bits of the first digit, and of the second; the last has the remaining 10.
+const WIDTH: u32 = 11;
+
+/// The first digit of a key.
+#[inline(always)]
+fn bin(key: u32) -> usize {
+    (key >> (32 - WIDTH)) as usize
+}
+
+/// How many keys have each first digit. Two tables, because a run of scores in one bin would otherwise wait for its
+/// own counter each time.
+fn count_highest(scores: &[f32]) -> [u32; 1 << WIDTH] {
+    let mut counts = [[0; 1 << WIDTH]; 2];
+    let (pairs, rest) = scores.as_chunks::<2>();
+    for pair in pairs {
+        counts[0][bin(key(pair[0]))] += 1;
+        counts[1][bin(key(pair[1]))] += 1;
+    }
+    for &score in rest {
+        counts[0][bin(key(score))] += 1;
+    }
+    let [mut sums, others] = counts;
+    sums.iter_mut().zip(others).for_each(|(sum, other)| *sum += other);
+    sums
+}
+
+/// The highest digit such that at least `wanted` keys have it or a higher one, and how many of them are still wanted
+/// among those that have it.
+fn digit_of(counts: &[u32], mut wanted: usize) -> (usize, usize) {
+    let mut digit = counts.len() - 1;
+    while (counts[digit] as usize) < wanted {
+        wanted -= counts[digit] as usize;
+        digit -= 1;
+    }
+    (digit, wanted)
+}
+
+/// Candidates that are copied aside; more (ties abound) are found again among the scores.
+const CANDIDATES: usize = 16_384;
+
 /// The k-th largest key, and how many of the equal ones belong to the k largest.
-fn kth(scores: &[f32], k: usize) -> (u32, usize) {
-    let mut known = 0; // the highest bits, found so far
-    let mut wanted = k; // among the keys that begin with them
-    for (shift, width) in [(21, 11), (10, 11), (0, 10)] {
-        let (digits, above) = (1 << width, shift + width);
-        let mut counts = [0_u32; 1 << 11];
-        for &score in scores {
-            let key = key(score);
-            if above == 32 || key >> above == known {
-                counts[(key >> shift) as usize & (digits - 1)] += 1;
-            }
+fn kth(scores: &[f32], counts: &[u32; 1 << WIDTH], k: usize) -> (u32, usize) {
+    let (digit, wanted) = digit_of(counts, k);
+    let n = counts[digit] as usize;
+    if n > CANDIDATES {
+        return refine(scores.iter().map(|&score| key(score)), digit as u32, wanted);
+    }
+    let mut candidates = [0; CANDIDATES + 1];
+    let mut end = 0;
+    for &score in scores {
+        // Written always, kept if it is one: cheaper than a branch that cannot be foretold.
+        candidates[end] = key(score);
+        end += usize::from(bin(key(score)) == digit);
+    }
+    refine(candidates[..n].iter().copied(), digit as u32, wanted)
+}
+
+/// The two lower digits, from keys among which are all that begin with the first digit.
+fn refine(keys: impl Iterator<Item = u32> + Clone, first: u32, mut wanted: usize) -> (u32, usize) {
+    let mut known = first; // the highest bits, found so far
+    for (shift, width) in [(10, WIDTH), (0, 10)] {
+        let mut counts = [0_u32; 1 << WIDTH];
+        let mask = (1 << width) - 1;
+        for key in keys.clone().filter(|key| key >> shift >> width == known) {
+            counts[(key >> shift) as usize & mask] += 1;
         }
-        let mut digit = digits - 1;
-        while (counts[digit] as usize) < wanted {
-            wanted -= counts[digit] as usize;
-            digit -= 1;
-        }
+        let digit;
+        (digit, wanted) = digit_of(&counts[..=mask], wanted);
         known = known << width | digit as u32;
     }
     (known, wanted)

@@ -23,16 +23,12 @@ pub struct Cli {
 
 /// The verbs.
 #[derive(Subcommand, Debug)]
+#[allow(missing_docs, reason = "each verb's help is the documentation of its arguments")]
 pub enum Verb {
-    /// Convert a checkpoint to GGUF.
     Quantize(quantize::Args),
-    /// Make up a model of true size, for benchmarks.
     Synth(synth::Args),
-    /// Say what a GGUF file is.
     Inspect(inspect::Args),
-    /// Say what this machine is and whether a model fits.
     Doctor(doctor::Args),
-    /// Compute a model's logits for given tokens and write them to a file.
     Logits(logits::Args),
 }
 

@@ -44,7 +44,7 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
     /// Threads; all cores if not given.
-    #[arg(long, value_name = "N")]
+    #[arg(short, long, value_name = "N")]
     threads: Option<NonZeroUsize>,
     /// Print sizes and times as one JSON object.
     #[arg(long)]

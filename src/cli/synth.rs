@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long)]
     force: bool,
     /// Threads; all cores if not given.
-    #[arg(long, value_name = "N")]
+    #[arg(short, long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 }
 

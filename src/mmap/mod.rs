@@ -1,7 +1,7 @@
 //! The model's files as memory.
 //!
 //! A mapping of a file that somebody shortens ends in SIGBUS at the first touch of a lost page. That is an input
-//! error like any other and is reported as one (see [`sigbus`]).
+//! error like any other and is reported as one (see `sigbus`).
 #![expect(unsafe_code, reason = "the mapping is one of the addresses of unsafe (law 5)")]
 
 mod sigbus;

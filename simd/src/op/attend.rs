@@ -15,10 +15,12 @@
 //! call nor on how heads are spread over threads. A NaN anywhere in a picked row or query reaches that head's
 //! output; so does a head whose scores are all -inf.
 //!
-//! Error, u = 2^-24: with S the largest |scale| * sum |q row| among the picked rows, D = ceil(dim / 16) + 6 and B
-//! blocks, a weight p is wrong by a relative e = S D u + (B + 1) (4 u + |m - s| u) or less (2 ulp = 4 u for each
-//! exp, the argument's own rounding for the rest), and |error of out| <= 2 (e + (n + B + 2) u) * max |row[v]|.
-//! Tests use this with n picked rows; what is measured is smaller by a factor of ten and more.
+//! Error, to first order, u = 2^-24, n rows in B blocks, D = ceil(dim / 16) + 4, S the largest
+//! |scale| * sum |q row[d]| and R the spread of the scores: a score is wrong by (D + 1) u S at most; that, the
+//! rounded difference from the maximum and two ulp for each exp make a weight wrong by a relative
+//! e = ((D + 1) S + 2 R + 4 (B + 1)) u; weights are positive, so
+//! |error of out| <= (2 e + (n + 2 B + 8) u) * max |row[v]|. (An error of m itself cancels.) Measured errors are
+//! smaller by one to two orders of magnitude.
 //!
 //! Why online and not two passes: a block's decoded rows are used for scores and values while they are in cache.
 //! Source: Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018.
