@@ -202,6 +202,28 @@ fn any_gguf_can_be_looked_at() {
 }
 
 #[test]
+fn a_vocabulary_of_true_size_is_counted_not_read() {
+    let mut model = base();
+    model.set("tokenizer.ggml.tokens", (0..129_280).map(|n| format!("token{n}")).collect::<Vec<_>>());
+    model.set("tokenizer.ggml.merges", (0..127_741).map(|n| format!("left{n} right{n}")).collect::<Vec<_>>());
+    model.set("tokenizer.ggml.token_type", vec![1i32; 129_280]);
+    model.set("tokenizer.chat_template", "{% for message in messages %}".repeat(300));
+    let (_folder, path) = written(&model);
+    let started = std::time::Instant::now();
+    let told = inspect(&path);
+    assert!(started.elapsed().as_secs_f64() < 2.0, "{:?}", started.elapsed());
+    assert_eq!(
+        (&told["tokenizer"]["tokens"], &told["tokenizer"]["merges"]),
+        (&129_280.into(), &127_741.into())
+    );
+    let tokens =
+        told["metadata"].as_array().unwrap().iter().find(|e| e["key"] == "tokenizer.ggml.tokens").unwrap();
+    assert_eq!((&tokens["length"], tokens["value"].as_array().unwrap().len()), (&129_280.into(), 6));
+    let text = fathom(&["inspect"], &path).stdout;
+    assert!(text.len() < 20_000, "{} bytes", text.len());
+}
+
+#[test]
 fn unsupported_types_and_missing_tensors_are_told_together() {
     let mut model = base();
     let gate = model.tensor("blk.0.ffn_gate.weight");
