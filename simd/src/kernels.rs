@@ -187,10 +187,11 @@ impl Kernels {
     /// The highest level that can be used here, capped by the environment variable `FATHOM_SIMD` if it is set and
     /// not empty. It never raises the level.
     pub fn from_env() -> Result<&'static Self, LevelError> {
-        match std::env::var_os("FATHOM_SIMD") {
-            Some(word) if !word.is_empty() => Ok(Self::capped(word.to_string_lossy().parse()?)),
-            _ => Ok(Self::best()),
-        }
+        Self::capped_by_word(&std::env::var_os("FATHOM_SIMD").unwrap_or_default().to_string_lossy())
+    }
+
+    fn capped_by_word(word: &str) -> Result<&'static Self, LevelError> {
+        if word.is_empty() { Ok(Self::best()) } else { Ok(Self::capped(word.parse()?)) }
     }
 
     /// The level of these kernels.
@@ -367,5 +368,24 @@ impl Kernels {
     /// power of two that divides the length.
     pub fn hadamard(&self, x: &mut [f32]) {
         call!(self.table.hadamard, x);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_caps_and_an_unknown_one_is_an_error_that_lists_the_words() {
+        let level = |word| Kernels::capped_by_word(word).map(Kernels::level);
+        assert_eq!(level(""), Ok(Kernels::best().level()));
+        assert_eq!(level("avx512"), Ok(Kernels::best().level()));
+        assert_eq!(level("Scalar"), Ok(Level::Scalar));
+        assert_eq!(level("avx2"), Ok(Kernels::capped(Level::Avx2).level()));
+        let error = level("sse42").unwrap_err().to_string();
+        for level in Level::ALL {
+            assert!(error.contains(level.name()), "{error}");
+        }
+        assert!(error.contains("\"sse42\""), "{error}");
     }
 }

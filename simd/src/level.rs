@@ -1,18 +1,17 @@
 //! Levels: the instruction sets Fathom has words for, and the rule by which a wish becomes one of them.
-//!
-//! A level is a generation of machines, not a flag: `avx2` means Haswell (AVX2, FMA, F16C), `avx512` means Ice
-//! Lake or Zen 4 (F, BW, VL, DQ, VNNI, VBMI). The words of levels whose kernels are not written yet parse too, so
-//! that a setting travels between versions and machines.
-//!
-//! **Order.** `scalar < neon < neon-i8mm < avx2 < avxvnni < avx512`. A cap picks the highest level that this
-//! machine has and that is not above the cap. So on x86 `neon` caps down to `scalar` and `avxvnni` to `avx2`, and
-//! on Arm `avx2` allows every level Arm has.
 
 use std::{fmt, str::FromStr};
 
 use thiserror::Error;
 
-/// An instruction-set level. The order is the order of capping, see the head of `level.rs`.
+/// An instruction-set level: a generation of machines, not a flag.
+///
+/// The words of levels whose kernels are not written yet parse too, so that a setting travels between versions and
+/// machines.
+///
+/// **Order.** `scalar < neon < neon-i8mm < avx2 < avxvnni < avx512`. A cap picks the highest level that this machine
+/// has and that is not above the cap. So on x86 `neon` caps down to `scalar` and `avxvnni` to `avx2`, and on Arm
+/// `avx2` allows every level Arm has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     /// Plain Rust, on every machine: the definition of every kernel.

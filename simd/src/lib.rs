@@ -23,7 +23,7 @@
 //!
 //! Nothing here allocates, locks, reads the environment (but for [`Kernels::from_env`]) or returns an error inside
 //! a token. Lengths that disagree are the caller's bug and panic with both numbers; bytes were checked when the file
-//! was loaded. NaNs travel through every kernel; [`top_k`] reports them.
+//! was loaded. NaNs travel through every kernel; [`top_k()`] reports them.
 
 #![deny(unsafe_code)]
 

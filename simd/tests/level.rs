@@ -1,6 +1,4 @@
-//! The level is what the machine has, capped by FATHOM_SIMD and never raised by it.
-
-use std::process::Command;
+//! The level is what the machine has and what a cap allows.
 
 use fathom_simd::{Kernels, Level};
 
@@ -26,38 +24,4 @@ fn a_table_says_its_own_level_and_lists_an_id_once() {
         ids.dedup();
         assert_eq!(ids.len(), n);
     }
-}
-
-/// Runs `child` below in a process of its own with FATHOM_SIMD set (or not), and returns what it printed.
-fn child_with(word: Option<&str>) -> String {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--ignored", "--exact", "child", "--nocapture"]).env_remove("FATHOM_SIMD");
-    if let Some(word) = word {
-        command.env("FATHOM_SIMD", word);
-    }
-    String::from_utf8(command.output().unwrap().stdout).unwrap()
-}
-
-#[test]
-#[ignore = "only a part of the next test"]
-fn child() {
-    match Kernels::from_env() {
-        Ok(kernels) => println!("<{}>", kernels.level()),
-        Err(error) => println!("<{error}>"),
-    }
-}
-
-#[test]
-fn the_environment_caps_and_an_unknown_word_is_an_error_that_lists_the_words() {
-    let best = format!("<{}>", Kernels::best().level());
-    assert!(child_with(None).contains(&best));
-    assert!(child_with(Some("")).contains(&best));
-    assert!(child_with(Some("avx512")).contains(&best));
-    assert!(child_with(Some("Scalar")).contains("<scalar>"));
-    assert!(child_with(Some("avx2")).contains(&format!("<{}>", Kernels::capped(Level::Avx2).level())));
-    let error = child_with(Some("sse42"));
-    for level in Level::ALL {
-        assert!(error.contains(level.name()), "{error}");
-    }
-    assert!(error.contains("\"sse42\""), "{error}");
 }

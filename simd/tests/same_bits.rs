@@ -140,3 +140,17 @@ fn a_head_alone_attends_as_it_does_among_others() {
         }
     }
 }
+
+#[test]
+fn rows_of_no_columns_and_no_rows_and_no_tokens_are_harmless() {
+    for kernels in levels() {
+        for format in Format::ALL {
+            let tokens = Tokens::new(&mut Rng::with_seed(6), vec![1.0; 32 * 9], 32, 32, false);
+            let x = tokens.for_format(format);
+            assert_eq!(product(kernels, Rows::new(format, &[], 2, 0), x, Pick::First(9)), [0.0; 18]);
+            assert_eq!(product(kernels, Rows::new(format, &[], 0, 32), x, Pick::First(9)), [0.0; 0]);
+            let bytes = weights(&mut Rng::with_seed(7), format, 3, 32);
+            assert_eq!(product(kernels, Rows::new(format, &bytes, 3, 32), x, Pick::Rows(&[])), [0.0; 0]);
+        }
+    }
+}

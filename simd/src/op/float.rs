@@ -148,7 +148,7 @@ impl<'a> Product<'a> {
     #[inline(always)]
     fn tiled<F: FloatFormat, I: Isa>(&self, isa: I, out: &mut [f32]) {
         let n_tokens = self.pick.len();
-        let fitting = PASS_BYTES / (4 * self.w.n_cols) / 4 * 4;
+        let fitting = PASS_BYTES / (4 * self.w.n_cols.max(1)) / 4 * 4;
         let pass = fitting.clamp(4, PASS_TOKENS);
         for token in (0..n_tokens).step_by(pass) {
             let tokens = token..n_tokens.min(token + pass);
