@@ -237,6 +237,24 @@ fn unsupported_types_and_missing_tensors_are_told_together() {
     assert!(done.stdout.is_empty());
 }
 
+/// A reader that has seen enough, such as `head`, is no error.
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let model = convert("base", "f32");
+    let (model, checkpoint) =
+        (model.path.display().to_string(), common::reference_folder("base").display().to_string());
+    for args in [
+        &["inspect", "--tensors", &model][..],
+        &["doctor", &model],
+        &["quantize", &checkpoint, "--type", "q8_0", "--dry-run"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let done = Command::new(env!("CARGO_BIN_EXE_fathom")).args(args).stdout(writer).output().unwrap();
+        assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+}
+
 #[test]
 fn doctor_without_a_model_tells_the_machine() {
     let done = Command::new(env!("CARGO_BIN_EXE_fathom")).args(["doctor", "--json"]).output().unwrap();

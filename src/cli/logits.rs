@@ -1,7 +1,7 @@
 //! `fathom logits`: teacher-forced logits, for comparing with other programs bit by bit.
 
-use super::Failure;
 use super::flags::{index_type, latent_type, thread_count, token_count};
+use super::{Failure, print};
 use crate::cache::CacheTypes;
 use crate::config::Overrides;
 use crate::mmap::Mapping;
@@ -97,7 +97,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
             "threads": n_threads,
             "seconds": seconds,
         });
-        println!("{report}");
+        print::json(&report)?;
     }
     Ok(())
 }

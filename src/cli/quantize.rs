@@ -87,8 +87,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let job = Job::new(&checkpoint, &folder.display().to_string(), &plan, &encodings, metadata)?;
     tell_leftovers(&checkpoint, &plan);
     if args.dry_run {
-        writing::print_sizes(&job, args.json);
-        return Ok(());
+        return writing::print_sizes(&job, args.json);
     }
     let output = args.output.expect("clap asks for it unless this is a dry run");
     writing::write(&job, &Destination { path: output, force: args.force }, args.threads, args.json)

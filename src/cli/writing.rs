@@ -1,6 +1,6 @@
 //! What `quantize` and `synth` share: writing a large file in view of the user.
 
-use super::Failure;
+use super::{Failure, print};
 use fathom_quantize::Error;
 use fathom_quantize::pipeline::{Job, RoleSize, Watch};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -74,13 +74,13 @@ pub(super) fn write(
             "peak_memory_bytes": peak,
             "roles": roles_json(&job.by_role()),
         });
-        println!("{report}");
+        print::json(&report)?;
     }
     Ok(())
 }
 
 /// Prints what each role costs, and the file's size, to the byte.
-pub(super) fn print_sizes(job: &Job<'_>, json: bool) {
+pub(super) fn print_sizes(job: &Job<'_>, json: bool) -> Result<(), Failure> {
     let sizes = job.by_role();
     let tensor_bytes: u64 = sizes.iter().map(|size| size.bytes).sum();
     if json {
@@ -91,11 +91,11 @@ pub(super) fn print_sizes(job: &Job<'_>, json: bool) {
             "source_bytes": job.source_bytes(),
             "roles": roles_json(&sizes),
         });
-        println!("{report}");
-        return;
+        return print::json(&report);
     }
-    let row = |role: &str, types: &str, tensors: &str, weights: &str, bytes: &str| {
-        println!("{role:<22} {types:<12} {tensors:>7} {weights:>16} {bytes:>16}");
+    let mut text = String::new();
+    let mut row = |role: &str, types: &str, tensors: &str, weights: &str, bytes: &str| {
+        text += &format!("{role:<22} {types:<12} {tensors:>7} {weights:>16} {bytes:>16}\n");
     };
     row("role", "type", "tensors", "weights", "bytes");
     for size in &sizes {
@@ -107,11 +107,9 @@ pub(super) fn print_sizes(job: &Job<'_>, json: bool) {
     row("total", "", &n_tensors.to_string(), &n_elems.to_string(), &tensor_bytes.to_string());
     row("header and padding", "", "", "", &(job.file_bytes() - tensor_bytes).to_string());
     row("file", "", "", "", &job.file_bytes().to_string());
-    println!(
-        "file size: {} bytes ({:.2} GiB)",
-        job.file_bytes(),
-        job.file_bytes() as f64 / (1u64 << 30) as f64
-    );
+    let gib = job.file_bytes() as f64 / (1u64 << 30) as f64;
+    text += &format!("file size: {} bytes ({gib:.2} GiB)\n", job.file_bytes());
+    print::answer(&text)
 }
 
 fn types(size: &RoleSize) -> Vec<&'static str> {
