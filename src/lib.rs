@@ -34,6 +34,7 @@ pub mod sampler;
 pub mod scratch;
 pub mod session;
 pub mod threads;
+pub mod tokenizer;
 pub mod weights;
 
 pub use engine::{Engine, LoadError};
