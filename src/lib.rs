@@ -20,6 +20,7 @@
 #![deny(unsafe_code)]
 
 pub mod cache;
+pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod engine;
