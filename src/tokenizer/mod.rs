@@ -1,8 +1,8 @@
 //! Text to token ids and back, from the vocabulary inside a GGUF file.
 //!
 //! A file holds token strings, merges and a label that stands for three expressions; nothing else is needed and
-//! nothing else is read, so a converted model carries its tokenizer with it. Text is split ([`split`]), each piece is
-//! written in the byte alphabet ([`bytes`]) and merged by the `tokenizers` crate's BPE, which gives the ids of the
+//! nothing else is read, so a converted model carries its tokenizer with it. Text is split (`split`), each piece is
+//! written in the byte alphabet (`bytes`) and merged by the `tokenizers` crate's BPE, which gives the ids of the
 //! published `tokenizer.json`. No BOS is ever added here: whoever builds a prompt writes it.
 //!
 //! There are two ways in. [`Tokenizer::encode_plain`] knows no control tokens: whatever a person writes is text.
