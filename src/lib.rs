@@ -20,6 +20,7 @@
 #![deny(unsafe_code)]
 
 pub mod cache;
+pub mod chat;
 pub mod cli;
 pub mod config;
 pub mod engine;
@@ -34,6 +35,7 @@ pub mod sampler;
 pub mod scratch;
 pub mod session;
 pub mod threads;
+pub mod tokenizer;
 pub mod weights;
 
 pub use engine::{Engine, LoadError};

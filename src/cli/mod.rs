@@ -1,5 +1,6 @@
 //! The command line: one file per verb.
 
+pub mod detokenize;
 pub mod doctor;
 mod flags;
 pub mod inspect;
@@ -7,6 +8,7 @@ pub mod logits;
 mod print;
 pub mod quantize;
 pub mod synth;
+pub mod tokenize;
 mod writing;
 
 use clap::{Parser, Subcommand};
@@ -30,6 +32,8 @@ pub enum Verb {
     Inspect(inspect::Args),
     Doctor(doctor::Args),
     Logits(logits::Args),
+    Tokenize(tokenize::Args),
+    Detokenize(detokenize::Args),
 }
 
 impl Cli {
@@ -44,6 +48,8 @@ impl Cli {
             Verb::Inspect(args) => inspect::run(args),
             Verb::Doctor(args) => doctor::run(args),
             Verb::Logits(args) => logits::run(args),
+            Verb::Tokenize(args) => tokenize::run(args),
+            Verb::Detokenize(args) => detokenize::run(args),
         }
     }
 }

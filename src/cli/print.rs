@@ -6,8 +6,13 @@ use std::io::{ErrorKind, Write as _};
 
 /// Prints an answer in one piece. A reader that has seen enough (`| head`) is no error.
 pub(super) fn answer(text: &str) -> Result<(), Failure> {
+    answer_bytes(text.as_bytes())
+}
+
+/// The same for an answer that need not be text.
+pub(super) fn answer_bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(Failure::runtime(format!("cannot write the answer: {error}")))
         }

@@ -1,0 +1,251 @@
+use super::*;
+use serde_json::json;
+
+fn weather() -> Vec<Tool> {
+    let parameters = json!({"type": "object", "properties": {
+        "city": {"type": "string"}, "days": {"type": "integer"}, "metric": {"type": ["boolean", "null"]},
+        "factor": {"type": "number"}, "places": {"type": "array"},
+    }});
+    vec![Tool::from_json(json!({"name": "weather", "parameters": parameters})).unwrap()]
+}
+
+/// All events, with texts joined, whether the answer comes at once, by characters, or cut anywhere in two.
+fn events(answer: &str, start: Start, tools: &[Tool], end: End) -> Vec<Event> {
+    let run = |parts: Vec<&str>| {
+        let mut parser = Parser::new(start, tools.to_vec());
+        let mut all: Vec<Event> = Vec::new();
+        let mut shown = String::new();
+        for part in parts {
+            for event in parser.push(part) {
+                push_joined(&mut all, event, &mut shown);
+            }
+        }
+        for event in parser.finish(end) {
+            push_joined(&mut all, event, &mut shown);
+        }
+        all
+    };
+    let whole = run(vec![answer]);
+    let places: Vec<usize> = answer.char_indices().map(|(place, _)| place).chain([answer.len()]).collect();
+    assert_eq!(
+        run(places.windows(2).map(|pair| &answer[pair[0]..pair[1]]).collect()),
+        whole,
+        "by characters"
+    );
+    for place in places {
+        assert_eq!(run(vec![&answer[..place], &answer[place..]]), whole, "cut at {place}");
+    }
+    whole
+}
+
+fn push_joined(all: &mut Vec<Event>, event: Event, shown: &mut String) {
+    match (all.last_mut(), event) {
+        (Some(Event::Content(before)), Event::Content(text))
+        | (Some(Event::Reasoning(before)), Event::Reasoning(text)) => {
+            shown.push_str(&text);
+            before.push_str(&text);
+        }
+        (_, event) => all.push(event),
+    }
+}
+
+fn call(name: &str, arguments: Value) -> Event {
+    let Value::Object(arguments) = arguments else { panic!("not an object") };
+    Event::Call(ToolCall { id: None, name: name.to_owned(), arguments })
+}
+
+fn started(name: &str) -> Event {
+    Event::CallStart { name: name.to_owned() }
+}
+
+fn content(text: &str) -> Event {
+    Event::Content(text.to_owned())
+}
+
+fn reasoning(text: &str) -> Event {
+    Event::Reasoning(text.to_owned())
+}
+
+#[test]
+fn reasoning_then_content() {
+    for (answer, expected) in [
+        ("a <b> c\n\n</think>\nd", vec![reasoning("a <b> c\n\n"), content("\nd")]),
+        ("</think>d", vec![content("d")]),
+        ("never ends </thin", vec![reasoning("never ends </thin")]),
+        ("a</think>b</think><think>", vec![reasoning("a"), content("b</think><think>")]),
+        ("", vec![]),
+    ] {
+        assert_eq!(events(answer, Start::Reasoning, &[], End::Eos), expected);
+    }
+    assert_eq!(events("a</think>b\n\n", Start::Content, &[], End::Eos), [content("a</think>b\n\n")]);
+}
+
+#[test]
+fn a_model_may_open_its_reasoning_itself() {
+    assert_eq!(events("\n<think>a</think>b", Start::Unknown, &[], End::Eos), [reasoning("a"), content("b")]);
+    assert_eq!(events(" <thinker>", Start::Unknown, &[], End::Eos), [content(" <thinker>")]);
+    assert_eq!(events(" <thi", Start::Unknown, &[], End::Eos), [content(" <thi")]);
+}
+
+const CALL: &str = "<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"weather\">\n\
+    <｜DSML｜parameter name=\"city\" string=\"true\">Paris</｜DSML｜parameter>\n\
+    <｜DSML｜parameter name=\"days\" string=\"false\">2</｜DSML｜parameter>\n\
+    </｜DSML｜invoke>\n</｜DSML｜function_calls>";
+
+fn paris() -> Vec<Event> {
+    vec![started("weather"), call("weather", json!({"city": "Paris", "days": 2}))]
+}
+
+#[test]
+fn calls_as_published() {
+    let answer = format!("Need it.</think>I look.\n\n{CALL}");
+    let expected = [vec![reasoning("Need it."), content("I look.")], paris()].concat();
+    assert_eq!(events(&answer, Start::Reasoning, &[], End::Eos), expected);
+    assert_eq!(events(&answer, Start::Reasoning, &weather(), End::Cut), expected);
+    let twice = format!("\n\n{CALL}\n\n{CALL}\n\nand text");
+    assert_eq!(
+        events(&twice, Start::Content, &[], End::Eos),
+        [paris(), paris(), vec![content("\n\nand text")]].concat()
+    );
+}
+
+#[test]
+fn a_call_ends_the_reasoning() {
+    let answer = format!("Need it.\n\n{CALL}");
+    assert_eq!(
+        events(&answer, Start::Reasoning, &[], End::Eos),
+        [vec![reasoning("Need it.")], paris()].concat()
+    );
+}
+
+#[test]
+fn marks_and_white_space_may_be_missing() {
+    let plain = CALL.replace("｜DSML｜", "");
+    let answer = format!("I look.\n\n{plain}");
+    let expected = [vec![content("I look.")], paris()].concat();
+    assert_eq!(events(&answer, Start::Content, &weather(), End::Eos), expected);
+    assert_eq!(events(&answer, Start::Content, &[], End::Eos), [content(&answer)], "no tools, no calls");
+    let quoted = format!("Write {plain}");
+    assert_eq!(
+        events(&quoted, Start::Content, &weather(), End::Eos),
+        [content(&quoted)],
+        "not at a line's start"
+    );
+    let mention = "Tags:\n<function_calls>\nare tags";
+    assert_eq!(events(mention, Start::Content, &weather(), End::Eos), [content(mention)]);
+    let tight = CALL.replace('\n', "");
+    assert_eq!(events(&tight, Start::Content, &weather(), End::Eos), paris());
+    let loose = CALL.replace('\n', " \n\n ").replace("\">", "\" >");
+    assert_eq!(events(&loose, Start::Content, &weather(), End::Eos), paris());
+    let no_block = CALL.replace("<｜DSML｜function_calls>\n", "").replace("\n</｜DSML｜function_calls>", "");
+    assert_eq!(events(&no_block, Start::Content, &weather(), End::Eos), paris());
+    let no_ends = CALL.replace("\n</｜DSML｜invoke>\n</｜DSML｜function_calls>", "");
+    assert_eq!(events(&no_ends, Start::Content, &weather(), End::Eos), paris());
+    let no_invoke_end = CALL.replace("\n</｜DSML｜invoke>", "");
+    assert_eq!(events(&no_invoke_end, Start::Content, &weather(), End::Eos), paris());
+}
+
+/// A value with everything a value may hold.
+const NASTY: &str = "\n if a < b && c</d> { \"</parameter>\" }\n</｜DSML｜param </｜DSML｜invoke>\n<｜DSML｜function_calls>\n ";
+
+fn call_with(parameters: &str) -> String {
+    format!(
+        "<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"weather\">\n{parameters}\n</｜DSML｜invoke>\n</｜DSML｜function_calls>"
+    )
+}
+
+fn one(key: &str, is_string: &str, value: &str) -> String {
+    call_with(&format!("<｜DSML｜parameter name=\"{key}\"{is_string}>{value}</｜DSML｜parameter>"))
+}
+
+fn arguments(answer: &str) -> Value {
+    match &events(answer, Start::Content, &weather(), End::Eos)[..] {
+        [Event::CallStart { .. }, Event::Call(call)] => Value::Object(call.arguments.clone()),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn values_end_at_their_tag_only() {
+    assert_eq!(arguments(&one("city", " string=\"true\"", NASTY)), json!({ "city": NASTY }));
+    assert_eq!(arguments(&one("city", " string=\"true\"", "")), json!({"city": ""}));
+    assert_eq!(arguments(&one("city", " string=\"true\"", "12")), json!({"city": "12"}));
+}
+
+#[test]
+fn values_that_are_not_json_follow_the_schema() {
+    for (key, raw, expected) in [
+        ("days", "2", json!(2)),
+        ("days", " +2 ", json!(2)),
+        ("days", "two", json!("two")),
+        ("metric", "True", json!(true)),
+        ("metric", "None", json!(null)),
+        ("metric", "maybe", json!("maybe")),
+        ("factor", ".5", json!(0.5)),
+        ("factor", "inf", json!("inf")),
+        ("places", "[1, {\"a\": \"<\"}]", json!([1, {"a": "<"}])),
+        ("places", "[1,", json!("[1,")),
+        ("city", "Paris", json!("Paris")),
+        ("city", "5", json!(5)),
+        ("unknown", "True", json!("True")),
+    ] {
+        assert_eq!(arguments(&one(key, " string=\"false\"", raw)), json!({ key: expected }), "{key} {raw}");
+    }
+    assert_eq!(arguments(&one("city", "", "5")), json!({"city": "5"}), "unmarked, and the schema says text");
+    assert_eq!(arguments(&one("days", "", "5")), json!({"days": 5}));
+}
+
+#[test]
+fn bare_objects_and_wrappers() {
+    let city = json!({"city": "Paris", "days": 2});
+    assert_eq!(arguments(&call_with(" {\"city\": \"Paris\", \"days\": 2}")), city);
+    for key in ["arguments", "input"] {
+        assert_eq!(arguments(&one(key, " string=\"false\"", &city.to_string())), city);
+        assert_eq!(arguments(&one(key, " string=\"true\"", &city.to_string())), city);
+        assert_eq!(arguments(&one(key, " string=\"true\"", "text")), json!({ key: "text" }));
+    }
+    let bad = call_with("{\"city\": Paris}");
+    assert!(matches!(
+        &events(&bad, Start::Content, &weather(), End::Eos)[..],
+        [Event::CallStart { .. }, Event::Unfinished { name, raw }] if name == "weather" && raw.contains("Paris}")
+    ));
+    assert_eq!(arguments(&call_with("")), json!({}));
+}
+
+#[test]
+fn a_cut_call_is_reported_and_text_is_never_lost() {
+    for cut in CALL.char_indices().map(|(place, _)| place) {
+        let mut parser = Parser::new(Start::Content, weather());
+        let mut all = parser.push(&CALL[..cut]);
+        all.extend(parser.finish(End::Cut));
+        let n_calls = all.iter().filter(|event| matches!(event, Event::Call(_))).count();
+        let n_started = all.iter().filter(|event| matches!(event, Event::CallStart { .. })).count();
+        let unfinished = all.iter().filter(|event| matches!(event, Event::Unfinished { .. })).count();
+        assert_eq!(n_started, n_calls + unfinished, "{cut}: {all:?}");
+        if let Some(Event::Unfinished { raw, .. }) = all.last() {
+            assert!(CALL.contains(raw.trim()), "{raw}");
+        }
+    }
+    // The closing tag lost its mark, and the answer ends.
+    let plain_close = CALL.replace("2</｜DSML｜parameter>", "2</parameter>");
+    assert_eq!(events(&plain_close, Start::Content, &weather(), End::Eos), paris());
+}
+
+#[test]
+fn what_fits_nowhere_is_content() {
+    let answer = CALL.replace("<｜DSML｜invoke", "stray <b> <｜DSML｜invoke");
+    let all = events(&answer, Start::Content, &weather(), End::Eos);
+    assert_eq!(all[1..], paris());
+    assert!(matches!(&all[0], Event::Content(text) if text.contains("stray") && text.contains("<b>")));
+}
+
+#[test]
+fn only_what_may_become_a_tag_is_held_back() {
+    let mut parser = Parser::new(Start::Content, weather());
+    assert_eq!(parser.push("a < b"), [content("a < b")]);
+    assert_eq!(parser.push(" <"), [content(" ")]);
+    assert_eq!(parser.push("b>\n"), [content("<b>")]);
+    assert_eq!(parser.push("\n\nx"), [content("\n\n\nx")]);
+    assert_eq!(parser.push("\n\n<｜DS"), []);
+    assert_eq!(parser.push("P"), [content("\n\n<｜DSP")]);
+}

@@ -1,0 +1,148 @@
+//! The tools a model may call: how they are announced, and how values it writes are read.
+
+use super::error::ChatError;
+use super::python::to_json;
+use serde_json::{Map, Value};
+
+/// The text that announces tools, up to the list of them. The format requires it word for word.
+/// Source: DeepSeek-V3.2's published encoding tests, MIT licence, Copyright (c) DeepSeek.
+pub(super) const PREAMBLE: &str = r##"## Tools
+
+You have access to a set of tools you can use to answer the user's question.
+You can invoke functions by writing a "<｜DSML｜function_calls>" block like the following as part of your reply to the user:
+<｜DSML｜function_calls>
+<｜DSML｜invoke name="$FUNCTION_NAME">
+<｜DSML｜parameter name="$PARAMETER_NAME" string="true|false">$PARAMETER_VALUE</｜DSML｜parameter>
+...
+</｜DSML｜invoke>
+<｜DSML｜invoke name="$FUNCTION_NAME2">
+...
+</｜DSML｜invoke>
+</｜DSML｜function_calls>
+
+String and scalar parameters should be specified as is without any escaping or quotes, while lists and objects should use JSON format. The "string" attribute should be set to "true" for string type parameters and "false" for other types (numbers, booleans, arrays, objects).
+
+If the thinking_mode is enabled, then after function results you should strongly consider outputting a thinking block. Here is an example:
+
+<｜DSML｜function_calls>
+...
+</｜DSML｜function_calls>
+
+<function_results>
+...
+</function_results>
+
+<think>...thinking about results</think>
+
+Here are the functions available in JSONSchema format:
+<functions>
+"##;
+
+/// What follows the list.
+pub(super) const END: &str = "</functions>\n";
+
+/// A tool that the model may call: the `function` object of the usual interfaces, keys in their order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tool {
+    function: Map<String, Value>,
+}
+
+impl Tool {
+    /// Takes `{"type": "function", "function": {"name": ...}}` or the inner object alone.
+    ///
+    /// # Errors
+    /// If there is no name.
+    pub fn from_json(value: Value) -> Result<Tool, ChatError> {
+        let function = match value {
+            Value::Object(mut outer) => match outer.remove("function") {
+                Some(Value::Object(inner)) => Some(inner),
+                Some(_) => None,
+                None => Some(outer),
+            },
+            _ => None,
+        };
+        match function {
+            Some(function) if function.get("name").is_some_and(Value::is_string) => Ok(Tool { function }),
+            other => Err(ChatError::Json {
+                what: "a tool",
+                expected: "an object `function` with a string `name`",
+                found: other.map_or_else(
+                    || "none".to_owned(),
+                    |function| to_json(&Value::Object(function)).chars().take(80).collect(),
+                ),
+            }),
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.function.get("name").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// The whole function object.
+    pub fn function(&self) -> &Map<String, Value> {
+        &self.function
+    }
+
+    /// The schema of one parameter.
+    fn parameter(&self, key: &str) -> Option<&Value> {
+        self.function.get("parameters")?.get("properties")?.get(key)
+    }
+}
+
+/// A value that the model did not mark as a string: JSON as it stands; if it is none, what the tool's schema makes of
+/// it; otherwise text.
+pub(super) fn read_value(tool: Option<&Tool>, key: &str, raw: &str) -> Value {
+    if let Ok(value) = serde_json::from_str(raw) {
+        return value;
+    }
+    let word = raw.trim();
+    let types = tool.and_then(|tool| tool.parameter(key)).map(types).unwrap_or_default();
+    types
+        .into_iter()
+        .find_map(|wanted| match (wanted, word) {
+            ("boolean", "True" | "TRUE") => Some(Value::Bool(true)),
+            ("boolean", "False" | "FALSE") => Some(Value::Bool(false)),
+            ("null", "None" | "") => Some(Value::Null),
+            ("integer", _) => word.trim_start_matches('+').parse::<i64>().ok().map(Value::from),
+            ("number", _) => word.parse::<f64>().ok().filter(|x| x.is_finite()).map(Value::from),
+            _ => None,
+        })
+        .unwrap_or_else(|| Value::String(raw.to_owned()))
+}
+
+/// A parameter that says nothing about its kind of value: text if the schema says so, otherwise as [`read_value`].
+pub(super) fn read_unmarked(tool: Option<&Tool>, key: &str, raw: &str) -> Value {
+    match tool.and_then(|tool| tool.parameter(key)) {
+        Some(schema) if types(schema) == ["string"] => Value::String(raw.to_owned()),
+        _ => read_value(tool, key, raw),
+    }
+}
+
+/// Some models wrap all arguments in a single parameter that the tool does not have.
+pub(super) fn unwrap_arguments(tool: Option<&Tool>, arguments: Map<String, Value>) -> Map<String, Value> {
+    let wrapped = match (tool, arguments.iter().next()) {
+        (Some(tool), Some((key, value)))
+            if arguments.len() == 1
+                && (key == "arguments" || key == "input")
+                && tool.parameter(key).is_none() =>
+        {
+            match value {
+                Value::Object(inner) => Some(inner.clone()),
+                Value::String(text) => serde_json::from_str(text).ok(),
+                _ => None,
+            }
+        }
+        _ => None,
+    };
+    wrapped.unwrap_or(arguments)
+}
+
+/// The types a schema allows, in its order.
+fn types(schema: &Value) -> Vec<&str> {
+    match schema.get("type") {
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Array(several)) => several.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
+    }
+}

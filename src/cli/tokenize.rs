@@ -1,0 +1,78 @@
+//! `fathom tokenize`: the ids of a text.
+
+use super::detokenize::load;
+use super::{Failure, print};
+use crate::tokenizer::Tokenizer;
+use serde_json::{Value, json};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Print the token ids of a text, with the tokenizer inside a model file.
+///
+/// No BOS is added.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// GGUF file, any shard of a split one, or a folder that holds one model.
+    model: PathBuf,
+    /// The text.
+    #[arg(required_unless_present = "file", conflicts_with = "file")]
+    text: Option<String>,
+    /// File with the text; - is stdin.
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Turn the texts of control tokens, such as <｜User｜>, into those tokens.
+    #[arg(long)]
+    special: bool,
+    /// Print a list of objects: id, text, and bytes where a token is no whole text.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// A model without this kind of tokenizer, a text that cannot be read.
+pub fn run(args: Args) -> Result<(), Failure> {
+    let text = match (&args.text, &args.file) {
+        (Some(text), _) => text.clone(),
+        (None, Some(path)) => read_text(path)?,
+        (None, None) => return Err(Failure::usage("expected a text or --file")),
+    };
+    let tokenizer = load(&args.model)?;
+    let ids = if args.special { tokenizer.encode_with_special(&text) } else { tokenizer.encode_plain(&text) };
+    if args.json {
+        let list = ids.iter().map(|&id| describe(&tokenizer, id)).collect();
+        return print::json(&list);
+    }
+    let words: Vec<String> = ids.iter().map(u32::to_string).collect();
+    print::answer(&(words.join(" ") + "\n"))
+}
+
+/// Bytes are given where text would lose them.
+fn describe(tokenizer: &Tokenizer, id: u32) -> Value {
+    let bytes = tokenizer.bytes(id).unwrap_or_default();
+    match std::str::from_utf8(bytes) {
+        Ok(text) => json!({"id": id, "text": text}),
+        Err(_) => json!({"id": id, "text": String::from_utf8_lossy(bytes), "bytes": bytes}),
+    }
+}
+
+fn read_text(path: &Path) -> Result<String, Failure> {
+    let name = if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() };
+    String::from_utf8(read(path)?).map_err(|error| {
+        let place = error.utf8_error().valid_up_to();
+        Failure::runtime(format!(
+            "{name}: expected UTF-8, found something else at byte {place}; tokens are made of text, convert it first"
+        ))
+    })
+}
+
+/// A file, or stdin for `-`.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        let read = std::io::stdin().lock().read_to_end(&mut bytes);
+        return read.map(|_| bytes).map_err(|error| Failure::runtime(format!("stdin: {error}")));
+    }
+    std::fs::read(path).map_err(|error| Failure::runtime(format!("{}: {error}", path.display())))
+}
