@@ -172,7 +172,7 @@ fn bench(b: &Bench<'_>, op: &str) {
     match op {
         "product" => {
             bench_gemv(b);
-            bench_product(b, b.scaled(512), 128, 1);
+            bench_product(b, b.scaled(512), b.format.block_len().max(128), 1);
             for n_tokens in [1, 2, 4, 16, 64, 256] {
                 bench_product(b, b.scaled(128), 7168, n_tokens);
             }
