@@ -12,13 +12,17 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use fathom_simd::{Acts, Attend, F32Acts, Format, IndexScores, Kernels, Level, Pick, Q8Acts, Rows, top_k};
+use fathom_simd::{
+    ActKind, Acts, Attend, F32Acts, Format, IndexScores, Kernels, Level, Pick, Q8Acts, Rows, top_k,
+};
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect();
     let wanted = |id: &str| words.iter().all(|word| id.contains(word.as_str()));
     println!("{:32} {:26} {:>12} {:>10} {:>10}", "kernel", "size", "time", "GB/s", "GMAC/s");
     memory();
+    #[cfg(target_arch = "x86_64")]
+    peak::measure_all();
     for kernels in Kernels::available() {
         for id in kernels.ids().filter(|id| wanted(id)) {
             let stem = &id[..id.len() - kernels.level().name().len() - 1];
@@ -29,6 +33,36 @@ fn main() {
     }
     if wanted("top_k") {
         bench_top_k();
+    }
+}
+
+/// What the integer units can do at most: dot products of bytes from register to register, nothing else.
+#[cfg(target_arch = "x86_64")]
+mod peak {
+    use std::arch::x86_64::*;
+    use std::hint::black_box;
+
+    const ROUNDS: usize = 100_000;
+
+    #[target_feature(enable = "avx512f,avx512vnni")]
+    fn vnni() {
+        let (w, x) = black_box((_mm512_setzero_si512(), _mm512_setzero_si512()));
+        // More independent sums than the latency of five on two ports needs.
+        let mut sums = [_mm512_setzero_si512(); 12];
+        for _ in 0..ROUNDS {
+            for sum in &mut sums {
+                *sum = _mm512_dpbusd_epi32(*sum, w, x);
+            }
+        }
+        black_box(sums);
+    }
+
+    pub fn measure_all() {
+        if std::is_x86_feature_detected!("avx512vnni") {
+            // SAFETY: the instructions are there.
+            let seconds = super::measure(|| unsafe { vnni() });
+            super::row("peak-vnni", "registers only", seconds, 0, ROUNDS * 12 * 64);
+        }
     }
 }
 
@@ -104,6 +138,9 @@ fn floats(n: usize) -> Vec<f32> {
 
 /// Rows of a format; a few different ones, repeated.
 fn weights(format: Format, n_rows: usize, n_cols: usize) -> Vec<u8> {
+    if format.weights_only() {
+        return blocks(format, n_rows * n_cols / format.block_len());
+    }
     let mut rows = Vec::new();
     for x in floats(n_rows.min(64) * n_cols).chunks_exact(n_cols) {
         let mut row = vec![0; format.row_bytes(n_cols)];
@@ -113,11 +150,29 @@ fn weights(format: Format, n_rows: usize, n_cols: usize) -> Vec<u8> {
     rows.into_iter().cycle().take(n_rows * format.row_bytes(n_cols)).collect()
 }
 
+/// Blocks with random quants and a 16-bit float around 0.01 wherever one may lie; a few different ones, repeated.
+fn blocks(format: Format, n: usize) -> Vec<u8> {
+    let mut random = Rng::with_seed(n as u64);
+    let bytes = format.block_bytes();
+    let scales: &[usize] = match format {
+        Format::Q2K | Format::Q3K | Format::Q6K => &[bytes - 4, bytes - 2],
+        _ => &[0, 2],
+    };
+    let mut blocks = vec![0; n.min(4096) * bytes];
+    blocks.fill_with(|| random.u8(..));
+    for block in blocks.chunks_exact_mut(bytes) {
+        for &at in scales {
+            block[at..at + 2].copy_from_slice(&[random.u8(..), 0x20]);
+        }
+    }
+    blocks.into_iter().cycle().take(n * bytes).collect()
+}
+
 fn bench(b: &Bench<'_>, op: &str) {
     match op {
         "product" => {
             bench_gemv(b);
-            bench_product(b, b.scaled(512), 128, 1);
+            bench_product(b, b.scaled(512), b.format.block_len().max(128), 1);
             for n_tokens in [1, 2, 4, 16, 64, 256] {
                 bench_product(b, b.scaled(128), 7168, n_tokens);
             }
@@ -139,7 +194,7 @@ struct Tokens {
     values: Vec<f32>,
     quants: Vec<i8>,
     scales: Vec<f32>,
-    sums: Vec<i32>,
+    sums: Vec<[i16; 2]>,
     stride: usize,
 }
 
@@ -147,7 +202,7 @@ impl Tokens {
     fn new(n_tokens: usize, n_cols: usize) -> Self {
         let values = floats(n_tokens * n_cols);
         let n = values.len();
-        let (mut quants, mut scales, mut sums) = (vec![0; n], vec![0.0; n / 32], vec![0; n / 32]);
+        let (mut quants, mut scales, mut sums) = (vec![0; n], vec![0.0; n / 32], vec![[0; 2]; n / 32]);
         scalar().encode_q8(&values, &mut quants, &mut scales, &mut sums);
         Self { values, quants, scales, sums, stride: n_cols }
     }
@@ -155,9 +210,9 @@ impl Tokens {
     fn acts(&self, format: Format) -> Acts<'_> {
         let (values, scales, sums, stride) =
             (&self.quants[..], &self.scales[..], &self.sums[..], self.stride);
-        match format {
-            Format::Q8_0 => Acts::Q8(Q8Acts { values, scales, sums, stride }),
-            _ => Acts::F32(F32Acts { values: &self.values, stride }),
+        match format.acts() {
+            ActKind::Q8 => Acts::Q8(Q8Acts { values, scales, sums, stride }),
+            ActKind::F32 => Acts::F32(F32Acts { values: &self.values, stride }),
         }
     }
 }
@@ -253,10 +308,10 @@ fn bench_attend(b: &Bench<'_>, n_heads: usize, n_rows: usize) {
 
 fn bench_encode_q8(b: &Bench<'_>) {
     let x = floats(7168);
-    let encode = |kernels: &Kernels, out: &mut (Vec<i8>, Vec<f32>, Vec<i32>)| {
+    let encode = |kernels: &Kernels, out: &mut (Vec<i8>, Vec<f32>, Vec<[i16; 2]>)| {
         kernels.encode_q8(black_box(&x), &mut out.0, &mut out.1, &mut out.2);
     };
-    let mut out = (vec![0; 7168], vec![0.0; 224], vec![0; 224]);
+    let mut out = (vec![0; 7168], vec![0.0; 224], vec![[0; 2]; 224]);
     let mut expected = out.clone();
     let seconds = measure(|| encode(b.kernels, &mut out));
     encode(scalar(), &mut expected);

@@ -18,11 +18,11 @@ macro_rules! with_ops {
                 product(w: Rows<'_>, x: Acts<'_>, pick: Pick<'_>, out: &mut [f32]) = F::product;
                 encode_row(x: &[f32], out: &mut [u8]) = F::encode_row;
                 decode_row(row: &[u8], out: &mut [f32]) = F::decode_row;
-                index_scores(s: IndexScores<'_>, out: &mut [f32]) = op::index_scores::<F, _>;
-                attend(a: Attend<'_>, scratch: &mut [f32], out: &mut [f32]) = op::attend::<F, _>;
+                index_scores(s: IndexScores<'_>, out: &mut [f32]) = F::index_scores;
+                attend(a: Attend<'_>, scratch: &mut [f32], out: &mut [f32]) = F::attend;
             }
             ops {
-                encode_q8(x: &[f32], values: &mut [i8], scales: &mut [f32], sums: &mut [i32]) = op::encode_q8;
+                encode_q8(x: &[f32], values: &mut [i8], scales: &mut [f32], sums: &mut [[i16; 2]]) = op::encode_q8;
                 rms_norm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) = op::rms_norm;
                 layer_norm(x: &[f32], affine: (&[f32], &[f32]), eps: f32, out: &mut [f32]) = op::layer_norm;
                 softmax(x: &mut [f32]) = op::softmax;
@@ -55,12 +55,15 @@ macro_rules! define_tables {
             $($op: unsafe fn($($type),*),)*
         }
 
-        /// Names of the ops that every format has, and of those that have no format.
-        const FORMAT_OPS: &[&str] = &[$(stringify!($f_op)),*];
+        /// Names of the ops that read a format, and of those that do not.
+        const FORMAT_OPS: [&str; [$(stringify!($f_op)),*].len()] = [$(stringify!($f_op)),*];
         const OPS: &[&str] = &[$(stringify!($op)),*];
     };
 }
 with_ops!(define_tables! {});
+
+/// The ops that formats of weights only have; their other entries panic.
+const WEIGHTS_OPS: [&str; 2] = ["product", "decode_row"];
 
 /// The table of one level: `level! { Name module, isa value, [attribute of every entry], detection }`.
 macro_rules! level {
@@ -201,8 +204,9 @@ impl Kernels {
 
     /// `{op}-{format}-{level}`, or `{op}-{level}` for an op that reads no format, for every kernel of the table.
     pub fn ids(&self) -> impl Iterator<Item = String> {
-        let formats = self.table.formats.iter().map(|kernels| kernels.format.name());
-        let per_format = formats.flat_map(|format| FORMAT_OPS.iter().map(move |op| format!("{op}-{format}")));
+        let pairs = self.table.formats.iter().flat_map(|kernels| FORMAT_OPS.map(|op| (op, kernels.format)));
+        let there = |(op, format): &(&str, Format)| !format.weights_only() || WEIGHTS_OPS.contains(op);
+        let per_format = pairs.filter(there).map(|(op, format)| format!("{op}-{}", format.name()));
         let plain = OPS.iter().map(|op| (*op).to_owned());
         per_format.chain(plain).map(|id| format!("{id}-{}", self.level))
     }
@@ -227,8 +231,9 @@ macro_rules! call {
 impl Kernels {
     /// `out[t * w.n_rows + r] = sum_k w[r][k] * x[t'][k]`, t' the t-th token of the pick.
     ///
-    /// F32, F16 and BF16 weights take [`Acts::F32`], Q8_0 weights [`Acts::Q8`] ([`Format::acts`]). A value does not
-    /// depend on the other rows and tokens of the call. Definitions and bounds: `op/float.rs`, `op/q8.rs`.
+    /// F32, F16 and BF16 weights take [`Acts::F32`], all others [`Acts::Q8`] ([`Format::acts`]). A value does not
+    /// depend on the other rows and tokens of the call. Definitions and bounds: `op/float.rs`, `op/q8.rs`,
+    /// `op/blocks.rs`.
     pub fn product(&self, w: Rows<'_>, x: Acts<'_>, pick: Pick<'_>, out: &mut [f32]) {
         w.check();
         let n_tokens = pick.len();
@@ -274,9 +279,9 @@ impl Kernels {
 /// Conversions.
 impl Kernels {
     /// Activations to 8-bit blocks of 32: `scale = amax / 127`, quants rounded to nearest even, never -128, and the
-    /// sum of each block's quants. A block whose amax is below 2^-120 becomes zero; one with an infinity or NaN gets
+    /// sums of the two halves of each block's quants. A block whose amax is below 2^-120 becomes zero; one with an infinity or NaN gets
     /// scale NaN. The length is a multiple of 32.
-    pub fn encode_q8(&self, x: &[f32], values: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+    pub fn encode_q8(&self, x: &[f32], values: &mut [i8], scales: &mut [f32], sums: &mut [[i16; 2]]) {
         assert!(x.len().is_multiple_of(32), "{} activations are no multiple of 32", x.len());
         assert_eq!(values.len(), x.len(), "quants of as many activations");
         assert_eq!(scales.len(), x.len() / 32, "scales of {} activations", x.len());
@@ -284,7 +289,7 @@ impl Kernels {
         call!(self.table.encode_q8, x, values, scales, sums);
     }
 
-    /// One row of floats to a format's bytes. F16 and BF16 round to nearest even (too large becomes infinity, NaN
+    /// One row of floats to a format's bytes; not for formats of weights only ([`Format::weights_only`]). F16 and BF16 round to nearest even (too large becomes infinity, NaN
     /// stays NaN); Q8_0 rounds as ggml's reference encoder does and gives the same bytes.
     pub fn encode_row(&self, format: Format, x: &[f32], out: &mut [u8]) {
         assert_eq!(out.len(), format.row_bytes(x.len()), "{} bytes of {} values", format.name(), x.len());

@@ -115,8 +115,8 @@ pub struct Q8Acts<'a> {
     pub values: &'a [i8],
     /// One scale for each block of 32.
     pub scales: &'a [f32],
-    /// The sum of the quants of each block of 32. Kernels trust it.
-    pub sums: &'a [i32],
+    /// The sums of the two halves, 16 quants each, of each block of 32. Kernels trust them.
+    pub sums: &'a [[i16; 2]],
     /// Elements from one token to the next, a multiple of 32.
     pub stride: usize,
 }
@@ -126,7 +126,19 @@ pub struct Q8Acts<'a> {
 pub(crate) struct Q8Token<'a> {
     pub(crate) values: &'a [[i8; 32]],
     pub(crate) scales: &'a [f32],
-    pub(crate) sums: &'a [i32],
+    pub(crate) sums: &'a [[i16; 2]],
+}
+
+impl<'a> Q8Token<'a> {
+    /// Some of the blocks.
+    #[inline(always)]
+    pub(crate) fn part(&self, blocks: Range<usize>) -> Q8Token<'a> {
+        Q8Token {
+            values: &self.values[blocks.clone()],
+            scales: &self.scales[blocks.clone()],
+            sums: &self.sums[blocks],
+        }
+    }
 }
 
 impl<'a> Q8Acts<'a> {

@@ -4,8 +4,8 @@
 mod support;
 
 use fastrand::Rng;
-use fathom_simd::{Attend, Format, IndexScores, Pick, Rows};
-use support::{Tokens, columns, levels, product, tame};
+use fathom_simd::{ActKind, Attend, Format, IndexScores, Pick, Rows};
+use support::{Tokens, blocks, caches, columns, levels, product, tame};
 
 const U: f64 = 1.0 / 16_777_216.0;
 const SLACK: f64 = 1.01;
@@ -21,7 +21,11 @@ fn rows(random: &mut Rng, format: Format, n_rows: usize, n_cols: usize) -> (Vec<
     let mut decoded = vec![0.0; n_rows * n_cols];
     let each = bytes.chunks_exact_mut(format.row_bytes(n_cols)).zip(decoded.chunks_exact_mut(n_cols));
     for (bytes, decoded) in each {
-        scalar.encode_row(format, &tame(random, n_cols), bytes);
+        if format.weights_only() {
+            bytes.copy_from_slice(&blocks(random, format, n_cols / format.block_len(), false));
+        } else {
+            scalar.encode_row(format, &tame(random, n_cols), bytes);
+        }
         format.decode(bytes, decoded);
     }
     (bytes, wide(&decoded))
@@ -50,22 +54,33 @@ fn products_are_within_their_bounds() {
                 let roundings = match format {
                     // An added rounding for the product of the scales.
                     Format::Q8_0 => n_cols / 32 + 1,
+                    // The scales' own roundings are those of decoding.
+                    _ if format.weights_only() => n_cols / 32 + 4,
                     _ => n_cols.div_ceil(16) + 4,
                 };
-                let meant: Vec<f64> = if format == Format::Q8_0 {
+                let meant: Vec<f64> = if format.acts() == ActKind::Q8 {
                     let scaled = |(at, &q): (usize, &i8)| f64::from(q) * f64::from(tokens.scales[at / 32]);
                     tokens.quants.iter().enumerate().map(scaled).collect()
                 } else {
                     wide(&tokens.values)
                 };
+                let span = w.iter().fold(0.0_f64, |span, w| span.max(w.abs()));
                 let x = tokens.for_format(format);
                 let w_rows = Rows::new(format, &bytes, n_rows, n_cols);
                 let found = product(kernels, w_rows, x, Pick::First(n_tokens));
                 for (x, found) in meant.chunks_exact(n_cols).zip(found.chunks_exact(n_rows)) {
                     for (w, &found) in w.chunks_exact(n_cols).zip(found) {
-                        let (exact, size) = dot(w, x);
-                        // Decoding Q8_0 to f32 rounds once per weight; the kernel does not do it.
-                        let decoding = if format == Format::Q8_0 { U * size } else { 0.0 };
+                        let (exact, mut size) = dot(w, x);
+                        if format.weights_only() {
+                            // Scale times quant and minimum, which may cancel in a weight, are both at most as large
+                            // as the block's largest weights apart.
+                            size = 2.0 * span * x.iter().map(|x| x.abs()).sum::<f64>();
+                        }
+                        // Decoding to f32 rounds once per weight, thrice with minimums; the kernel does not do it.
+                        let decoding = match format.acts() {
+                            ActKind::Q8 => 3.0 * U * size,
+                            ActKind::F32 => 0.0,
+                        };
                         assert_near(found, exact, roundings as f64 * U * size + decoding, format.name());
                     }
                 }
@@ -198,7 +213,7 @@ fn rotations_and_transforms_are_within_their_bounds() {
 fn index_scores_are_within_their_bound() {
     let random = &mut Rng::with_seed(25);
     for kernels in levels() {
-        for format in Format::ALL {
+        for format in caches() {
             for (n_heads, dim, n_keys) in [(1, 32, 5), (7, 64, 40), (64, 128, 50), (9, 160, 33)] {
                 let (bytes, keys) = rows(random, format, n_keys, dim);
                 let (q, weights) = (tame(random, n_heads * dim), tame(random, n_heads));
@@ -225,7 +240,7 @@ fn index_scores_are_within_their_bound() {
 fn attention_is_within_its_bound() {
     let random = &mut Rng::with_seed(26);
     for kernels in levels() {
-        for format in Format::ALL {
+        for format in caches() {
             for (n_heads, dim, v_dim, n_rows) in
                 [(1, 32, 32, 1), (3, 64, 33, 40), (5, 576, 512, 100), (2, 96, 80, 300)]
             {

@@ -47,7 +47,7 @@ pub struct Step<'s> {
 pub struct Q8Buffer {
     values: Vec<i8>,
     scales: Vec<f32>,
-    sums: Vec<i32>,
+    sums: Vec<[i16; 2]>,
 }
 
 impl Q8Buffer {

@@ -1,15 +1,29 @@
 //! The table of formats: the public `Format`, and the trait that one file per format implements.
 
-use super::{BF16, F16, F32, Q8_0};
 use crate::isa::Isa;
-use crate::view::{Acts, Pick, Rows};
+use crate::op;
+use crate::view::{Acts, Attend, IndexScores, Pick, Rows};
 
 /// The formats' types as an array of `$make::<Format>()`, in the order of [`Format`]. This is the one list that
 /// the level tables, the names and the sizes are made from.
 macro_rules! per_format {
     ($make:ident) => {{
-        use $crate::format::{BF16, F16, F32, Q8_0};
-        [$make::<F32>(), $make::<F16>(), $make::<BF16>(), $make::<Q8_0>()]
+        use $crate::format::{BF16, F16, F32, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+        [
+            $make::<F32>(),
+            $make::<F16>(),
+            $make::<BF16>(),
+            $make::<Q8_0>(),
+            $make::<Q4_0>(),
+            $make::<Q4_1>(),
+            $make::<Q5_0>(),
+            $make::<Q5_1>(),
+            $make::<Q2K>(),
+            $make::<Q3K>(),
+            $make::<Q4K>(),
+            $make::<Q5K>(),
+            $make::<Q6K>(),
+        ]
     }};
 }
 pub(crate) use per_format;
@@ -25,6 +39,24 @@ pub enum Format {
     BF16,
     /// Blocks of 32: one 16-bit scale and 32 signed bytes.
     Q8_0,
+    /// Blocks of 32: one 16-bit scale and 4-bit quants minus 8.
+    Q4_0,
+    /// Blocks of 32: a 16-bit scale, a 16-bit minimum and 4-bit quants.
+    Q4_1,
+    /// Blocks of 32: one 16-bit scale and 5-bit quants minus 16.
+    Q5_0,
+    /// Blocks of 32: a 16-bit scale, a 16-bit minimum and 5-bit quants.
+    Q5_1,
+    /// Blocks of 256: 2-bit quants, 4-bit scales and minimums of 16 each.
+    Q2K,
+    /// Blocks of 256: 3-bit quants minus 4, 6-bit scales of 16 each.
+    Q3K,
+    /// Blocks of 256: 4-bit quants, 6-bit scales and minimums of 32 each.
+    Q4K,
+    /// Blocks of 256: 5-bit quants, 6-bit scales and minimums of 32 each.
+    Q5K,
+    /// Blocks of 256: 6-bit quants minus 32, 8-bit scales of 16 each.
+    Q6K,
 }
 
 /// What a format multiplies with.
@@ -46,6 +78,8 @@ pub(crate) trait BlockFormat: 'static {
     /// Bytes in a block.
     const BYTES: usize;
     const ACTS: ActKind;
+    /// No cache holds this format, and nothing here encodes it: only `product` and the two `decode`s.
+    const WEIGHTS_ONLY: bool = false;
 
     /// The definition: whole blocks to as many floats.
     fn decode(bytes: &[u8], out: &mut [f32]);
@@ -59,6 +93,24 @@ pub(crate) trait BlockFormat: 'static {
 
     /// `out[t * n_rows + r] = w[r] . x[pick[t]]`. Shapes are checked by the caller.
     fn product<I: Isa>(isa: I, w: Rows<'_>, x: Acts<'_>, pick: Pick<'_>, out: &mut [f32]);
+
+    /// See `op/index_scores.rs`.
+    #[inline(always)]
+    fn index_scores<I: Isa>(isa: I, s: IndexScores<'_>, out: &mut [f32])
+    where
+        Self: Sized,
+    {
+        op::index_scores::<Self, I>(isa, s, out);
+    }
+
+    /// See `op/attend.rs`.
+    #[inline(always)]
+    fn attend<I: Isa>(isa: I, a: Attend<'_>, scratch: &mut [f32], out: &mut [f32])
+    where
+        Self: Sized,
+    {
+        op::attend::<Self, I>(isa, a, scratch, out);
+    }
 }
 
 struct Info {
@@ -67,6 +119,7 @@ struct Info {
     block_len: usize,
     block_bytes: usize,
     acts: ActKind,
+    weights_only: bool,
     decode: fn(&[u8], &mut [f32]),
 }
 
@@ -77,15 +130,20 @@ const fn info<F: BlockFormat>() -> Info {
         block_len: F::LEN,
         block_bytes: F::BYTES,
         acts: F::ACTS,
+        weights_only: F::WEIGHTS_ONLY,
         decode: F::decode,
     }
+}
+
+const fn format_of<F: BlockFormat>() -> Format {
+    F::FORMAT
 }
 
 static INFO: [Info; Format::ALL.len()] = per_format!(info);
 
 impl Format {
     /// Every format, in the order of the kernel tables.
-    pub const ALL: [Self; 4] = [F32::FORMAT, F16::FORMAT, BF16::FORMAT, Q8_0::FORMAT];
+    pub const ALL: [Self; 13] = per_format!(format_of);
 
     fn info(self) -> &'static Info {
         let info = &INFO[self as usize];
@@ -131,6 +189,12 @@ impl Format {
         self.info().acts
     }
 
+    /// Whether the format is for weights only: no cache holds it and [`crate::Kernels::encode_row`] does not write it,
+    /// so of the kernels that read a format it has `product` and `decode_row`.
+    pub fn weights_only(self) -> bool {
+        self.info().weights_only
+    }
+
     /// The definition of the format: whole blocks to as many floats. Panics if the lengths disagree.
     pub fn decode(self, bytes: &[u8], out: &mut [f32]) {
         assert_eq!(
@@ -163,5 +227,18 @@ mod tests {
         assert_eq!(Format::F16.row_bytes(7), 14);
         assert_eq!(Format::BF16.row_bytes(7), 14);
         assert_eq!(Format::Q8_0.row_bytes(64), 68);
+        let quants = Format::ALL[4..].iter().map(|format| (format.name(), format.row_bytes(256)));
+        let expected = [
+            ("q4_0", 144),
+            ("q4_1", 160),
+            ("q5_0", 176),
+            ("q5_1", 192),
+            ("q2_k", 84),
+            ("q3_k", 110),
+            ("q4_k", 144),
+            ("q5_k", 176),
+            ("q6_k", 210),
+        ];
+        assert!(quants.eq(expected));
     }
 }

@@ -14,7 +14,7 @@ pub(crate) mod x86;
 
 pub(crate) use scalar::Scalar;
 
-use crate::format::BlockQ8_0;
+use crate::format::{BlockQ8_0, Tile};
 use crate::view::Q8Token;
 
 /// One level's instructions; a value is the proof that the machine has them.
@@ -110,6 +110,20 @@ pub(crate) trait Isa: Copy {
         self,
         tiles: &[&[Self::Q8Tile]; G],
         x: &[Q8Token<'_>; T],
+        acc: &mut [[Self::F32; T]; G],
+    );
+
+    /// 16 bytes of 16 rows, turned round: lane r of vector k holds bytes 4k..4k+4 of row r, little-endian.
+    fn fours(self, rows: &[&[u8; 16]; TILE_ROWS]) -> [Self::I32; 4];
+    /// Each lane: acc + the sum of four products of unsigned bytes, at most 127 each, with the lane's signed bytes,
+    /// which are not -128.
+    fn dot_fours(self, acc: Self::I32, w: &[u8; 64], x: Self::I32) -> Self::I32;
+    /// `op::blocks::dots`, once for each level and not once for each format.
+    fn block_dots<const HALVES: bool, const MINS: bool, const G: usize, const T: usize>(
+        self,
+        tiles: &[&[Tile]; G],
+        x: &[Q8Token<'_>; T],
+        offset: i32,
         acc: &mut [[Self::F32; T]; G],
     );
 

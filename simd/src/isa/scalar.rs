@@ -3,7 +3,8 @@
 use std::array;
 
 use super::{Isa, TILE_ROWS};
-use crate::format::{BlockQ8_0, f16};
+use crate::format::{BlockQ8_0, Tile, f16};
+use crate::op::blocks;
 use crate::view::Q8Token;
 
 /// Needs no proof.
@@ -255,5 +256,27 @@ impl Isa for Scalar {
                 }
             }
         }
+    }
+
+    #[inline(always)]
+    fn fours(self, rows: &[&[u8; 16]; TILE_ROWS]) -> [Self::I32; 4] {
+        array::from_fn(|four| rows.map(|row| i32::from_le_bytes(row.as_chunks::<4>().0[four])))
+    }
+    #[inline(always)]
+    fn dot_fours(self, acc: Self::I32, w: &[u8; 64], x: Self::I32) -> Self::I32 {
+        array::from_fn(|lane| {
+            let products = w.as_chunks::<4>().0[lane].into_iter().zip(x[lane].to_le_bytes());
+            acc[lane] + products.map(|(w, x)| i32::from(w) * i32::from(x as i8)).sum::<i32>()
+        })
+    }
+    #[inline(always)]
+    fn block_dots<const H: bool, const M: bool, const G: usize, const T: usize>(
+        self,
+        tiles: &[&[Tile]; G],
+        x: &[Q8Token<'_>; T],
+        offset: i32,
+        acc: &mut [[Self::F32; T]; G],
+    ) {
+        blocks::dots::<Self, H, M, G, T>(self, tiles, x, offset, acc);
     }
 }

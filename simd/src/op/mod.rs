@@ -6,6 +6,7 @@
 //! outputs are under way at once.
 
 mod attend;
+pub(crate) mod blocks;
 mod exp;
 pub(crate) mod float;
 mod hadamard;

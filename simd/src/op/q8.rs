@@ -27,20 +27,27 @@ pub(crate) fn amax<I: Isa>(isa: I, x: &[f32; 32]) -> f32 {
 /// Below this a block counts as zero: 127 / amax must stay finite.
 const SMALLEST_AMAX: f32 = f32::from_bits((127 - 120) << 23);
 
-/// Blocks of 32 activations: scale = amax / 127, q = x * (127 / amax) rounded to nearest, ties to even; sum of q.
+/// Blocks of 32 activations: scale = amax / 127, q = x * (127 / amax) rounded to nearest, ties to even; sums of q over
+/// the two halves, at most 16 * 127.
 ///
 /// |q| <= 127 without clamping: |x| <= amax and three roundings cannot carry 127 past 127.5. A block whose amax is
 /// below 2^-120 is zero (scale 0); one with an infinity or NaN gets scale NaN and zero quants, so that the fault
 /// reaches the logits, where it is reported.
 #[inline(always)]
-pub(crate) fn encode<I: Isa>(isa: I, x: &[f32], values: &mut [i8], scales: &mut [f32], sums: &mut [i32]) {
+pub(crate) fn encode<I: Isa>(
+    isa: I,
+    x: &[f32],
+    values: &mut [i8],
+    scales: &mut [f32],
+    sums: &mut [[i16; 2]],
+) {
     let blocks = x.as_chunks::<32>().0.iter().zip(values.as_chunks_mut::<32>().0);
     for ((x, values), (scale, sum)) in blocks.zip(scales.iter_mut().zip(sums)) {
         let amax = amax(isa, x);
         if !(SMALLEST_AMAX..f32::INFINITY).contains(&amax) {
             *values = [0; 32];
             *scale = if amax < SMALLEST_AMAX { 0.0 } else { f32::NAN };
-            *sum = 0;
+            *sum = [0; 2];
             continue;
         }
         *scale = amax / 127.0;
@@ -51,7 +58,7 @@ pub(crate) fn encode<I: Isa>(isa: I, x: &[f32], values: &mut [i8], scales: &mut 
         let high = isa.round(isa.mul(isa.load(&x[1]), inverse));
         isa.store_i8(low, &mut values[0]);
         isa.store_i8(high, &mut values[1]);
-        *sum = isa.sum_i32(isa.add_i32(low, high));
+        *sum = [isa.sum_i32(low) as i16, isa.sum_i32(high) as i16];
     }
 }
 
@@ -61,7 +68,7 @@ const TILED_FROM: usize = 4;
 const TILE_BLOCKS: usize = 16;
 /// Activations of the tokens that pass all rows before the next tokens do: they should stay in the second-level
 /// cache.
-const PASS_BYTES: usize = 1 << 20;
+pub(super) const PASS_BYTES: usize = 1 << 20;
 /// Tokens under way at once: with two groups of rows as many independent sums as hide the latency.
 const TILE_TOKENS: usize = 6;
 
@@ -197,10 +204,10 @@ impl<'a> Product<'a> {
         out: &mut [f32],
     ) {
         let n_rows = self.w.n_rows;
-        let mut x = [self.token(token).part(place); T];
+        let mut x = [self.token(token).part(place.start..place.start + place.n); T];
         let mut acc = [[isa.zero(); T]; G];
         for t in 0..T {
-            x[t] = self.token(token + t).part(place);
+            x[t] = self.token(token + t).part(place.start..place.start + place.n);
             for (group, acc) in acc.iter_mut().enumerate() {
                 let first = place.first + group * TILE_ROWS;
                 acc[t] = load(isa, &out[(token + t) * n_rows + first..(token + t + 1) * n_rows]);
@@ -224,20 +231,9 @@ struct Place {
     n: usize,
 }
 
-impl<'a> Q8Token<'a> {
-    #[inline(always)]
-    fn part(&self, place: Place) -> Q8Token<'a> {
-        Q8Token {
-            values: &self.values[place.start..][..place.n],
-            scales: &self.scales[place.start..][..place.n],
-            sums: &self.sums[place.start..][..place.n],
-        }
-    }
-}
-
 /// As many of 16 lanes as there is room for.
 #[inline(always)]
-fn store<I: Isa>(isa: I, x: I::F32, out: &mut [f32]) {
+pub(super) fn store<I: Isa>(isa: I, x: I::F32, out: &mut [f32]) {
     match out.first_chunk_mut() {
         Some(out) => isa.store(x, out),
         None => isa.store_part(x, out),
@@ -245,7 +241,7 @@ fn store<I: Isa>(isa: I, x: I::F32, out: &mut [f32]) {
 }
 
 #[inline(always)]
-fn load<I: Isa>(isa: I, x: &[f32]) -> I::F32 {
+pub(super) fn load<I: Isa>(isa: I, x: &[f32]) -> I::F32 {
     match x.first_chunk() {
         Some(x) => isa.load(x),
         None => isa.load_part(x),

@@ -64,7 +64,9 @@ pub fn weights(random: &mut Rng, format: Format, n_rows: usize, n_cols: usize) -
     let mut bytes = Vec::new();
     for _ in 0..n_rows {
         let mut row = vec![0; format.row_bytes(n_cols)];
-        if kind == 0 {
+        if format.weights_only() {
+            row = blocks(random, format, n_cols / format.block_len(), kind == 0);
+        } else if kind == 0 {
             row.fill_with(|| random.u8(..));
         } else {
             let x = if kind == 1 { tame(random, n_cols) } else { wild(random, n_cols, false) };
@@ -87,6 +89,52 @@ pub fn weights(random: &mut Rng, format: Format, n_rows: usize, n_cols: usize) -
     bytes
 }
 
+/// Where in a block of a format of weights only its 16-bit scales lie.
+pub fn scales_at(format: Format) -> &'static [usize] {
+    match format {
+        Format::Q4_0 | Format::Q5_0 => &[0],
+        Format::Q4_1 | Format::Q5_1 | Format::Q4K | Format::Q5K => &[0, 2],
+        Format::Q2K => &[80, 82],
+        Format::Q3K => &[108],
+        Format::Q6K => &[208],
+        _ => panic!("{} has no blocks of this kind", format.name()),
+    }
+}
+
+/// Blocks of a format of weights only: random quants with ordinary scales, or else every bit at random, and quants and
+/// scales at the edges of what they can be.
+pub fn blocks(random: &mut Rng, format: Format, n: usize, wild: bool) -> Vec<u8> {
+    let mut bytes = vec![0; n * format.block_bytes()];
+    bytes.fill_with(|| random.u8(..));
+    for block in bytes.chunks_exact_mut(format.block_bytes()) {
+        let mut d = half::f16::from_f32(0.01 * (0.5 + random.f32()));
+        if wild {
+            match random.u32(0..8) {
+                0 => block.fill(0),
+                1 => block.fill(0xff),
+                2 => block.fill(0x80),
+                3 => block.fill(0x7f),
+                _ => {}
+            }
+            d = match random.u32(0..8) {
+                0 => half::f16::ZERO,
+                1 => half::f16::NEG_ZERO,
+                2 => half::f16::MAX,
+                3 => -d,
+                4 => half::f16::from_bits(random.u16(1..0x400)),
+                5 => half::f16::from_bits(random.u16(..)),
+                _ => d,
+            };
+        }
+        for &at in scales_at(format) {
+            if !wild || random.u32(0..3) > 0 {
+                block[at..at + 2].copy_from_slice(&d.to_le_bytes());
+            }
+        }
+    }
+    bytes
+}
+
 /// Activations in both kinds, with room between tokens.
 pub struct Tokens {
     pub n_cols: usize,
@@ -94,7 +142,7 @@ pub struct Tokens {
     pub values: Vec<f32>,
     pub quants: Vec<i8>,
     pub scales: Vec<f32>,
-    pub sums: Vec<i32>,
+    pub sums: Vec<[i16; 2]>,
 }
 
 impl Tokens {
@@ -106,7 +154,7 @@ impl Tokens {
         if stride.is_multiple_of(32) {
             let n = tokens.values.len();
             (tokens.quants, tokens.scales) = (vec![0; n], vec![0.0; n / 32]);
-            tokens.sums = vec![0; n / 32];
+            tokens.sums = vec![[0; 2]; n / 32];
             let scalar = Kernels::at(Level::Scalar).unwrap();
             scalar.encode_q8(&tokens.values, &mut tokens.quants, &mut tokens.scales, &mut tokens.sums);
             for (block, quants) in tokens.quants.chunks_exact_mut(32).enumerate() {
@@ -116,7 +164,8 @@ impl Tokens {
                     2 if extreme => quants.fill_with(|| if random.bool() { 127 } else { -127 }),
                     _ => {}
                 }
-                tokens.sums[block] = quants.iter().map(|&q| i32::from(q)).sum();
+                let (low, high) = quants.split_at(16);
+                tokens.sums[block] = [low, high].map(|half| half.iter().map(|&q| i16::from(q)).sum());
             }
         }
         tokens
@@ -135,6 +184,11 @@ impl Tokens {
     }
 }
 
+/// The formats that caches may have.
+pub fn caches() -> impl Iterator<Item = Format> {
+    Format::ALL.into_iter().filter(|format| !format.weights_only())
+}
+
 /// A product, into a fresh vector that was not zero.
 pub fn product(kernels: &Kernels, w: Rows<'_>, x: Acts<'_>, pick: Pick<'_>) -> Vec<f32> {
     let mut out = vec![f32::NAN; pick.len() * w.n_rows];
@@ -146,6 +200,8 @@ pub fn product(kernels: &Kernels, w: Rows<'_>, x: Acts<'_>, pick: Pick<'_>) -> V
 pub fn columns(format: Format) -> Vec<usize> {
     if format.block_len() == 1 {
         (1..=70).chain([511, 512, 513, 1100]).collect()
+    } else if format.block_len() == 256 {
+        (1..=7).cycle().take(19).chain([9, 12, 28]).map(|blocks| blocks * 256).collect()
     } else {
         (1..=20).chain([33, 48]).map(|blocks| blocks * format.block_len()).collect()
     }

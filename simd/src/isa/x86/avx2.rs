@@ -3,9 +3,10 @@
 use std::arch::x86_64::*;
 
 use super::super::{Isa, TILE_ROWS};
-use super::avx2_q8::{self, Tile};
+use super::avx2_q8;
 use super::intrinsics;
-use crate::format::BlockQ8_0;
+use crate::format::{BlockQ8_0, Tile};
+use crate::op::blocks;
 use crate::view::Q8Token;
 
 /// Proof that the machine has this level's instructions.
@@ -69,6 +70,22 @@ fn sum8(x: [__m256; 8]) -> __m256 {
     _mm256_add_ps(_mm256_shuffle_ps::<0x88>(a, b), _mm256_shuffle_ps::<0xdd>(a, b))
 }
 
+/// See `Isa::fours`, for eight rows.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn fours(rows: &[&[u8; 16]; 8]) -> [__m256i; 4] {
+    // Rows e and e + 4 in the halves of register e; then the four registers are turned round in each half.
+    let mut x = [_mm256_setzero_si256(); 4];
+    for (e, x) in x.iter_mut().enumerate() {
+        let [a, b] = [0, 4].map(|row| intrinsics!(_mm_loadu_si128(rows[row + e].as_ptr().cast())));
+        *x = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(a), b);
+    }
+    let (ab, cd) = (_mm256_unpacklo_epi32(x[0], x[1]), _mm256_unpacklo_epi32(x[2], x[3]));
+    let low = [_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd)];
+    let (ab, cd) = (_mm256_unpackhi_epi32(x[0], x[1]), _mm256_unpackhi_epi32(x[2], x[3]));
+    [low[0], low[1], _mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd)]
+}
+
 /// Folds eight lanes to one: i takes i + 4, i + 2, i + 1.
 macro_rules! fold {
     ($x:expr, $op128:ident) => {{
@@ -99,8 +116,8 @@ impl Isa for Avx2 {
     const WIDE: bool = false;
     type F32 = F32;
     type I32 = I32;
-    type Q8Tile = Tile;
-    const Q8_EMPTY: Tile = Tile::EMPTY;
+    type Q8Tile = avx2_q8::Tile;
+    const Q8_EMPTY: Self::Q8Tile = avx2_q8::Tile::EMPTY;
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32 {
@@ -375,16 +392,56 @@ impl Isa for Avx2 {
         intrinsics!(avx2_q8::rows(rows, x))
     }
     #[inline(always)]
-    fn q8_tile(self, blocks: &[&BlockQ8_0; TILE_ROWS], tile: &mut Tile) {
+    fn q8_tile(self, blocks: &[&BlockQ8_0; TILE_ROWS], tile: &mut Self::Q8Tile) {
         intrinsics!(avx2_q8::tile(blocks, tile));
     }
     #[inline(always)]
     fn q8_tile_dots<const G: usize, const T: usize>(
         self,
-        tiles: &[&[Tile]; G],
+        tiles: &[&[Self::Q8Tile]; G],
         x: &[Q8Token<'_>; T],
         acc: &mut [[F32; T]; G],
     ) {
         intrinsics!(avx2_q8::tile_dots(tiles, x, acc));
+    }
+
+    #[inline(always)]
+    fn fours(self, rows: &[&[u8; 16]; TILE_ROWS]) -> [Self::I32; 4] {
+        let (rows, _) = rows.as_chunks::<8>();
+        let [low, high] = intrinsics!([fours(&rows[0]), fours(&rows[1])]);
+        std::array::from_fn(|at| [low[at], high[at]])
+    }
+    #[inline(always)]
+    fn dot_fours(self, acc: Self::I32, w: &[u8; 64], x: Self::I32) -> Self::I32 {
+        let (w, _) = w.as_chunks::<32>();
+        intrinsics!({
+            let dot = |acc, w: &[u8; 32], x| {
+                // Two products are at most 2 * 127 * 127, so that this never saturates.
+                let pairs = _mm256_maddubs_epi16(_mm256_loadu_si256(w.as_ptr().cast()), x);
+                _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            };
+            [dot(acc[0], &w[0], x[0]), dot(acc[1], &w[1], x[1])]
+        })
+    }
+    #[inline(always)]
+    fn block_dots<const H: bool, const M: bool, const G: usize, const T: usize>(
+        self,
+        tiles: &[&[Tile]; G],
+        x: &[Q8Token<'_>; T],
+        offset: i32,
+        acc: &mut [[Self::F32; T]; G],
+    ) {
+        #[target_feature(enable = "avx2,fma,f16c")]
+        #[inline(never)]
+        fn out_of_line<const H: bool, const M: bool, const G: usize, const T: usize>(
+            isa: Avx2,
+            tiles: &[&[Tile]; G],
+            x: &[Q8Token<'_>; T],
+            offset: i32,
+            acc: &mut [[<Avx2 as Isa>::F32; T]; G],
+        ) {
+            blocks::dots::<Avx2, H, M, G, T>(isa, tiles, x, offset, acc);
+        }
+        intrinsics!(out_of_line::<H, M, G, T>(self, tiles, x, offset, acc));
     }
 }

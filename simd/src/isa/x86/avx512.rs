@@ -3,9 +3,10 @@
 use std::arch::x86_64::*;
 
 use super::super::{Isa, TILE_ROWS};
-use super::avx512_q8::{self, Tile};
+use super::avx512_q8;
 use super::intrinsics;
-use crate::format::BlockQ8_0;
+use crate::format::{BlockQ8_0, Tile};
+use crate::op::blocks;
 use crate::view::Q8Token;
 
 /// Proof that the machine has this level's instructions.
@@ -89,6 +90,25 @@ fn transpose(x: &[__m512; 16]) -> [__m512; 16] {
     out
 }
 
+/// See `Isa::fours`.
+#[target_feature(enable = "avx512f")]
+#[inline]
+fn fours(rows: &[&[u8; 16]; TILE_ROWS]) -> [__m512i; 4] {
+    // Rows e, e + 4, e + 8, e + 12 in the quarters of register e; then the four registers are turned round in each
+    // quarter.
+    let mut x = [_mm512_setzero_si512(); 4];
+    for (e, x) in x.iter_mut().enumerate() {
+        let [a, b, c, d] =
+            [0, 4, 8, 12].map(|row| intrinsics!(_mm_loadu_si128(rows[row + e].as_ptr().cast())));
+        let ab = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(a), b);
+        *x = _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(ab, c), d);
+    }
+    let (ab, cd) = (_mm512_unpacklo_epi32(x[0], x[1]), _mm512_unpacklo_epi32(x[2], x[3]));
+    let low = [_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd)];
+    let (ab, cd) = (_mm512_unpackhi_epi32(x[0], x[1]), _mm512_unpackhi_epi32(x[2], x[3]));
+    [low[0], low[1], _mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd)]
+}
+
 /// Folds eight lanes to one: i takes i + 4, i + 2, i + 1.
 macro_rules! fold {
     ($x:expr, $op128:ident) => {{
@@ -103,8 +123,8 @@ impl Isa for Avx512 {
     const WIDE: bool = true;
     type F32 = __m512;
     type I32 = __m512i;
-    type Q8Tile = Tile;
-    const Q8_EMPTY: Tile = Tile::EMPTY;
+    type Q8Tile = avx512_q8::Tile;
+    const Q8_EMPTY: Self::Q8Tile = avx512_q8::Tile::EMPTY;
 
     #[inline(always)]
     fn splat(self, x: f32) -> __m512 {
@@ -311,16 +331,46 @@ impl Isa for Avx512 {
         intrinsics!(avx512_q8::rows(rows, x))
     }
     #[inline(always)]
-    fn q8_tile(self, blocks: &[&BlockQ8_0; TILE_ROWS], tile: &mut Tile) {
+    fn q8_tile(self, blocks: &[&BlockQ8_0; TILE_ROWS], tile: &mut Self::Q8Tile) {
         intrinsics!(avx512_q8::tile(blocks, tile));
     }
     #[inline(always)]
     fn q8_tile_dots<const G: usize, const T: usize>(
         self,
-        tiles: &[&[Tile]; G],
+        tiles: &[&[Self::Q8Tile]; G],
         x: &[Q8Token<'_>; T],
         acc: &mut [[__m512; T]; G],
     ) {
         intrinsics!(avx512_q8::tile_dots(tiles, x, acc));
+    }
+
+    #[inline(always)]
+    fn fours(self, rows: &[&[u8; 16]; TILE_ROWS]) -> [Self::I32; 4] {
+        intrinsics!(fours(rows))
+    }
+    #[inline(always)]
+    fn dot_fours(self, acc: Self::I32, w: &[u8; 64], x: Self::I32) -> Self::I32 {
+        intrinsics!(_mm512_dpbusd_epi32(acc, _mm512_loadu_si512(w.as_ptr().cast()), x))
+    }
+    #[inline(always)]
+    fn block_dots<const H: bool, const M: bool, const G: usize, const T: usize>(
+        self,
+        tiles: &[&[Tile]; G],
+        x: &[Q8Token<'_>; T],
+        offset: i32,
+        acc: &mut [[Self::F32; T]; G],
+    ) {
+        #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi")]
+        #[inline(never)]
+        fn out_of_line<const H: bool, const M: bool, const G: usize, const T: usize>(
+            isa: Avx512,
+            tiles: &[&[Tile]; G],
+            x: &[Q8Token<'_>; T],
+            offset: i32,
+            acc: &mut [[<Avx512 as Isa>::F32; T]; G],
+        ) {
+            blocks::dots::<Avx512, H, M, G, T>(isa, tiles, x, offset, acc);
+        }
+        intrinsics!(out_of_line::<H, M, G, T>(self, tiles, x, offset, acc));
     }
 }

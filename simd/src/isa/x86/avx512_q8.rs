@@ -62,6 +62,13 @@ fn sum_rows(x: [__m512i; 8]) -> __m512i {
     _mm512_add_epi32(_mm512_castps_si512(low), _mm512_castps_si512(high))
 }
 
+/// 128 times the sum of a block's activations, from those of its halves.
+#[target_feature(enable = "avx512f,avx512bw")]
+#[inline]
+fn surplus(sums: [i16; 2]) -> __m512i {
+    _mm512_madd_epi16(_mm512_set1_epi32(bytemuck::cast(sums)), _mm512_set1_epi16(128))
+}
+
 /// See `Isa::q8_rows`.
 ///
 /// Rejected: prefetching the next rows (a tenth slower from memory, a third slower from cache, measured on Sapphire
@@ -96,7 +103,7 @@ pub(super) fn rows(rows: &[&[BlockQ8_0]; TILE_ROWS], x: Q8Token<'_>) -> __m512 {
                 );
                 *dot = _mm512_dpbusd_epi32(*dot, w, values);
             }
-            let isum = _mm512_sub_epi32(sum_rows(dots), _mm512_set1_epi32(*element!(x.sums, at) << 7));
+            let isum = _mm512_sub_epi32(sum_rows(dots), surplus(*element!(x.sums, at)));
             let d = intrinsics!(_mm512_cvtph_ps(_mm256_loadu_si256(d.as_ptr().cast())));
             let scale = _mm512_mul_ps(d, _mm512_set1_ps(*element!(x.scales, at)));
             acc = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(isum), acc);
@@ -142,7 +149,7 @@ pub(super) fn tile(blocks: &[&BlockQ8_0; TILE_ROWS], tile: &mut Tile) {
 }
 
 /// See `Isa::q8_tile_dots`.
-#[target_feature(enable = "avx512f,avx512vnni")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
 pub(super) fn tile_dots<const G: usize, const T: usize>(
     tiles: &[&[Tile]; G],
@@ -161,7 +168,7 @@ pub(super) fn tile_dots<const G: usize, const T: usize>(
     for at in 0..n {
         let mut dots = [[_mm512_setzero_si512(); T]; G];
         for t in 0..T {
-            let surplus = _mm512_slli_epi32::<7>(_mm512_set1_epi32(*element!(x[t].sums, at)));
+            let surplus = surplus(*element!(x[t].sums, at));
             for g in 0..G {
                 dots[g][t] = _mm512_sub_epi32(_mm512_setzero_si512(), surplus);
             }

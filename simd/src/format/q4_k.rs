@@ -1,0 +1,116 @@
+//! Q4_K: blocks of 256 weights, 144 bytes, in eight sub-blocks of 32: `d` and `dmin` (f16), eight 6-bit scales and
+//! minimums in 12 bytes, then 128 bytes of two quants each; weight = d * sc * q - dmin * m, q in 0..=15. 4.5 bits a
+//! weight.
+//!
+//! ```text
+//! byte   0   1    2      3   4              15   16                     143
+//!      [  d (f16) | dmin (f16) | scales (packed) | qs, 32 for each 64 weights ]
+//!
+//! qs[32 c + j]: low half weight 64 c + j, high half weight 64 c + 32 + j
+//! scales, bits 76 543210:   byte 0..4   sc4..7 bits 54 | sc0..3
+//!                           byte 4..8    m4..7 bits 54 |  m0..3
+//!          bits 7654 3210:  byte 8..12   m4..7 bits 3210 | sc4..7 bits 3210
+//! ```
+//!
+//! ggml's `block_q4_K`.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::quants::{QuantFormat, Tile, and_bytes, byte, eights, fours, high_f16, low_f16};
+use super::{Format, f16};
+use crate::isa::{Isa, TILE_ROWS};
+
+pub(crate) struct Q4K;
+
+/// One block as it lies in the file; any address will do.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(crate) struct Block {
+    head: Head,
+    qs: [u8; 128],
+}
+
+const _: () = assert!(size_of::<Block>() == 144);
+
+/// The first 16 bytes, which Q5_K has too.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct Head {
+    d: [u8; 2],
+    dmin: [u8; 2],
+    scales: [u8; 12],
+}
+
+impl Head {
+    /// d * sc and dmin * m of sub-block j.
+    pub(super) fn scale_and_min(&self, j: usize) -> (f32, f32) {
+        let [d, dmin] = [self.d, self.dmin].map(|half| f16::decode(u16::from_le_bytes(half)));
+        let s = &self.scales;
+        let (sc, m) = if j < 4 {
+            (s[j] & 63, s[j + 4] & 63)
+        } else {
+            (s[j + 4] & 15 | s[j - 4] >> 6 << 4, s[j + 4] >> 4 | s[j] >> 6 << 4)
+        };
+        (d * f32::from(sc), dmin * f32::from(m))
+    }
+}
+
+/// The scales and minimums of 16 rows, from their first 16 bytes.
+#[inline(always)]
+pub(super) fn put_scales<I: Isa>(isa: I, [d, s0, s1, s2]: [I::I32; 4], tiles: &mut [Tile; 8]) {
+    let (d, dmin) = (low_f16(isa, d), high_f16(isa, d));
+    let high = |x| and_bytes(isa, isa.shr::<2>(x), 0x30);
+    let scales = [and_bytes(isa, s0, 63), isa.or(and_bytes(isa, s2, 15), high(s0))];
+    let mins = [and_bytes(isa, s1, 63), isa.or(and_bytes(isa, isa.shr::<4>(s2), 15), high(s1))];
+    for (j, tile) in tiles.iter_mut().enumerate() {
+        isa.store(isa.mul(d, byte(isa, scales[j / 4], j % 4)), &mut tile.scale[0]);
+        isa.store(isa.mul(dmin, byte(isa, mins[j / 4], j % 4)), &mut tile.min[0]);
+    }
+}
+
+impl QuantFormat for Q4K {
+    const FORMAT: Format = Format::Q4K;
+    const NAME: &'static str = "q4_k";
+    const LEN: usize = 256;
+    const HALVES: bool = false;
+    const MINS: bool = true;
+    const OFFSET: i32 = 0;
+    type Block = Block;
+
+    fn decode(block: &Block, out: &mut [f32]) {
+        for (j, out) in out.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+            let (scale, min) = block.head.scale_and_min(j);
+            for (out, qs) in out.iter_mut().zip(&block.qs[j / 2 * 32..]) {
+                let q = if j % 2 == 0 { qs & 15 } else { qs >> 4 };
+                *out = scale * f32::from(q) - min;
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn tiles<I: Isa>(isa: I, rows: &[&Block; TILE_ROWS], tiles: &mut [Tile]) {
+        let tiles: &mut [Tile; 8] = tiles.first_chunk_mut().expect("eight tiles");
+        put_scales(isa, fours::<_, _, 0>(isa, rows), tiles);
+        put_nibbles::<_, _, 16>(isa, rows, &mut tiles[0..2]);
+        put_nibbles::<_, _, 48>(isa, rows, &mut tiles[2..4]);
+        put_nibbles::<_, _, 80>(isa, rows, &mut tiles[4..6]);
+        put_nibbles::<_, _, 112>(isa, rows, &mut tiles[6..8]);
+    }
+}
+
+/// 32 bytes to two tiles.
+#[inline(always)]
+fn put_nibbles<I: Isa, B: Pod, const AT: usize>(isa: I, rows: &[&B; TILE_ROWS], tiles: &mut [Tile]) {
+    for (k, qs) in eights::<_, _, AT>(isa, rows).into_iter().enumerate() {
+        tiles[0].put(isa, k, and_bytes(isa, qs, 15));
+        tiles[1].put(isa, k, and_bytes(isa, isa.shr::<4>(qs), 15));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn tiles_say_what_decode_says() {
+        super::super::quants::tests::tiles_say_what_decode_says::<super::Q4K>();
+    }
+}
