@@ -88,7 +88,17 @@ impl Recipe {
         match most {
             Encoding::F32 => 0,
             Encoding::F16 => 1,
+            Encoding::Q4_0 => 2,
+            Encoding::Q4_1 => 3,
             Encoding::Q8_0 => 7,
+            Encoding::Q5_0 => 8,
+            Encoding::Q5_1 => 9,
+            // Where ggml has several numbers for mixtures around one type, the middle one.
+            Encoding::Q2K => 10,
+            Encoding::Q3K => 12,
+            Encoding::Q4K => 15,
+            Encoding::Q5K => 17,
+            Encoding::Q6K => 18,
             Encoding::BF16 => 32,
         }
     }
@@ -211,7 +221,10 @@ mod tests {
     fn mistakes_are_explained() {
         for (exception, says) in [
             ("ffn_down", "no `=`"),
-            ("ffn_down=q9", "expected one of f32, f16, bf16, q8_0, found \"q9\""),
+            (
+                "ffn_down=q9",
+                "expected one of f32, f16, bf16, q8_0, q6_k, q5_1, q5_0, q5_k, q4_1, q4_0, q4_k, q3_k, q2_k, found \"q9\"",
+            ),
             ("ffn_(=f16", "unclosed group"),
             ("ffn_dwn=f16", "the nearest are blk.N.ffn_down.weight, "),
             ("attn_norm=f16", "only tensors that stay f32"),
