@@ -1,6 +1,6 @@
 //! Our encoders against ggml's, on the same values and by the same measure.
 //!
-//! `quantize/tests/ggml/build.sh` builds the judge; `FATHOM_GGML_ORACLE` names the folder it is in. Both encoders' bytes
+//! `simd/tests/ggml/build.sh` builds the judge; `FATHOM_GGML_ORACLE` names the folder it is in. Both encoders' bytes
 //! are decoded by ggml, so that a wrong layout of ours shows as an error beyond all measure. The measure is
 //! `sum(importance * (x - decoded)^2)`, with importance 1 where ggml is given none.
 
@@ -37,7 +37,7 @@ impl Ggml {
     fn load() -> Option<Ggml> {
         let Some(folder) = env::var_os("FATHOM_GGML_ORACLE") else {
             eprintln!(
-                "SKIPPED: FATHOM_GGML_ORACLE is not set; quantize/tests/ggml/build.sh builds what it names"
+                "SKIPPED: FATHOM_GGML_ORACLE is not set; simd/tests/ggml/build.sh builds what it names"
             );
             return None;
         };

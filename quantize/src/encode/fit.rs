@@ -6,7 +6,7 @@
 //! one fit, and the winner is refined by turns until nothing changes ([`symmetric`], [`affine`]).
 //!
 //! Scales are then stored rounded (to a half, or to a few bits times a half): the callers round each value again for
-//! the scale that is really in the file, and judge by [`residual`], which is the error of the file itself.
+//! the scale that is really in the file, and judge by [`Values::residual`], which is the error of the file itself.
 //!
 //! Loops run over four lanes with a sum in each, so that any x86-64 or Arm compiles them to vector code, and results
 //! are the same bits everywhere: no fused multiply-add, no reordered sum.
