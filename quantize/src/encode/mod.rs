@@ -101,6 +101,20 @@ impl Encoding {
         Encoding::ALL.into_iter().find(|e| e.name().eq_ignore_ascii_case(name))
     }
 
+    /// This type if its blocks divide rows of `n_cols`, otherwise the type with blocks of 32 that llama.cpp falls
+    /// back to, otherwise halves.
+    pub fn that_divides(self, n_cols: usize) -> Encoding {
+        let smaller_blocks = match self {
+            Encoding::Q6K => Encoding::Q8_0,
+            Encoding::Q5K => Encoding::Q5_1,
+            Encoding::Q4K => Encoding::Q5_0,
+            Encoding::Q3K | Encoding::Q2K => Encoding::Q4_0,
+            other => other,
+        };
+        let divides = |encoding: &Encoding| encoding.row_bytes(n_cols).is_some();
+        [self, smaller_blocks].into_iter().find(divides).unwrap_or(Encoding::F16)
+    }
+
     /// Bytes of a row of `n_cols` values; `None` when blocks do not divide it.
     pub fn row_bytes(self, n_cols: usize) -> Option<u64> {
         self.tensor_type().row_bytes(n_cols)

@@ -82,6 +82,23 @@ fn names_are_the_containers() {
     assert_eq!(Encoding::from_name("q8_k"), None);
 }
 
+#[test]
+fn rows_that_blocks_do_not_divide_get_smaller_blocks_or_halves() {
+    use Encoding::{BF16, F16, F32, Q2K, Q3K, Q4_0, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+    for (asked, at_128, at_48) in [
+        (Q6K, Q8_0, F16),
+        (Q5K, Q5_1, F16),
+        (Q4K, Q5_0, F16),
+        (Q3K, Q4_0, F16),
+        (Q2K, Q4_0, F16),
+        (Q8_0, Q8_0, F16),
+        (F32, F32, F32),
+        (BF16, BF16, BF16),
+    ] {
+        assert_eq!([256, 128, 48].map(|n| asked.that_divides(n)), [asked, at_128, at_48]);
+    }
+}
+
 /// Every block format that is searched for, with an upper bound for the root of the error's share of bell-shaped values.
 const SEARCHED: [(Encoding, f64); 9] = [
     (Encoding::Q6K, 0.018),
