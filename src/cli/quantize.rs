@@ -34,8 +34,6 @@ pub struct Args {
     /// Preset that has a type for each role (q8_0 to q2_k, see quantize/PRESETS.md), or one type for every matrix.
     #[arg(long = "type", value_name = "TYPE", value_parser = recipe_parser())]
     recipe: Recipe,
-    #[command(flatten)]
-    roles: Roles,
     /// Type of the matrices whose GGUF name the expression is found in; the last one that matches wins.
     #[arg(long = "tensor-type", value_name = "REGEX=TYPE")]
     exceptions: Vec<String>,
@@ -51,35 +49,38 @@ pub struct Args {
     /// Print sizes and times as one JSON object.
     #[arg(long)]
     json: bool,
+    // Last, because its heading would cover what follows.
+    #[command(flatten)]
+    roles: Roles,
 }
 
 /// Other types for some roles than the preset has.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Types of roles, instead of the preset's")]
+#[command(next_help_heading = "Types of roles (f32, f16, bf16 or any qN), instead of the preset's")]
 struct Roles {
     /// Routed experts.
-    #[arg(long, value_name = "TYPE", value_parser = encoding_parser())]
+    #[arg(long, value_name = "TYPE", value_parser = encoding_parser(), hide_possible_values = true)]
     experts: Option<Encoding>,
     /// Routed experts' down projection alone.
-    #[arg(long, value_name = "TYPE", value_parser = encoding_parser())]
+    #[arg(long, value_name = "TYPE", value_parser = encoding_parser(), hide_possible_values = true)]
     experts_down: Option<Encoding>,
     /// Attention, k_b and v_b included.
-    #[arg(long, value_name = "TYPE", value_parser = encoding_parser())]
+    #[arg(long, value_name = "TYPE", value_parser = encoding_parser(), hide_possible_values = true)]
     attention: Option<Encoding>,
     /// Query and key of the indexer.
-    #[arg(long, value_name = "TYPE", value_parser = encoding_parser())]
+    #[arg(long, value_name = "TYPE", value_parser = encoding_parser(), hide_possible_values = true)]
     indexer: Option<Encoding>,
     /// Shared experts.
-    #[arg(long, value_name = "TYPE", value_parser = encoding_parser())]
+    #[arg(long, value_name = "TYPE", value_parser = encoding_parser(), hide_possible_values = true)]
     shared: Option<Encoding>,
     /// Feed-forward matrices of the dense layers.
-    #[arg(long, value_name = "TYPE", value_parser = encoding_parser())]
+    #[arg(long, value_name = "TYPE", value_parser = encoding_parser(), hide_possible_values = true)]
     dense_ffn: Option<Encoding>,
     /// Token embedding.
-    #[arg(long, value_name = "TYPE", value_parser = encoding_parser())]
+    #[arg(long, value_name = "TYPE", value_parser = encoding_parser(), hide_possible_values = true)]
     embed: Option<Encoding>,
     /// Language-model head.
-    #[arg(long, value_name = "TYPE", value_parser = encoding_parser())]
+    #[arg(long, value_name = "TYPE", value_parser = encoding_parser(), hide_possible_values = true)]
     head: Option<Encoding>,
 }
 
