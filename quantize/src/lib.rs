@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 pub mod checkpoint_writer;
+pub mod cost;
 pub mod dequant;
 mod disk;
 pub mod encode;

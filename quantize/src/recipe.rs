@@ -6,13 +6,83 @@ use crate::plan::{Role, TensorPlan};
 use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// One type for every matrix, and exceptions by tensor name.
+/// A table of types by role, known by a name that llama.cpp's users know. `PRESETS.md` shows what each one costs.
+///
+/// The bits are spent where they are read. Routed experts are 97 % of the weights but a thirty-second of them is read
+/// for a token, so they carry the low bits, `down` one step above `gate` and `up` because its errors are added to the
+/// residual stream directly. All other matrices are 45 % of the bytes read for a token and 3 % of the file: 5 bits at
+/// least. The indexer decides what attention sees at all, and `attn_k_b`, whose rows no block of 256 divides, would lose
+/// digits to a fallback: both have 8 bits in every preset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preset {
+    /// Every matrix in 8 bits.
+    Q8_0,
+    /// Experts in 6 bits, `down` and all else in 8.
+    Q6K,
+    /// Experts in 5 bits, `down` and most else in 6.
+    Q5KM,
+    /// Experts in 4 bits, `down` and attention in 5.
+    Q4KM,
+    /// Experts in 3 bits, `down` in 4, attention in 5.
+    Q3KM,
+    /// Experts in 2 bits, `down` in 3, attention in 5.
+    Q2K,
+}
+
+impl Preset {
+    /// Every preset, largest first.
+    pub const ALL: [Preset; 6] =
+        [Preset::Q8_0, Preset::Q6K, Preset::Q5KM, Preset::Q4KM, Preset::Q3KM, Preset::Q2K];
+
+    /// Its name on the command line.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Preset::Q8_0 => "q8_0",
+            Preset::Q6K => "q6_k",
+            Preset::Q5KM => "q5_k_m",
+            Preset::Q4KM => "q4_k_m",
+            Preset::Q3KM => "q3_k_m",
+            Preset::Q2K => "q2_k",
+        }
+    }
+
+    /// By name, in either case.
+    pub fn from_name(name: &str) -> Option<Preset> {
+        Preset::ALL.into_iter().find(|preset| preset.name().eq_ignore_ascii_case(name))
+    }
+
+    /// The type of a role's matrices.
+    pub const fn encoding(self, role: Role) -> Encoding {
+        use Encoding::{F32, Q2K, Q3K, Q4K, Q5K, Q6K, Q8_0};
+        let [embed, head, attention, ffn, gate_up, down] = match self {
+            Preset::Q8_0 => [Q8_0, Q8_0, Q8_0, Q8_0, Q8_0, Q8_0],
+            Preset::Q6K => [Q8_0, Q8_0, Q8_0, Q8_0, Q6K, Q8_0],
+            Preset::Q5KM => [Q6K, Q6K, Q6K, Q6K, Q5K, Q6K],
+            Preset::Q4KM => [Q5K, Q6K, Q5K, Q5K, Q4K, Q5K],
+            Preset::Q3KM => [Q4K, Q6K, Q5K, Q5K, Q3K, Q4K],
+            Preset::Q2K => [Q4K, Q6K, Q5K, Q5K, Q2K, Q3K],
+        };
+        match role {
+            Role::Embed => embed,
+            Role::Head | Role::Mtp => head,
+            Role::Attention => attention,
+            Role::AttentionKvB | Role::Indexer => Q8_0,
+            Role::DenseFfn | Role::SharedExpert => ffn,
+            Role::RoutedGateUp => gate_up,
+            Role::RoutedDown => down,
+            Role::Exact => F32,
+        }
+    }
+}
+
+/// A type for each role, and exceptions by tensor name.
 ///
 /// Tensors of [`Role::Exact`] stay F32 whatever the recipe says: norms, router and biases are added and compared
 /// element by element, here and in llama.cpp, and `indexer.proj` decides which tokens are seen at all.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    base: Encoding,
+    /// In the order of [`Role::ALL`].
+    roles: [Encoding; Role::ALL.len()],
     exceptions: Vec<Exception>,
 }
 
@@ -23,14 +93,26 @@ struct Exception {
 }
 
 impl Recipe {
-    /// Every matrix in `base`, or in the next larger type where its rows are not whole blocks.
+    /// Every matrix in `base`, or in the type that [`Encoding::that_divides`] names where its rows are not whole blocks.
     pub fn new(base: Encoding) -> Recipe {
-        Recipe { base, exceptions: Vec::new() }
+        Recipe { roles: [base; Role::ALL.len()], exceptions: Vec::new() }
     }
 
-    /// The type of matrices without an exception.
-    pub fn base(&self) -> Encoding {
-        self.base
+    /// What `--type` names: a preset, or one type for every matrix.
+    pub fn from_name(name: &str) -> Option<Recipe> {
+        Preset::from_name(name).map(Recipe::from).or_else(|| Encoding::from_name(name).map(Recipe::new))
+    }
+
+    /// Every name that [`Recipe::from_name`] knows: presets first, largest first.
+    pub fn names() -> Vec<&'static str> {
+        let presets = Preset::ALL.map(Preset::name);
+        let types = Encoding::ALL.map(Encoding::name).into_iter().filter(|name| !presets.contains(name));
+        presets.into_iter().chain(types).collect()
+    }
+
+    /// Another type for a role's matrices. Exceptions outweigh it.
+    pub fn set(&mut self, role: Role, encoding: Encoding) {
+        self.roles[role as usize] = encoding;
     }
 
     /// Adds `REGEX=TYPE`: matrices whose GGUF name the expression is found in get this type. A later exception
@@ -70,9 +152,7 @@ impl Recipe {
         }
         match self.exceptions.iter().rev().find(|e| e.pattern.is_match(&tensor.name)) {
             Some(exception) => exception.encoding,
-            // model.md C.5: a row of 8-bit blocks that does not come out even is kept in halves.
-            None if self.base.row_bytes(tensor.n_cols()).is_none() => Encoding::F16,
-            None => self.base,
+            None => self.roles[tensor.role as usize].that_divides(tensor.n_cols()),
         }
     }
 
@@ -88,11 +168,35 @@ impl Recipe {
         match most {
             Encoding::F32 => 0,
             Encoding::F16 => 1,
+            Encoding::Q4_0 => 2,
+            Encoding::Q4_1 => 3,
             Encoding::Q8_0 => 7,
+            Encoding::Q5_0 => 8,
+            Encoding::Q5_1 => 9,
+            // Where ggml has several numbers for mixtures around one type, the middle one.
+            Encoding::Q2K => 10,
+            Encoding::Q3K => 12,
+            Encoding::Q4K => 15,
+            Encoding::Q5K => 17,
+            Encoding::Q6K => 18,
             Encoding::BF16 => 32,
         }
     }
 }
+
+impl From<Preset> for Recipe {
+    fn from(preset: Preset) -> Recipe {
+        Recipe { roles: Role::ALL.map(|role| preset.encoding(role)), exceptions: Vec::new() }
+    }
+}
+
+const _: () = {
+    let mut at = 0;
+    while at < Role::ALL.len() {
+        assert!(Role::ALL[at] as usize == at, "roles are an index: `ALL` must be in the order of the enum");
+        at += 1;
+    }
+};
 
 impl Exception {
     fn check(&self, plan: &[TensorPlan]) -> Result<(), Error> {
@@ -211,7 +315,10 @@ mod tests {
     fn mistakes_are_explained() {
         for (exception, says) in [
             ("ffn_down", "no `=`"),
-            ("ffn_down=q9", "expected one of f32, f16, bf16, q8_0, found \"q9\""),
+            (
+                "ffn_down=q9",
+                "expected one of f32, f16, bf16, q8_0, q6_k, q5_1, q5_0, q5_k, q4_1, q4_0, q4_k, q3_k, q2_k, found \"q9\"",
+            ),
             ("ffn_(=f16", "unclosed group"),
             ("ffn_dwn=f16", "the nearest are blk.N.ffn_down.weight, "),
             ("attn_norm=f16", "only tensors that stay f32"),
@@ -225,11 +332,72 @@ mod tests {
     #[test]
     fn file_type_is_that_of_most_weights() {
         let plan = plan();
-        for (encoding, number) in
-            [(Encoding::F32, 0), (Encoding::F16, 1), (Encoding::Q8_0, 7), (Encoding::BF16, 32)]
-        {
+        for (encoding, number) in [
+            (Encoding::F32, 0),
+            (Encoding::F16, 1),
+            (Encoding::Q8_0, 7),
+            (Encoding::Q4_0, 2),
+            (Encoding::Q5_1, 9),
+            (Encoding::BF16, 32),
+        ] {
             let encodings = Recipe::new(encoding).assign(&plan).unwrap();
             assert_eq!(Recipe::file_type(&plan, &encodings), number);
         }
+        // ggml's numbers of the presets' names.
+        let experts = [
+            tensor("blk.1.ffn_gate_exps.weight", Role::RoutedGateUp, &[8, 512, 256]),
+            tensor("blk.1.ffn_up_exps.weight", Role::RoutedGateUp, &[8, 512, 256]),
+            tensor("blk.1.ffn_down_exps.weight", Role::RoutedDown, &[8, 256, 512]),
+        ];
+        for (preset, number) in Preset::ALL.into_iter().zip([7, 18, 17, 15, 12, 10]) {
+            let encodings = Recipe::from(preset).assign(&experts).unwrap();
+            assert_eq!(Recipe::file_type(&experts, &encodings), number, "{}", preset.name());
+        }
+    }
+
+    #[test]
+    fn presets_keep_their_promises() {
+        let bits = |encoding: Encoding| encoding.row_bytes(256).unwrap();
+        for preset in Preset::ALL {
+            let encoding = |role| preset.encoding(role);
+            for role in [Role::Attention, Role::SharedExpert, Role::DenseFfn, Role::Head] {
+                assert!(bits(encoding(role)) >= bits(Encoding::Q5K), "{} {role}", preset.name());
+                assert!(bits(encoding(role)) >= bits(encoding(Role::RoutedGateUp)));
+            }
+            assert_eq!(encoding(Role::Indexer), Encoding::Q8_0);
+            assert_eq!(encoding(Role::Exact), Encoding::F32);
+            let (gate_up, down) = (encoding(Role::RoutedGateUp), encoding(Role::RoutedDown));
+            assert!(bits(down) > bits(gate_up) || preset == Preset::Q8_0, "{}", preset.name());
+        }
+        for pair in Preset::ALL.windows(2) {
+            for role in Role::ALL {
+                assert!(bits(pair[0].encoding(role)) >= bits(pair[1].encoding(role)));
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_presets_or_types() {
+        let names = Recipe::names();
+        assert_eq!(names[..6], ["q8_0", "q6_k", "q5_k_m", "q4_k_m", "q3_k_m", "q2_k"]);
+        for name in ["f32", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k"] {
+            assert!(names.contains(&name), "{name}");
+        }
+        assert_eq!(names.len(), 16);
+        for name in names {
+            assert!(Recipe::from_name(&name.to_uppercase()).is_some(), "{name}");
+        }
+        assert!(Recipe::from_name("q7_k").is_none());
+    }
+
+    #[test]
+    fn roles_outweigh_the_preset_and_exceptions_outweigh_roles() {
+        use Encoding::{F16, F32, Q4_0, Q5_1, Q6K, Q8_0};
+        let mut recipe = Recipe::from(Preset::Q4KM);
+        recipe.set(Role::DenseFfn, Q6K);
+        recipe.set(Role::AttentionKvB, Encoding::Q3K);
+        recipe.except(r"^blk\.1\.=q4_0").unwrap();
+        // Rows of 64, 48 and 128: no whole blocks of 256.
+        assert_eq!(recipe.assign(&plan()).unwrap(), [Q5_1, F32, F16, Q8_0, Q4_0]);
     }
 }

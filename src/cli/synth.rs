@@ -8,7 +8,7 @@ use fathom_quantize::checkpoint_writer::CheckpointJob;
 use fathom_quantize::encode::Encoding;
 use fathom_quantize::metadata;
 use fathom_quantize::pipeline::{Job, Watch};
-use fathom_quantize::plan::TensorPlan;
+use fathom_quantize::plan::{Role, TensorPlan};
 use fathom_quantize::recipe::Recipe;
 use fathom_quantize::synth::Synthetic;
 use fathom_quantize::tokenizer::no_tokenizer;
@@ -29,7 +29,7 @@ pub struct Args {
     /// GGUF file to write.
     #[arg(short, long, value_name = "OUT.gguf", required_unless_present = "checkpoint", requires = "types")]
     output: Option<PathBuf>,
-    /// Type of every matrix (f32, f16, bf16, q8_0), or q4k-bench for the table that speeds are quoted on.
+    /// Preset or type as `quantize` takes it, or q4k-bench for the table that speeds are quoted on.
     #[arg(long = "type", value_name = "TYPE", id = "types")]
     types: Option<Types>,
     /// Write the model as an FP8 checkpoint into this new folder, too.
@@ -159,10 +159,11 @@ const CONFIG: &str = r#"{
 }"#;
 
 /// The types of a synthetic file.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 enum Types {
-    One(Encoding),
-    /// The table of bench/: attention and indexer q8_0, the rest k-quants.
+    /// What `fathom quantize --type` takes.
+    Named(Recipe),
+    /// The table of bench/: attention and indexer q8_0, the rest as llama.cpp's q4_k_m has it where it spends more.
     Q4kBench,
 }
 
@@ -173,23 +174,27 @@ impl FromStr for Types {
         if text == "q4k-bench" {
             return Ok(Types::Q4kBench);
         }
-        let names = Encoding::ALL.map(Encoding::name).join(", ");
-        Encoding::from_name(text)
-            .map(Types::One)
-            .ok_or_else(|| format!("expected q4k-bench or one of {names}"))
+        Recipe::from_name(text)
+            .map(Types::Named)
+            .ok_or_else(|| format!("expected q4k-bench or one of {}", Recipe::names().join(", ")))
     }
 }
 
 impl Types {
-    fn recipe(self) -> Recipe {
+    fn recipe(&self) -> Recipe {
         match self {
-            Types::One(encoding) => Recipe::new(encoding),
+            Types::Named(recipe) => recipe.clone(),
             Types::Q4kBench => {
-                eprintln!(
-                    "note: this version cannot write q4_k and q6_k: q4k-bench has q8_0 in their place, so the file is \
-                     larger and its speed is not comparable with a q4_k file's"
-                );
-                Recipe::new(Encoding::Q8_0)
+                let mut recipe = Recipe::new(Encoding::Q4K);
+                for role in [Role::Attention, Role::AttentionKvB, Role::Indexer] {
+                    recipe.set(role, Encoding::Q8_0);
+                }
+                for role in [Role::Head, Role::RoutedDown] {
+                    recipe.set(role, Encoding::Q6K);
+                }
+                // Roles do not tell the dense and shared `down` from `gate` and `up`.
+                recipe.except("ffn_down=q6_k").expect("the text has this form");
+                recipe
             }
         }
     }
@@ -209,7 +214,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if args.checkpoint.is_some() {
         write_checkpoint(&args, &model, &text)?;
     }
-    match (&args.output, args.types) {
+    match (&args.output, &args.types) {
         (Some(_), Some(types)) => write_gguf(&args, &config, &plan, &model, types),
         _ => Ok(()),
     }
@@ -234,7 +239,7 @@ fn write_gguf(
     config: &Config,
     plan: &[TensorPlan],
     model: &Synthetic,
-    types: Types,
+    types: &Types,
 ) -> Result<(), Failure> {
     let Some(path) = args.output.clone() else { return Ok(()) };
     let encodings = types.recipe().assign(plan)?;
@@ -248,6 +253,15 @@ fn write_gguf(
         return Ok(());
     }
     writing::write(&job, &Destination { path, force: args.force }, args.threads, false)
+}
+
+/// The whole model's numbers and tensors.
+#[cfg(test)]
+pub(super) fn published() -> (Config, Vec<TensorPlan>) {
+    let text = Preset::Whole.config_json().to_string();
+    let config = Config::from_json(text.as_bytes(), |_| true).expect("the text is the published one");
+    let plan = names::plan(&config, |_| true);
+    (config, plan)
 }
 
 #[cfg(test)]
@@ -265,9 +279,7 @@ mod tests {
 
     #[test]
     fn the_whole_model_has_the_published_size() {
-        let text = Preset::Whole.config_json().to_string();
-        let config = Config::from_json(text.as_bytes(), |_| true).unwrap();
-        let plan = names::plan(&config, |_| true);
+        let (_, plan) = published();
         assert_eq!(plan.len(), 1420);
         let model = Synthetic::new(&plan, 0);
         // model card and index of the published checkpoint.
@@ -275,5 +287,74 @@ mod tests {
         let job = CheckpointJob::new(&model, model.names());
         assert_eq!(job.data_bytes(), 689_471_107_200);
         assert_eq!(job.n_shards(), 163);
+    }
+
+    /// Every tensor of the slice on which speeds are compared with llama.cpp's: name, type, bytes.
+    const Q4K_BENCH: &str = "\
+token_embd.weight q4_k 16515072
+output_norm.weight f32 28672
+output.weight q6_k 24084480
+blk.0.attn_norm.weight f32 28672
+blk.0.attn_q_a_norm.weight f32 6144
+blk.0.attn_kv_a_norm.weight f32 2048
+blk.0.attn_q_a.weight q8_0 11698176
+blk.0.attn_q_b.weight q8_0 40108032
+blk.0.attn_kv_a_mqa.weight q8_0 4386816
+blk.0.attn_k_b.weight q8_0 8912896
+blk.0.attn_v_b.weight q8_0 8912896
+blk.0.attn_output.weight q8_0 124780544
+blk.0.ffn_norm.weight f32 28672
+blk.0.indexer.k_norm.weight f32 512
+blk.0.indexer.k_norm.bias f32 512
+blk.0.indexer.proj.weight f32 1835008
+blk.0.indexer.attn_k.weight q8_0 974848
+blk.0.indexer.attn_q_b.weight q8_0 13369344
+blk.0.ffn_gate.weight q4_k 74317824
+blk.0.ffn_down.weight q6_k 108380160
+blk.0.ffn_up.weight q4_k 74317824
+blk.1.attn_norm.weight f32 28672
+blk.1.attn_q_a_norm.weight f32 6144
+blk.1.attn_kv_a_norm.weight f32 2048
+blk.1.attn_q_a.weight q8_0 11698176
+blk.1.attn_q_b.weight q8_0 40108032
+blk.1.attn_kv_a_mqa.weight q8_0 4386816
+blk.1.attn_k_b.weight q8_0 8912896
+blk.1.attn_v_b.weight q8_0 8912896
+blk.1.attn_output.weight q8_0 124780544
+blk.1.ffn_norm.weight f32 28672
+blk.1.indexer.k_norm.weight f32 512
+blk.1.indexer.k_norm.bias f32 512
+blk.1.indexer.proj.weight f32 1835008
+blk.1.indexer.attn_k.weight q8_0 974848
+blk.1.indexer.attn_q_b.weight q8_0 13369344
+blk.1.ffn_gate_inp.weight f32 7340032
+blk.1.exp_probs_b.bias f32 1024
+blk.1.ffn_gate_exps.weight q4_k 2113929216
+blk.1.ffn_down_exps.weight q6_k 3082813440
+blk.1.ffn_up_exps.weight q4_k 2113929216
+blk.1.ffn_gate_shexp.weight q4_k 8257536
+blk.1.ffn_down_shexp.weight q6_k 12042240
+blk.1.ffn_up_shexp.weight q4_k 8257536
+";
+
+    #[test]
+    fn the_bench_slice_has_the_published_table() {
+        let text = Preset::Slice { dense: 1, moe: 1 }.config_json().to_string();
+        let config = Config::from_json(text.as_bytes(), |_| false).unwrap();
+        let plan = names::plan(&config, |_| true);
+        let encodings = Types::Q4kBench.recipe().assign(&plan).unwrap();
+        let mut table: Vec<String> = plan
+            .iter()
+            .zip(&encodings)
+            .map(|(tensor, encoding)| {
+                let rows = tensor.n_elems() / tensor.n_cols() as u64;
+                let bytes = encoding.row_bytes(tensor.n_cols()).unwrap() * rows;
+                format!("{} {encoding} {bytes}", tensor.name)
+            })
+            .collect();
+        let mut expected: Vec<&str> = Q4K_BENCH.lines().collect();
+        table.sort();
+        expected.sort_unstable();
+        assert_eq!(table, expected);
     }
 }

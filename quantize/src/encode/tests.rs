@@ -1,0 +1,309 @@
+//! Layouts and errors of every encoder. The oracle that judges them too is in `tests/ggml.rs`.
+
+use super::*;
+use fathom_simd::Format;
+use proptest::prelude::*;
+
+proptest! {
+    #[test]
+    fn halves_round_to_nearest_even(bits in proptest::collection::vec(any::<u32>(), 0..600)) {
+        let values: Vec<f32> = bits.into_iter().map(f32::from_bits).filter(|v| v.is_finite()).collect();
+        let small: Vec<f32> = values.iter().map(|v| v % 60000.0).collect();
+        let mut out = Vec::new();
+        Encoding::F16.encode(&small, &mut out).unwrap();
+        for (bytes, value) in out.as_chunks::<2>().0.iter().zip(&small) {
+            prop_assert_eq!(f16::from_le_bytes(*bytes), f16::from_f32_const(*value));
+        }
+        let small: Vec<f32> = values.iter().map(|v| v % 1e38).collect();
+        Encoding::BF16.encode(&small, &mut out).unwrap();
+        for (bytes, value) in out.as_chunks::<2>().0.iter().zip(&small) {
+            prop_assert_eq!(bf16::from_le_bytes(*bytes), bf16::from_f32_const(*value));
+        }
+        Encoding::F32.encode(&values, &mut out).unwrap();
+        for (bytes, value) in out.as_chunks::<4>().0.iter().zip(&values) {
+            prop_assert_eq!(f32::from_le_bytes(*bytes).to_bits(), value.to_bits());
+        }
+    }
+}
+
+#[test]
+fn values_beyond_the_type_are_named() {
+    let mut values = vec![0.5; 64];
+    values[40] = 65520.0;
+    let mut out = Vec::new();
+    assert_eq!(Encoding::F16.encode(&values, &mut out), Err(65520.0));
+    assert_eq!(Encoding::BF16.encode(&values, &mut out), Ok(()));
+    values[40] = -f32::MAX;
+    assert_eq!(Encoding::BF16.encode(&values, &mut out), Err(-f32::MAX));
+    assert_eq!(Encoding::Q8_0.encode(&values, &mut out), Err(-f32::MAX));
+    assert_eq!(Encoding::F32.encode(&values, &mut out), Ok(()));
+}
+
+/// Container and kernels agree on sizes, and what is written here is read there as the nearest representable value.
+#[test]
+fn kernels_read_what_is_written() {
+    let mut rng = fastrand::Rng::with_seed(1);
+    let values: Vec<f32> = (0..4096).map(|_| rng.f32() * 2.0 - 1.0).collect();
+    for encoding in Encoding::ALL {
+        // Formats without kernels yet have only the decoders below.
+        let Some(format) = Format::from_name(encoding.name()) else { continue };
+        let ty = encoding.tensor_type();
+        assert_eq!(
+            (format.block_len(), format.block_bytes()),
+            (ty.block_len(), ty.block_bytes()),
+            "{encoding}"
+        );
+        let mut bytes = Vec::new();
+        encoding.encode(&values, &mut bytes).unwrap();
+        let mut read = vec![0.0; values.len()];
+        format.decode(&bytes, &mut read);
+        let bound = match encoding {
+            Encoding::F32 => 0.0,
+            Encoding::F16 => 2f32.powi(-12),
+            Encoding::BF16 => 2f32.powi(-9),
+            // Half a step of the largest value in a block; a half's own rounding of the scale, times 127 steps.
+            Encoding::Q8_0 => 0.5 / 127.0 + 2f32.powi(-11),
+            _ => {
+                assert_eq!(read, decode(encoding, &bytes), "{encoding}");
+                continue;
+            }
+        };
+        for (value, read) in values.iter().zip(&read) {
+            assert!((value - read).abs() <= bound, "{encoding}: {value} read as {read}");
+        }
+    }
+}
+
+#[test]
+fn names_are_the_containers() {
+    for encoding in Encoding::ALL {
+        assert_eq!(Encoding::from_name(&encoding.name().to_uppercase()), Some(encoding));
+    }
+    assert_eq!(Encoding::from_name("q8_k"), None);
+}
+
+#[test]
+fn rows_that_blocks_do_not_divide_get_smaller_blocks_or_halves() {
+    use Encoding::{BF16, F16, F32, Q2K, Q3K, Q4_0, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+    for (asked, at_128, at_48) in [
+        (Q6K, Q8_0, F16),
+        (Q5K, Q5_1, F16),
+        (Q4K, Q5_0, F16),
+        (Q3K, Q4_0, F16),
+        (Q2K, Q4_0, F16),
+        (Q8_0, Q8_0, F16),
+        (F32, F32, F32),
+        (BF16, BF16, BF16),
+    ] {
+        assert_eq!([256, 128, 48].map(|n| asked.that_divides(n)), [asked, at_128, at_48]);
+    }
+}
+
+/// Every block format that is searched for, with an upper bound for the root of the error's share of bell-shaped values.
+const SEARCHED: [(Encoding, f64); 9] = [
+    (Encoding::Q6K, 0.018),
+    (Encoding::Q5_1, 0.036),
+    (Encoding::Q5_0, 0.042),
+    (Encoding::Q5K, 0.036),
+    (Encoding::Q4_1, 0.075),
+    (Encoding::Q4_0, 0.086),
+    (Encoding::Q4K, 0.074),
+    (Encoding::Q3K, 0.145),
+    (Encoding::Q2K, 0.275),
+];
+
+/// The layouts once more, one weight at a time and in other words.
+fn decode(encoding: Encoding, bytes: &[u8]) -> Vec<f32> {
+    let ty = encoding.tensor_type();
+    let blocks = bytes.chunks_exact(ty.block_bytes());
+    blocks.flat_map(|block| (0..ty.block_len()).map(|at| weight(encoding, block, at))).collect()
+}
+
+fn weight(encoding: Encoding, block: &[u8], at: usize) -> f32 {
+    let half = |byte: usize| f16::from_le_bytes([block[byte], block[byte + 1]]).to_f32();
+    let bit = |byte: usize, bit: usize| i32::from(block[byte] >> bit & 1);
+    let two = |byte: usize, bit: usize| i32::from(block[byte] >> bit & 3);
+    let four = |byte: usize, high: bool| i32::from(if high { block[byte] >> 4 } else { block[byte] & 15 });
+    let small = |first: usize| four(first + at % 16, at >= 16);
+    // Pairs of 32 weights, 128 to each 32 bytes.
+    let paired = |first: usize| two(first + at / 128 * 32 + at % 32, at % 128 / 32 * 2);
+    let halved = |first: usize| four(first + at / 64 * 32 + at % 32, at % 64 >= 32);
+    let six_bits = |first: usize| {
+        let sub = at / 32;
+        let get = |low: usize, is_min: bool| {
+            i32::from(if sub < 4 {
+                block[first + low + sub] & 63
+            } else {
+                let nibbles = block[first + 8 + sub - 4];
+                let nibble = if is_min { nibbles >> 4 } else { nibbles & 15 };
+                nibble | block[first + low + sub - 4] >> 6 << 4
+            })
+        };
+        (get(0, false) as f32, get(4, true) as f32)
+    };
+    match encoding {
+        Encoding::Q4_0 => half(0) * (small(2) - 8) as f32,
+        Encoding::Q4_1 => half(0) * small(4) as f32 + half(2),
+        Encoding::Q5_0 => half(0) * (small(6) + 16 * bit(2 + at / 8, at % 8) - 16) as f32,
+        Encoding::Q5_1 => half(0) * (small(8) + 16 * bit(4 + at / 8, at % 8)) as f32 + half(2),
+        Encoding::Q2K => {
+            let (scale, min) = (four(at / 16, false) as f32, four(at / 16, true) as f32);
+            half(80) * scale * paired(16) as f32 - half(82) * min
+        }
+        Encoding::Q3K => {
+            let sub = at / 16;
+            let scale = four(96 + sub % 8, sub >= 8) + 16 * two(104 + sub % 4, sub / 4 * 2) - 32;
+            half(108) * scale as f32 * (paired(32) + 4 * bit(at % 32, at / 32) - 4) as f32
+        }
+        Encoding::Q4K => {
+            let (scale, min) = six_bits(4);
+            half(0) * scale * halved(16) as f32 - half(2) * min
+        }
+        Encoding::Q5K => {
+            let (scale, min) = six_bits(4);
+            half(0) * scale * (halved(48) + 16 * bit(16 + at % 32, at / 32)) as f32 - half(2) * min
+        }
+        Encoding::Q6K => {
+            let low = four(at / 128 * 64 + at % 64, at % 128 >= 64);
+            let scale = f32::from(block[192 + at / 16] as i8);
+            half(208) * scale * (low + 16 * paired(128) - 32) as f32
+        }
+        Encoding::F32 | Encoding::F16 | Encoding::BF16 | Encoding::Q8_0 => unreachable!("no search"),
+    }
+}
+
+fn error(values: &[f32], decoded: &[f32], importance: &[f32]) -> f64 {
+    let weights = importance.iter().cycle();
+    let miss = |(x, y): (&f32, &f32)| (f64::from(*x) - f64::from(*y)).powi(2);
+    values.iter().zip(decoded).zip(weights).map(|(pair, w)| f64::from(*w) * miss(pair)).sum()
+}
+
+/// Sums of six uniform numbers: near enough to a bell of deviation 0.7.
+fn bell(seed: u64, n: usize) -> Vec<f32> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    (0..n).map(|_| (0..6).map(|_| rng.f32() - 0.5).sum()).collect()
+}
+
+fn round_trip(encoding: Encoding, values: &[f32], importance: Option<&[f32]>) -> Vec<f32> {
+    let mut bytes = Vec::new();
+    encoding.encode_rows(values, importance, &mut bytes).unwrap();
+    decode(encoding, &bytes)
+}
+
+#[test]
+fn errors_of_bell_shaped_values_are_within_bounds() {
+    let values = bell(1, 16384);
+    for (encoding, bound) in SEARCHED {
+        let share = error(&values, &round_trip(encoding, &values, None), &[1.0])
+            / error(&values, &vec![0.0; values.len()], &[1.0]);
+        assert!(share.sqrt() < bound, "{encoding}: {}", share.sqrt());
+    }
+}
+
+/// The same rows by themselves or together, with or without a meaningless importance: the same bytes.
+#[test]
+fn bytes_depend_on_the_block_alone() {
+    let values = bell(2, 2048);
+    for (encoding, _) in SEARCHED {
+        let (mut whole, mut part) = (Vec::new(), Vec::new());
+        encoding.encode(&values, &mut whole).unwrap();
+        let parts: Vec<u8> = values
+            .chunks(256)
+            .flat_map(|values| {
+                encoding.encode(values, &mut part).unwrap();
+                part.clone()
+            })
+            .collect();
+        assert!(whole == parts, "{encoding}");
+        for constant in [0.0, 1e-30, 1.0, 1e30] {
+            encoding.encode_rows(&values, Some(&[constant; 512]), &mut part).unwrap();
+            assert!(whole == part, "{encoding}, importance {constant}");
+        }
+    }
+}
+
+#[test]
+fn important_columns_get_the_smaller_errors() {
+    let values = bell(3, 8192);
+    let importance: Vec<f32> = (0..1024).map(|col| if col % 7 == 0 { 30.0 } else { 0.0 }).collect();
+    for (encoding, _) in SEARCHED {
+        let with = error(&values, &round_trip(encoding, &values, Some(&importance)), &importance);
+        let without = error(&values, &round_trip(encoding, &values, None), &importance);
+        assert!(with < without, "{encoding}: {with} {without}");
+    }
+}
+
+/// What a value that sets a scale may lose when the scale is rounded; halves below 2^-14 have fewer digits.
+fn rounding(value: f32) -> f32 {
+    value.abs() * if value.abs() < 1e-2 { 1e-2 } else { 2e-3 }
+}
+
+#[test]
+fn zeros_and_what_is_next_to_them_stay_zero() {
+    for (encoding, _) in SEARCHED {
+        for tiny in [0.0, -0.0, 1e-45, -1e-30, 1e-12] {
+            assert_eq!(round_trip(encoding, &[tiny; 256], None), [0.0; 256], "{encoding} {tiny}");
+        }
+        // One value among zeros, of either sign.
+        for alone in [1.0, -1.0, 1e-3, -6e4] {
+            let mut values = [0.0; 256];
+            values[77] = alone;
+            let read = round_trip(encoding, &values, None);
+            let bound = rounding(alone);
+            assert!((read[77] - alone).abs() <= bound, "{encoding} {alone}: {}", read[77]);
+            assert!(
+                read.iter().enumerate().all(|(at, y)| at == 77 || y.abs() <= bound),
+                "{encoding} {alone}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_constant_is_kept() {
+    for (encoding, _) in SEARCHED {
+        for constant in [0.37f32, -0.37, 123.0, -5e-4] {
+            let read = round_trip(encoding, &[constant; 256], None);
+            let bound = rounding(constant);
+            assert!(read.iter().all(|y| (y - constant).abs() <= bound), "{encoding} {constant}: {}", read[0]);
+        }
+    }
+}
+
+#[test]
+fn what_no_block_can_hold_is_named() {
+    let mut out = Vec::new();
+    for (encoding, _) in SEARCHED {
+        for wrong in [1e9, -3e9, f32::MAX, f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+            let mut values = [0.5; 512];
+            values[300] = wrong;
+            let found = encoding.encode(&values, &mut out).unwrap_err();
+            assert_eq!(found.to_bits(), wrong.to_bits(), "{encoding}");
+        }
+    }
+}
+
+proptest! {
+    /// Whatever the values: finite again, never worse than zeros, and what was read is nearly kept when written again.
+    #[test]
+    fn any_finite_block_is_held(
+        values in proptest::collection::vec(-1f32..1.0, 256),
+        exponents in proptest::collection::vec(-12i32..1, 256),
+        exponent in -20i32..15,
+        importance in proptest::collection::vec(0f32..1.0, 256),
+    ) {
+        let values: Vec<f32> =
+            values.iter().zip(&exponents).map(|(v, e)| v * 2f32.powi(e + exponent)).collect();
+        for (encoding, _) in SEARCHED {
+            for importance in [None, Some(importance.as_slice())] {
+                let read = round_trip(encoding, &values, importance);
+                prop_assert!(read.iter().all(|y| y.is_finite()));
+                let weights = importance.unwrap_or(&[1.0]);
+                let (ours, zeros) =
+                    (error(&values, &read, weights), error(&values, &vec![0.0; 256], weights));
+                // The smallest half above zero is 6e-8.
+                prop_assert!(ours <= zeros * 0.6 + 1e-12, "{encoding}: {ours} {zeros}");
+            }
+        }
+    }
+}
