@@ -64,27 +64,24 @@ impl Tile {
 /// 16 bytes of each of 16 blocks, as four vectors of little-endian fours.
 #[inline(always)]
 pub(crate) fn fours<I: Isa, B: Pod, const AT: usize>(isa: I, rows: &[&B; TILE_ROWS]) -> [I::I32; 4] {
-    isa.fours(&rows.map(|block| {
-        let bytes = bytemuck::bytes_of(block);
-        bytes[AT..AT + 16].first_chunk().expect("16 bytes")
-    }))
+    fours_at(isa, rows, AT)
 }
 
 /// 32 bytes of each of 16 blocks.
 #[inline(always)]
 pub(crate) fn eights<I: Isa, B: Pod, const AT: usize>(isa: I, rows: &[&B; TILE_ROWS]) -> [I::I32; 8] {
-    let ([a, b], mut out) = (
-        [0, 16].map(|part| {
-            isa.fours(&rows.map(|block| {
-                let bytes = bytemuck::bytes_of(block);
-                bytes[AT + part..AT + part + 16].first_chunk().expect("16 bytes")
-            }))
-        }),
-        [isa.splat_i32(0); 8],
-    );
-    out[..4].copy_from_slice(&a);
-    out[4..].copy_from_slice(&b);
-    out
+    let ([a, b, c, d], [e, f, g, h]) = (fours_at(isa, rows, AT), fours_at(isa, rows, AT + 16));
+    [a, b, c, d, e, f, g, h]
+}
+
+#[inline(always)]
+fn fours_at<I: Isa, B: Pod>(isa: I, rows: &[&B; TILE_ROWS], at: usize) -> [I::I32; 4] {
+    // No `map`: in functions as large as these it stays a call.
+    let mut columns = [&[0; 16]; TILE_ROWS];
+    for (column, block) in columns.iter_mut().zip(rows) {
+        *column = bytemuck::bytes_of(*block)[at..at + 16].first_chunk().expect("16 bytes");
+    }
+    isa.fours(&columns)
 }
 
 /// The lower halves of the lanes as 16-bit floats.

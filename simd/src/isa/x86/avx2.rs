@@ -70,22 +70,6 @@ fn sum8(x: [__m256; 8]) -> __m256 {
     _mm256_add_ps(_mm256_shuffle_ps::<0x88>(a, b), _mm256_shuffle_ps::<0xdd>(a, b))
 }
 
-/// See `Isa::fours`, for eight rows.
-#[target_feature(enable = "avx2")]
-#[inline]
-fn fours(rows: &[&[u8; 16]; 8]) -> [__m256i; 4] {
-    // Rows e and e + 4 in the halves of register e; then the four registers are turned round in each half.
-    let mut x = [_mm256_setzero_si256(); 4];
-    for (e, x) in x.iter_mut().enumerate() {
-        let [a, b] = [0, 4].map(|row| intrinsics!(_mm_loadu_si128(rows[row + e].as_ptr().cast())));
-        *x = _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(a), b);
-    }
-    let (ab, cd) = (_mm256_unpacklo_epi32(x[0], x[1]), _mm256_unpacklo_epi32(x[2], x[3]));
-    let low = [_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd)];
-    let (ab, cd) = (_mm256_unpackhi_epi32(x[0], x[1]), _mm256_unpackhi_epi32(x[2], x[3]));
-    [low[0], low[1], _mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd)]
-}
-
 /// Folds eight lanes to one: i takes i + 4, i + 2, i + 1.
 macro_rules! fold {
     ($x:expr, $op128:ident) => {{
@@ -407,9 +391,28 @@ impl Isa for Avx2 {
 
     #[inline(always)]
     fn fours(self, rows: &[&[u8; 16]; TILE_ROWS]) -> [Self::I32; 4] {
+        // Of eight rows, e and e + 4 in the halves of register e; then the four registers are turned round in each
+        // half. Not a function with features of its own: those are only inlined if LLVM likes.
+        let eight = |rows: &[&[u8; 16]; 8]| {
+            intrinsics!({
+                let halves = |e: usize| {
+                    let row = |at: usize| _mm_loadu_si128(rows[at + e].as_ptr().cast());
+                    _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(row(0)), row(4))
+                };
+                let (a, b, c, d) = (halves(0), halves(1), halves(2), halves(3));
+                let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
+                let (ab2, cd2) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
+                [
+                    _mm256_unpacklo_epi64(ab, cd),
+                    _mm256_unpackhi_epi64(ab, cd),
+                    _mm256_unpacklo_epi64(ab2, cd2),
+                    _mm256_unpackhi_epi64(ab2, cd2),
+                ]
+            })
+        };
         let (rows, _) = rows.as_chunks::<8>();
-        let [low, high] = intrinsics!([fours(&rows[0]), fours(&rows[1])]);
-        std::array::from_fn(|at| [low[at], high[at]])
+        let (low, high) = (eight(&rows[0]), eight(&rows[1]));
+        [[low[0], high[0]], [low[1], high[1]], [low[2], high[2]], [low[3], high[3]]]
     }
     #[inline(always)]
     fn dot_fours(self, acc: Self::I32, w: &[u8; 64], x: Self::I32) -> Self::I32 {

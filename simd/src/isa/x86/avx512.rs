@@ -90,25 +90,6 @@ fn transpose(x: &[__m512; 16]) -> [__m512; 16] {
     out
 }
 
-/// See `Isa::fours`.
-#[target_feature(enable = "avx512f")]
-#[inline]
-fn fours(rows: &[&[u8; 16]; TILE_ROWS]) -> [__m512i; 4] {
-    // Rows e, e + 4, e + 8, e + 12 in the quarters of register e; then the four registers are turned round in each
-    // quarter.
-    let mut x = [_mm512_setzero_si512(); 4];
-    for (e, x) in x.iter_mut().enumerate() {
-        let [a, b, c, d] =
-            [0, 4, 8, 12].map(|row| intrinsics!(_mm_loadu_si128(rows[row + e].as_ptr().cast())));
-        let ab = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(a), b);
-        *x = _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(ab, c), d);
-    }
-    let (ab, cd) = (_mm512_unpacklo_epi32(x[0], x[1]), _mm512_unpacklo_epi32(x[2], x[3]));
-    let low = [_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd)];
-    let (ab, cd) = (_mm512_unpackhi_epi32(x[0], x[1]), _mm512_unpackhi_epi32(x[2], x[3]));
-    [low[0], low[1], _mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd)]
-}
-
 /// Folds eight lanes to one: i takes i + 4, i + 2, i + 1.
 macro_rules! fold {
     ($x:expr, $op128:ident) => {{
@@ -346,7 +327,24 @@ impl Isa for Avx512 {
 
     #[inline(always)]
     fn fours(self, rows: &[&[u8; 16]; TILE_ROWS]) -> [Self::I32; 4] {
-        intrinsics!(fours(rows))
+        // Rows e, e + 4, e + 8, e + 12 in the quarters of register e; then the four registers are turned round in
+        // each quarter. Not a function with features of its own: those are only inlined if LLVM likes.
+        intrinsics!({
+            let quarters = |e: usize| {
+                let row = |at: usize| _mm_loadu_si128(rows[at + e].as_ptr().cast());
+                let x = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(row(0)), row(4));
+                _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(x, row(8)), row(12))
+            };
+            let (a, b, c, d) = (quarters(0), quarters(1), quarters(2), quarters(3));
+            let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
+            let (ab2, cd2) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
+            [
+                _mm512_unpacklo_epi64(ab, cd),
+                _mm512_unpackhi_epi64(ab, cd),
+                _mm512_unpacklo_epi64(ab2, cd2),
+                _mm512_unpackhi_epi64(ab2, cd2),
+            ]
+        })
     }
     #[inline(always)]
     fn dot_fours(self, acc: Self::I32, w: &[u8; 64], x: Self::I32) -> Self::I32 {
