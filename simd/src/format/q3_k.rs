@@ -65,13 +65,11 @@ impl QuantFormat for Q3K {
         let tiles: &mut [Tile; 8] = tiles.first_chunk_mut().expect("eight tiles");
         let d = high_f16(isa, fours::<_, _, 94>(isa, rows)[3]);
         let [_, s0, s1, s2] = fours::<_, _, 92>(isa, rows);
-        let low = |x| and_bytes(isa, x, 15);
-        let high = |x| and_bytes(isa, x, 0x30);
         let scales = [
-            isa.or(low(s0), high(isa.shl::<4>(s2))),
-            isa.or(low(s1), high(isa.shl::<2>(s2))),
-            isa.or(low(isa.shr::<4>(s0)), high(s2)),
-            isa.or(low(isa.shr::<4>(s1)), high(isa.shr::<2>(s2))),
+            join(isa, s0, 15, isa.shl::<4>(s2), 0x30),
+            join(isa, s1, 15, isa.shl::<2>(s2), 0x30),
+            join(isa, isa.shr::<4>(s0), 15, s2, 0x30),
+            join(isa, isa.shr::<4>(s1), 15, isa.shr::<2>(s2), 0x30),
         ];
         for (j, tile) in tiles.iter_mut().enumerate() {
             for half in 0..2 {
@@ -86,16 +84,21 @@ impl QuantFormat for Q3K {
     }
 }
 
+/// In each byte, some bits of one and some of the other.
+#[inline(always)]
+fn join<I: Isa>(isa: I, low: I::I32, low_mask: u8, high: I::I32, high_mask: u8) -> I::I32 {
+    isa.or(and_bytes(isa, low, low_mask), and_bytes(isa, high, high_mask))
+}
+
 /// 32 bytes and the four lowest bits of `hmask`, which are shifted out, to four tiles.
 #[inline(always)]
 fn put_threes<I: Isa>(isa: I, qs: [I::I32; 8], hmask: &mut [I::I32; 8], tiles: &mut [Tile]) {
     for (k, qs) in qs.into_iter().enumerate() {
         let bits = hmask[k];
-        let put = |tile: &mut Tile, low, high| tile.put(isa, k, isa.or(and_bytes(isa, low, 3), high));
-        put(&mut tiles[0], qs, isa.shl::<2>(and_bytes(isa, bits, 1)));
-        put(&mut tiles[1], isa.shr::<2>(qs), isa.shl::<1>(and_bytes(isa, bits, 2)));
-        put(&mut tiles[2], isa.shr::<4>(qs), and_bytes(isa, bits, 4));
-        put(&mut tiles[3], isa.shr::<6>(qs), isa.shr::<1>(and_bytes(isa, bits, 8)));
+        tiles[0].put(isa, k, join(isa, qs, 3, isa.shl::<2>(bits), 4));
+        tiles[1].put(isa, k, join(isa, isa.shr::<2>(qs), 3, isa.shl::<1>(bits), 4));
+        tiles[2].put(isa, k, join(isa, isa.shr::<4>(qs), 3, bits, 4));
+        tiles[3].put(isa, k, join(isa, isa.shr::<6>(qs), 3, isa.shr::<1>(bits), 4));
         hmask[k] = isa.shr::<4>(bits);
     }
 }

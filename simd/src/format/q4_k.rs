@@ -59,9 +59,12 @@ impl Head {
 #[inline(always)]
 pub(super) fn put_scales<I: Isa>(isa: I, [d, s0, s1, s2]: [I::I32; 4], tiles: &mut [Tile; 8]) {
     let (d, dmin) = (low_f16(isa, d), high_f16(isa, d));
-    let high = |x| and_bytes(isa, isa.shr::<2>(x), 0x30);
-    let scales = [and_bytes(isa, s0, 63), isa.or(and_bytes(isa, s2, 15), high(s0))];
-    let mins = [and_bytes(isa, s1, 63), isa.or(and_bytes(isa, isa.shr::<4>(s2), 15), high(s1))];
+    let scales =
+        [and_bytes(isa, s0, 63), isa.or(and_bytes(isa, s2, 15), and_bytes(isa, isa.shr::<2>(s0), 0x30))];
+    let mins = [
+        and_bytes(isa, s1, 63),
+        isa.or(and_bytes(isa, isa.shr::<4>(s2), 15), and_bytes(isa, isa.shr::<2>(s1), 0x30)),
+    ];
     for (j, tile) in tiles.iter_mut().enumerate() {
         isa.store(isa.mul(d, byte(isa, scales[j / 4], j % 4)), &mut tile.scale[0]);
         isa.store(isa.mul(dmin, byte(isa, mins[j / 4], j % 4)), &mut tile.min[0]);

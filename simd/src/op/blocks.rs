@@ -81,9 +81,8 @@ pub(crate) fn dots<I: Isa, const HALVES: bool, const MINS: bool, const G: usize,
             let fours = if HALVES { 4 * half..4 * half + 4 } else { 0..8 };
             for k in fours {
                 for t in 0..T {
-                    let four = isa.splat_i32(i32::from_ne_bytes(
-                        tokens[t].values[at].as_chunks().0[k].map(|x| x as u8),
-                    ));
+                    let [a, b, c, d] = tokens[t].values[at].as_chunks().0[k];
+                    let four = isa.splat_i32(i32::from_le_bytes([a as u8, b as u8, c as u8, d as u8]));
                     for g in 0..G {
                         dots[g][t] = isa.dot_fours(dots[g][t], &part[g][at].q[k], four);
                     }

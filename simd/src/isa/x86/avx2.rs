@@ -70,6 +70,42 @@ fn sum8(x: [__m256; 8]) -> __m256 {
     _mm256_add_ps(_mm256_shuffle_ps::<0x88>(a, b), _mm256_shuffle_ps::<0xdd>(a, b))
 }
 
+/// See `Isa::fours`, for eight rows. Neither a closure nor a function with features of its own: those are only inlined
+/// if LLVM likes, and then every intrinsic in it may become a call.
+#[inline(always)]
+fn fours8(rows: &[&[u8; 16]; 8]) -> [__m256i; 4] {
+    // Rows e and e + 4 in the halves of register e; then the four registers are turned round in each half.
+    macro_rules! halves {
+        ($e:literal) => {
+            _mm256_inserti128_si256::<1>(
+                _mm256_castsi128_si256(_mm_loadu_si128(rows[$e].as_ptr().cast())),
+                _mm_loadu_si128(rows[$e + 4].as_ptr().cast()),
+            )
+        };
+    }
+    intrinsics!({
+        let (a, b, c, d) = (halves!(0), halves!(1), halves!(2), halves!(3));
+        let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
+        let (ab2, cd2) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
+        [
+            _mm256_unpacklo_epi64(ab, cd),
+            _mm256_unpackhi_epi64(ab, cd),
+            _mm256_unpacklo_epi64(ab2, cd2),
+            _mm256_unpackhi_epi64(ab2, cd2),
+        ]
+    })
+}
+
+/// See `Isa::dot_fours`, for eight rows.
+#[inline(always)]
+fn dot_fours8(acc: __m256i, w: &[u8; 32], x: __m256i) -> __m256i {
+    intrinsics!({
+        // Two products are at most 2 * 127 * 127, so that this never saturates.
+        let pairs = _mm256_maddubs_epi16(_mm256_loadu_si256(w.as_ptr().cast()), x);
+        _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+    })
+}
+
 /// Folds eight lanes to one: i takes i + 4, i + 2, i + 1.
 macro_rules! fold {
     ($x:expr, $op128:ident) => {{
@@ -391,40 +427,14 @@ impl Isa for Avx2 {
 
     #[inline(always)]
     fn fours(self, rows: &[&[u8; 16]; TILE_ROWS]) -> [Self::I32; 4] {
-        // Of eight rows, e and e + 4 in the halves of register e; then the four registers are turned round in each
-        // half. Not a function with features of its own: those are only inlined if LLVM likes.
-        let eight = |rows: &[&[u8; 16]; 8]| {
-            intrinsics!({
-                let halves = |e: usize| {
-                    let row = |at: usize| _mm_loadu_si128(rows[at + e].as_ptr().cast());
-                    _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(row(0)), row(4))
-                };
-                let (a, b, c, d) = (halves(0), halves(1), halves(2), halves(3));
-                let (ab, cd) = (_mm256_unpacklo_epi32(a, b), _mm256_unpacklo_epi32(c, d));
-                let (ab2, cd2) = (_mm256_unpackhi_epi32(a, b), _mm256_unpackhi_epi32(c, d));
-                [
-                    _mm256_unpacklo_epi64(ab, cd),
-                    _mm256_unpackhi_epi64(ab, cd),
-                    _mm256_unpacklo_epi64(ab2, cd2),
-                    _mm256_unpackhi_epi64(ab2, cd2),
-                ]
-            })
-        };
         let (rows, _) = rows.as_chunks::<8>();
-        let (low, high) = (eight(&rows[0]), eight(&rows[1]));
+        let (low, high) = (fours8(&rows[0]), fours8(&rows[1]));
         [[low[0], high[0]], [low[1], high[1]], [low[2], high[2]], [low[3], high[3]]]
     }
     #[inline(always)]
     fn dot_fours(self, acc: Self::I32, w: &[u8; 64], x: Self::I32) -> Self::I32 {
         let (w, _) = w.as_chunks::<32>();
-        intrinsics!({
-            let dot = |acc, w: &[u8; 32], x| {
-                // Two products are at most 2 * 127 * 127, so that this never saturates.
-                let pairs = _mm256_maddubs_epi16(_mm256_loadu_si256(w.as_ptr().cast()), x);
-                _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-            };
-            [dot(acc[0], &w[0], x[0]), dot(acc[1], &w[1], x[1])]
-        })
+        [dot_fours8(acc[0], &w[0], x[0]), dot_fours8(acc[1], &w[1], x[1])]
     }
     #[inline(always)]
     fn block_dots<const H: bool, const M: bool, const G: usize, const T: usize>(

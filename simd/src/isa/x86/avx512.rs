@@ -328,14 +328,18 @@ impl Isa for Avx512 {
     #[inline(always)]
     fn fours(self, rows: &[&[u8; 16]; TILE_ROWS]) -> [Self::I32; 4] {
         // Rows e, e + 4, e + 8, e + 12 in the quarters of register e; then the four registers are turned round in
-        // each quarter. Not a function with features of its own: those are only inlined if LLVM likes.
+        // each quarter. Neither a closure nor a function with features of its own: those are only inlined if LLVM
+        // likes.
+        macro_rules! quarters {
+            ($e:literal) => {{
+                let a = _mm512_castsi128_si512(_mm_loadu_si128(rows[$e].as_ptr().cast()));
+                let ab = _mm512_inserti32x4::<1>(a, _mm_loadu_si128(rows[$e + 4].as_ptr().cast()));
+                let abc = _mm512_inserti32x4::<2>(ab, _mm_loadu_si128(rows[$e + 8].as_ptr().cast()));
+                _mm512_inserti32x4::<3>(abc, _mm_loadu_si128(rows[$e + 12].as_ptr().cast()))
+            }};
+        }
         intrinsics!({
-            let quarters = |e: usize| {
-                let row = |at: usize| _mm_loadu_si128(rows[at + e].as_ptr().cast());
-                let x = _mm512_inserti32x4::<1>(_mm512_castsi128_si512(row(0)), row(4));
-                _mm512_inserti32x4::<3>(_mm512_inserti32x4::<2>(x, row(8)), row(12))
-            };
-            let (a, b, c, d) = (quarters(0), quarters(1), quarters(2), quarters(3));
+            let (a, b, c, d) = (quarters!(0), quarters!(1), quarters!(2), quarters!(3));
             let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
             let (ab2, cd2) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
             [
