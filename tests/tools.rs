@@ -181,9 +181,9 @@ fn any_gguf_can_be_looked_at() {
     other.set("squid.legs", vec![1u32, 2, 3, 4, 5, 6, 7, 8]);
     other.tensors.push(Tensor {
         name: "tentacle".to_owned(),
-        ty: TensorType::Q4K,
+        ty: TensorType::IQ4XS,
         shape: vec![256],
-        bytes: vec![0; 144],
+        bytes: vec![0; 136],
     });
     let (_folder, path) = written(&other);
     let told = inspect(&path);
@@ -227,11 +227,11 @@ fn a_vocabulary_of_true_size_is_counted_not_read() {
 fn unsupported_types_and_missing_tensors_are_told_together() {
     let mut model = base();
     let gate = model.tensor("blk.0.ffn_gate.weight");
-    (gate.ty, gate.bytes) = (TensorType::Q4_0, vec![0; 144 * 2 * 18]);
+    (gate.ty, gate.bytes) = (TensorType::IQ4NL, vec![0; 144 * 2 * 18]);
     model.tensors.retain(|tensor| tensor.name != "blk.2.attn_q_a.weight");
     let (_folder, path) = written(&model);
     let problems = inspect(&path)["problems"].to_string();
-    assert!(problems.contains("q4_0") && problems.contains("blk.2.attn_q_a.weight"), "{problems}");
+    assert!(problems.contains("iq4_nl") && problems.contains("blk.2.attn_q_a.weight"), "{problems}");
     let done = fathom(&["doctor"], &path);
     assert_eq!(done.status.code(), Some(3));
     assert!(done.stdout.is_empty());

@@ -128,14 +128,14 @@ pub const MODELS: [Row; 14] = [
         "a type without kernels",
         |dir, mut model| {
             let gate = model.tensor("blk.0.ffn_gate.weight");
-            (gate.ty, gate.bytes) = (TensorType::Q4_0, vec![0; 144 * 2 * 18]);
+            (gate.ty, gate.bytes) = (TensorType::IQ4NL, vec![0; 144 * 2 * 18]);
             put_model(dir, &model)
         },
         By::Loading,
         &[
             "blk.0.ffn_gate.weight",
             "expected a type that has kernels (f32",
-            "found q4_0",
+            "found iq4_nl",
             "quantize the model again",
         ],
     ),
