@@ -181,9 +181,9 @@ fn any_gguf_can_be_looked_at() {
     other.set("squid.legs", vec![1u32, 2, 3, 4, 5, 6, 7, 8]);
     other.tensors.push(Tensor {
         name: "tentacle".to_owned(),
-        ty: TensorType::Q4K,
+        ty: TensorType::IQ4XS,
         shape: vec![256],
-        bytes: vec![0; 144],
+        bytes: vec![0; 136],
     });
     let (_folder, path) = written(&other);
     let told = inspect(&path);
