@@ -50,6 +50,14 @@ fn threads_and_batches_q8_0() {
 }
 
 #[test]
+fn threads_and_batches_of_presets() {
+    // Rows of tiny models fall back to blocks of 32: q5_0, q5_1, q4_0 and q8_0.
+    same_bits("nogroups", "q4_k_m", options(false));
+    same_bits("nogroups", "q5_k_m", options(false));
+    same_bits("nogroups", "q2_k", options(true));
+}
+
+#[test]
 fn threads_and_batches_with_small_caches() {
     let cache = CacheTypes { latent: Format::BF16, index: Format::F16 };
     same_bits("nogroups", "q8_0", SessionOptions { cache, ..options(false) });
