@@ -86,14 +86,15 @@ def tokenizer_config_json():
     )
 
 
+def save(folder):
+    for name, value in (("tokenizer.json", tokenizer_json()), ("tokenizer_config.json", tokenizer_config_json())):
+        (folder / name).write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
 def write(folder, vocab_size):
     from tokenizers import Tokenizer
 
-    def save(name, value):
-        (folder / name).write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-
-    save("tokenizer.json", tokenizer_json())
-    save("tokenizer_config.json", tokenizer_config_json())
+    save(folder)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     assert tokenizer.get_vocab_size() <= vocab_size
     vectors = [dict(text=text, ids=tokenizer.encode(text, add_special_tokens=False).ids) for text in TEXTS]
