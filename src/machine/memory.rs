@@ -49,6 +49,13 @@ impl Memory {
     }
 }
 
+/// Bytes that this process may lock into memory; `None`: as many as it likes, or not told. `root` is `/`, but in tests.
+pub fn lock_limit(root: &Path) -> Option<u64> {
+    let limits = read_to_string(root.join("proc/self/limits")).ok()?;
+    let (_, soft_and_hard) = limits.lines().find_map(|line| line.split_once("Max locked memory"))?;
+    soft_and_hard.split_whitespace().next()?.parse().ok()
+}
+
 /// The value of a `Name:  123 kB` line, in bytes.
 pub(super) fn kib_field(text: &str, name: &str) -> Option<u64> {
     let (_, rest) = text.lines().find_map(|line| line.split_once(name))?;
@@ -80,6 +87,21 @@ fn limit_of(group: &Group) -> Option<Limit> {
 mod tests {
     use super::*;
     use std::fs::{create_dir_all, write};
+
+    #[test]
+    fn the_limit_on_locked_memory_is_the_soft_one() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(lock_limit(root.path()), None);
+        create_dir_all(root.path().join("proc/self")).unwrap();
+        let put = |soft: &str| {
+            let text = format!(
+                "Limit  Soft Limit  Hard Limit  Units\nMax locked memory   {soft}   9000000   bytes\n"
+            );
+            write(root.path().join("proc/self/limits"), text).unwrap();
+            lock_limit(root.path())
+        };
+        assert_eq!((put("8192"), put("unlimited")), (Some(8192), None));
+    }
 
     #[test]
     fn the_tightest_limit_counts_and_cached_files_are_free() {

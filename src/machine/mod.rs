@@ -4,7 +4,7 @@ pub mod cgroup;
 mod memory;
 
 pub use crate::threads::Cores;
-pub use memory::{Limit, Memory};
+pub use memory::{Limit, Memory, lock_limit};
 
 use crate::threads::parse_cpu_list;
 use std::fs::read_to_string;

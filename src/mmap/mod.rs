@@ -4,8 +4,15 @@
 //! error like any other and is reported as one (see `sigbus`).
 #![expect(unsafe_code, reason = "the mapping is one of the addresses of unsafe (law 5)")]
 
+mod memory;
 mod sigbus;
+mod warm;
+mod watch;
 
+pub use watch::Watch;
+
+use memmap2::Mmap;
+use memory::Memory;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -53,6 +60,33 @@ pub enum MapError {
         /// Their names, the first few.
         names: String,
     },
+    /// Fewer bytes than there were when the file was opened.
+    #[error(
+        "{path}: expected {expected} bytes, found fewer: it became shorter while it was read; restore the file and start \
+         again", path = path.display()
+    )]
+    Shortened {
+        /// Which file.
+        path: PathBuf,
+        /// Its size when it was opened.
+        expected: u64,
+    },
+    /// No room for a file's contents.
+    #[error(
+        "{path}: the system gives no {n_bytes} bytes of memory to read it into: {source}; leave out --no-mmap, or raise \
+         the limit (ulimit -v)", path = path.display()
+    )]
+    NoMemory {
+        /// Which file.
+        path: PathBuf,
+        /// Its bytes.
+        n_bytes: usize,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The caller ended it.
+    #[error("stopped before the model was in memory")]
+    Stopped,
     /// Nothing to map.
     #[error(
         "{path}: expected a GGUF file, found no bytes; the download or conversion did not finish: make it again"
@@ -63,13 +97,50 @@ pub enum MapError {
     },
 }
 
-/// One mapped file.
-struct MappedFile {
-    name: String,
-    map: memmap2::Mmap,
+/// One file's bytes.
+enum Bytes {
+    /// The file itself; kept open, so that it can still be read when another has taken its name.
+    Mapped(Mmap, File),
+    /// What was read from it.
+    Memory(Memory),
+    /// A part of the program.
+    Static(&'static [u8]),
 }
 
-/// All files of one model, mapped read-only.
+/// One file.
+struct MappedFile {
+    name: String,
+    bytes: Bytes,
+}
+
+impl MappedFile {
+    fn bytes(&self) -> &[u8] {
+        match &self.bytes {
+            Bytes::Mapped(map, _) => map,
+            Bytes::Memory(memory) => memory.bytes(),
+            Bytes::Static(bytes) => bytes,
+        }
+    }
+
+    /// Pages that are the system's to bring and to take.
+    fn map(&self) -> Option<&Mmap> {
+        match &self.bytes {
+            Bytes::Mapped(map, _) => Some(map),
+            Bytes::Memory(memory) => Some(memory.map()),
+            Bytes::Static(_) => None,
+        }
+    }
+}
+
+impl Drop for MappedFile {
+    fn drop(&mut self) {
+        if let Bytes::Mapped(map, _) = &self.bytes {
+            sigbus::forget(map.as_ptr());
+        }
+    }
+}
+
+/// All files of one model, read-only.
 pub struct Mapping {
     files: Vec<MappedFile>,
 }
@@ -85,22 +156,70 @@ impl Mapping {
         Ok(Mapping { files })
     }
 
+    /// A model that is a part of the program.
+    pub fn of_bytes(name: &str, bytes: &'static [u8]) -> Mapping {
+        Mapping { files: vec![MappedFile { name: name.to_owned(), bytes: Bytes::Static(bytes) }] }
+    }
+
     /// Each file's name and bytes, in shard order.
     pub fn shards(&self) -> Vec<(String, &[u8])> {
-        self.files.iter().map(|file| (file.name.clone(), &file.map[..])).collect()
+        self.files.iter().map(|file| (file.name.clone(), file.bytes())).collect()
     }
 
-    /// Bytes mapped in all.
-    pub fn n_bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.map.len() as u64).sum()
-    }
-}
-
-impl Drop for Mapping {
-    fn drop(&mut self) {
-        for file in &self.files {
-            sigbus::forget(file.map.as_ptr());
+    /// Reads the files into memory, in large pages where the system gives them; what is there already stays.
+    ///
+    /// # Errors
+    /// A file that cannot be read to its end, no memory for it, or the caller's wish.
+    pub fn into_memory(mut self, watch: Watch<'_>) -> Result<Mapping, MapError> {
+        for file in &mut self.files {
+            if let Bytes::Mapped(map, opened) = &file.bytes {
+                let memory = Memory::read(opened, Path::new(&file.name), map.len(), watch)?;
+                sigbus::forget(map.as_ptr());
+                file.bytes = Bytes::Memory(memory);
+            }
         }
+        Ok(self)
+    }
+
+    /// Brings every page of the mapped files into memory.
+    ///
+    /// # Errors
+    /// If the caller ends it.
+    pub fn warm(&self, watch: Watch<'_>) -> Result<(), MapError> {
+        let mapped = self.files.iter().filter_map(|file| match &file.bytes {
+            Bytes::Mapped(map, _) => Some(map),
+            _ => None,
+        });
+        warm::warm(&mapped.collect::<Vec<_>>(), watch)
+    }
+
+    /// Bytes that [`Mapping::warm`] and [`Mapping::into_memory`] have to bring in.
+    pub fn mapped_bytes(&self) -> u64 {
+        let mapped = self.files.iter().filter(|file| matches!(file.bytes, Bytes::Mapped(..)));
+        mapped.map(|file| file.bytes().len() as u64).sum()
+    }
+
+    /// Keeps the system from taking the pages away again, as far as it lets us. Pages that are not in memory are brought.
+    ///
+    /// # Errors
+    /// What the system said to the first file that it refused to keep.
+    #[cfg(unix)]
+    pub fn lock(&self) -> Result<(), std::io::Error> {
+        self.files.iter().filter_map(MappedFile::map).try_for_each(|map| map.lock())
+    }
+
+    /// Keeps the system from taking the pages away again: this system has no such call.
+    ///
+    /// # Errors
+    /// Always.
+    #[cfg(not(unix))]
+    pub fn lock(&self) -> Result<(), std::io::Error> {
+        Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    /// Bytes in all.
+    pub fn n_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes().len() as u64).sum()
     }
 }
 
@@ -119,10 +238,10 @@ fn map_file(path: &Path) -> Result<MappedFile, MapError> {
     // SAFETY: the mapping is private and read-only. Another process that writes to the file can change what we read:
     // every value read later is bounds-checked or only a number, so that gives wrong numbers, not undefined indexing;
     // one that shortens it raises SIGBUS, which `sigbus` turns into an error.
-    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(io)?;
+    let map = unsafe { Mmap::map(&file) }.map_err(io)?;
     let name = path.display().to_string();
     sigbus::watch(map.as_ptr(), map.len(), &name);
-    Ok(MappedFile { name, map })
+    Ok(MappedFile { name, bytes: Bytes::Mapped(map, file) })
 }
 
 /// At most this many missing shards are named.
