@@ -2,7 +2,7 @@
 
 use crate::config::{Config, ConfigError, Overrides};
 use crate::model::rope::Rotary;
-use crate::threads::Team;
+use crate::threads::{Team, ThreadError};
 use crate::weights::{BindError, Weights};
 use fathom_gguf::Gguf;
 use fathom_simd::Kernels;
@@ -33,13 +33,16 @@ pub enum LoadError {
     /// The tensors are not this model's.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The system gives no threads.
+    #[error(transparent)]
+    Threads(#[from] ThreadError),
 }
 
 impl<'m> Engine<'m> {
     /// Loads a model from mapped files.
     ///
     /// # Errors
-    /// A damaged container, metadata of another model, or tensors that do not fit the metadata.
+    /// A damaged container, metadata of another model, tensors that do not fit the metadata, or too many threads.
     pub fn load(
         shards: Vec<(String, &'m [u8])>,
         overrides: &Overrides,
@@ -51,7 +54,8 @@ impl<'m> Engine<'m> {
         let weights = Weights::bind(&gguf, &config)?;
         let rotary = Rotary::new(&config);
         let n_threads = n_threads.max(1);
-        Ok(Engine { config, weights, kernels, rotary, team: Mutex::new(Team::new(n_threads)), n_threads })
+        let team = Mutex::new(Team::new(n_threads)?);
+        Ok(Engine { config, weights, kernels, rotary, team, n_threads })
     }
 
     /// Threads that work on a token.

@@ -91,6 +91,10 @@ pub struct Plan<'p> {
     pub weights: WeightBytes,
     /// Threads that work on a token.
     pub n_threads: usize,
+    /// Whether drafts are wanted, which read the MTP layer.
+    pub mtp: bool,
+    /// Whether the weights are to be memory of the process's own, where a lack ends it.
+    pub in_memory: bool,
 }
 
 /// Batches below this gain little memory and lose much speed.
@@ -102,7 +106,7 @@ impl Plan<'_> {
     /// Cache and scratch.
     pub fn session(&self, setting: Setting) -> SessionMemory {
         let Setting { n_ctx, batch, cache } = setting;
-        let options = SessionOptions { n_ctx, batch, cache, dense: false, mtp: false, mtp_dense: false };
+        let options = SessionOptions { n_ctx, batch, cache, dense: false, mtp: self.mtp, mtp_dense: false };
         SessionMemory::estimate(self.config, options, self.n_threads)
     }
 
@@ -114,7 +118,9 @@ impl Plan<'_> {
 
     /// Own memory and weights.
     pub fn needed(&self, setting: Setting) -> u64 {
-        self.own(setting) + self.weights.needed()
+        // A file that is read into memory is read with all that is in it.
+        let mtp = if self.mtp || self.in_memory { self.weights.mtp } else { 0 };
+        self.own(setting) + self.weights.needed() + mtp
     }
 
     /// The setting nearest to `wanted` that needs at most `usable` bytes: a smaller batch costs least (prefill only),
@@ -133,8 +139,13 @@ impl Plan<'_> {
         if let Some(found) = settings.into_iter().find(fits) {
             return Some(found);
         }
-        let smallest = Setting { batch: SMALLEST_BATCH.min(wanted.batch), cache: narrow, ..wanted };
-        let of_steps = |steps: usize| Setting { n_ctx: steps * CTX_STEP, ..smallest };
+        self.longest(Setting { batch: SMALLEST_BATCH.min(wanted.batch), cache: narrow, ..wanted }, usable)
+    }
+
+    /// The longest context below `wanted`'s that needs at most `usable` bytes, all else being as wanted.
+    pub fn longest(&self, wanted: Setting, usable: u64) -> Option<Setting> {
+        let fits = |setting: &Setting| self.needed(*setting) <= usable;
+        let of_steps = |steps: usize| Setting { n_ctx: steps * CTX_STEP, ..wanted };
         // The largest number of steps that fits, by bisection: `low` fits or is 0, `high` does not.
         let (mut low, mut high) = (0, wanted.n_ctx.div_ceil(CTX_STEP));
         while low + 1 < high {
@@ -162,7 +173,7 @@ mod tests {
 
     fn plan(config: &Config) -> Plan<'_> {
         let weights = WeightBytes { routed: 1 << 20, non_routed: 1 << 20, ..WeightBytes::default() };
-        Plan { config, weights, n_threads: 2 }
+        Plan { config, weights, n_threads: 2, mtp: false, in_memory: false }
     }
 
     const WANTED: Setting =

@@ -6,23 +6,27 @@
 use crate::config::Config;
 use crate::model::indexer::SCORED_TOKENS;
 use crate::model::step::{MAX_TILE_ROWS, Q8Buffer};
+use bytemuck::Zeroable;
 use fathom_simd::Attend;
 
 /// Makes buffers, or only adds up their bytes: one list of sizes serves the session and the estimate before it.
+///
+/// When the system refuses a buffer, that one and all after it are empty and only counted; [`Buffers::refused`] tells.
 pub struct Buffers {
     made: bool,
     n_bytes: usize,
+    refused: Option<usize>,
 }
 
 impl Buffers {
     /// Buffers that are really there.
     pub fn made() -> Buffers {
-        Buffers { made: true, n_bytes: 0 }
+        Buffers { made: true, n_bytes: 0, refused: None }
     }
 
     /// Empty buffers whose bytes are counted.
     pub fn counted() -> Buffers {
-        Buffers { made: false, n_bytes: 0 }
+        Buffers { made: false, n_bytes: 0, refused: None }
     }
 
     /// Bytes of all buffers so far.
@@ -30,16 +34,34 @@ impl Buffers {
         self.n_bytes
     }
 
-    /// `n` zeros.
-    pub fn zeros<T: Clone + Default>(&mut self, n: usize) -> Vec<T> {
-        self.n_bytes += n * size_of::<T>();
-        vec![T::default(); if self.made { n } else { 0 }]
+    /// Bytes of the first buffer that the system refused.
+    pub fn refused(&self) -> Option<usize> {
+        self.refused
+    }
+
+    /// `n` zeros. The system gives them as untouched pages: a long context costs nothing before it is used.
+    pub fn zeros<T: Zeroable>(&mut self, n: usize) -> Vec<T> {
+        self.make(n, |n| bytemuck::try_zeroed_vec(n).ok())
     }
 
     /// Room for `n` values.
     pub fn room<T>(&mut self, n: usize) -> Vec<T> {
-        self.n_bytes += n * size_of::<T>();
-        Vec::with_capacity(if self.made { n } else { 0 })
+        self.make(n, |n| {
+            let mut values = Vec::new();
+            values.try_reserve_exact(n).ok().map(|()| values)
+        })
+    }
+
+    fn make<T>(&mut self, n: usize, make: impl Fn(usize) -> Option<Vec<T>>) -> Vec<T> {
+        let n_bytes = n * size_of::<T>();
+        self.n_bytes += n_bytes;
+        if !self.made || self.refused.is_some() {
+            return Vec::new();
+        }
+        make(n).unwrap_or_else(|| {
+            self.refused = Some(n_bytes);
+            Vec::new()
+        })
     }
 }
 

@@ -94,6 +94,18 @@ pub enum SessionError {
         /// At which token.
         position: usize,
     },
+    /// The system does not give the memory.
+    #[error(
+        "the session's memory is not to be had: its cache needs {cache} bytes, its scratch {scratch}, and the system \
+         refused a piece of {refused}; start with a shorter context, a smaller batch or narrower cache types, or raise \
+         the limit (ulimit -v)", cache = .needed.cache, scratch = .needed.scratch
+    )]
+    Memory {
+        /// What the session takes.
+        needed: SessionMemory,
+        /// Bytes of the piece that was refused.
+        refused: usize,
+    },
     /// The MTP layer was asked for and is not there.
     #[error(
         "the model has no MTP layer: expected the tensors blk.{layer}.nextn.*, found none; quantize with them"
@@ -116,7 +128,7 @@ pub struct SessionMemory {
 impl SessionMemory {
     /// What a session of these options would take, without making it.
     pub fn estimate(config: &Config, options: SessionOptions, n_threads: usize) -> SessionMemory {
-        Parts::new(config, options, n_threads, Buffers::counted).1
+        Parts::new(config, options, n_threads, Buffers::counted).needed
     }
 }
 
@@ -128,27 +140,25 @@ struct Parts {
     locals: Vec<Local>,
     /// `[HEAD_ROWS, vocab_size]`.
     logits: Vec<f32>,
+    needed: SessionMemory,
+    /// Bytes of the first piece that the system did not give: the parts are then of no use.
+    refused: Option<usize>,
 }
 
 impl Parts {
-    fn new(
-        config: &Config,
-        options: SessionOptions,
-        n_threads: usize,
-        buffers: fn() -> Buffers,
-    ) -> (Parts, SessionMemory) {
+    fn new(config: &Config, options: SessionOptions, n_threads: usize, buffers: fn() -> Buffers) -> Parts {
         let SessionOptions { n_ctx, cache, mtp, .. } = options;
         let batch = options.batch();
         let n_layers = config.num_hidden_layers + usize::from(mtp);
         let (mut rows, mut make) = (buffers(), buffers());
-        let parts = Parts {
-            tokens: make.room(n_ctx),
-            cache: KvCache::new(config, cache, n_ctx, n_layers, &mut rows),
-            scratch: Scratch::new(config, batch, n_ctx, mtp, &mut make),
-            locals: (0..n_threads).map(|_| Local::new(config, batch, &mut make)).collect(),
-            logits: make.zeros(HEAD_ROWS.min(batch) * config.vocab_size),
-        };
-        (parts, SessionMemory { cache: rows.n_bytes(), scratch: make.n_bytes() })
+        let tokens = make.room(n_ctx);
+        let cache = KvCache::new(config, cache, n_ctx, n_layers, &mut rows);
+        let scratch = Scratch::new(config, batch, n_ctx, mtp, &mut make);
+        let locals = (0..n_threads).map(|_| Local::new(config, batch, &mut make)).collect();
+        let logits = make.zeros(HEAD_ROWS.min(batch) * config.vocab_size);
+        let needed = SessionMemory { cache: rows.n_bytes(), scratch: make.n_bytes() };
+        let refused = rows.refused().or(make.refused());
+        Parts { tokens, cache, scratch, locals, logits, needed, refused }
     }
 }
 
@@ -171,18 +181,21 @@ impl<'e> Session<'e> {
     /// Makes a session; its memory is reserved here and touched as tokens arrive.
     ///
     /// # Errors
-    /// If the MTP layer is asked for and missing.
+    /// If the MTP layer is asked for and missing, or the system does not give the memory.
     pub fn new(engine: &'e Engine<'e>, options: SessionOptions) -> Result<Session<'e>, SessionError> {
         let config = &engine.config;
         if options.mtp && engine.weights.mtp.is_none() {
             return Err(SessionError::NoMtp { layer: config.num_hidden_layers });
         }
-        let (parts, memory) = Parts::new(config, options, engine.n_threads(), Buffers::made);
-        let Parts { tokens, cache, scratch, locals, logits } = parts;
+        let parts = Parts::new(config, options, engine.n_threads(), Buffers::made);
+        let Parts { tokens, cache, scratch, locals, logits, needed, refused } = parts;
+        if let Some(refused) = refused {
+            return Err(SessionError::Memory { needed, refused });
+        }
         Ok(Session {
             engine,
             options: SessionOptions { batch: options.batch(), ..options },
-            memory,
+            memory: needed,
             tokens,
             cache,
             scratch,

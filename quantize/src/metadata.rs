@@ -1,4 +1,4 @@
-//! The `general.*` keys: what a file says of itself.
+//! The `general.*` keys and one of our own: what a file says of itself.
 
 use crate::encode::Encoding;
 use crate::plan::{Role, TensorPlan};
@@ -7,6 +7,11 @@ use fathom_gguf::OwnedValue;
 
 /// ggml's number for today's block layouts.
 const QUANTIZATION_VERSION: u32 = 2;
+
+/// What the weights of a file are, where they are nothing that was learned: [`RANDOM_WEIGHTS`].
+pub const WEIGHTS_KEY: &str = "fathom.weights";
+/// Weights that nobody trained: the model's text is meaningless.
+pub const RANDOM_WEIGHTS: &str = "random";
 
 /// Every `general.*` key but the architecture.
 pub fn general(name: &str, plan: &[TensorPlan], encodings: &[Encoding]) -> Vec<(String, OwnedValue)> {

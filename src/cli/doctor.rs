@@ -2,7 +2,9 @@
 
 use super::Failure;
 use super::flags::{INDEX_TYPES, LATENT_TYPES, index_type, latent_type, thread_count, token_count};
+use super::loading::DEFAULT_CTX;
 use super::print::{self, Sheet, bytes};
+use super::room;
 use crate::cache::CacheTypes;
 use crate::config::{Config, Overrides};
 use crate::fit::{Plan, Setting, WeightBytes};
@@ -42,11 +44,6 @@ pub struct Args {
     #[arg(long)]
     json: bool,
 }
-
-/// Context that is judged when none is named.
-const DEFAULT_CTX: usize = 32768;
-/// No quantization has fewer bits for each weight.
-const FEWEST_BITS: f64 = 1.5;
 
 /// Runs the verb.
 ///
@@ -96,7 +93,8 @@ struct Fit {
     latent_rows: Vec<(Format, usize)>,
     index_rows: Vec<(Format, usize)>,
     usable: Option<u64>,
-    advice: Option<String>,
+    /// Why it does not fit, if so.
+    refusal: Option<String>,
 }
 
 fn examine(path: &Path, mapping: &Mapping, args: &Args, machine: &Machine) -> Result<Fit, Failure> {
@@ -105,7 +103,7 @@ fn examine(path: &Path, mapping: &Mapping, args: &Args, machine: &Machine) -> Re
     let config = Config::from_gguf(gguf.metadata(), &Overrides::default()).map_err(|e| named(&e))?;
     let weights = WeightBytes::of(&gguf, &config).map_err(|e| named(&e))?;
     let n_threads = args.threads.unwrap_or_else(|| machine.cores.default_threads());
-    let plan = Plan { config: &config, weights, n_threads };
+    let plan = Plan { config: &config, weights, n_threads, mtp: false, in_memory: false };
     let n_ctx_made_for = config.max_position_embeddings;
     let wanted = Setting {
         n_ctx: args.ctx_size.unwrap_or(DEFAULT_CTX.min(n_ctx_made_for)),
@@ -127,39 +125,8 @@ fn examine(path: &Path, mapping: &Mapping, args: &Args, machine: &Machine) -> Re
         latent_rows: LATENT_TYPES.map(|ty| (ty, per_1024(row(ty, Format::F16).0))).to_vec(),
         index_rows: INDEX_TYPES.map(|ty| (ty, per_1024(row(Format::F16, ty).1))).to_vec(),
         usable,
-        advice: short.map(|usable| advice(&plan, wanted, usable)),
+        refusal: short.map(|usable| room::refusal(&plan, wanted, usable)),
     })
-}
-
-/// What to do about a model that does not fit.
-fn advice(plan: &Plan<'_>, wanted: Setting, usable: u64) -> String {
-    if let Some(near) = plan.nearest(wanted, usable) {
-        let mut flags = Vec::new();
-        if near.n_ctx != wanted.n_ctx {
-            flags.push(format!("-c {}", near.n_ctx));
-        }
-        if near.batch != wanted.batch {
-            flags.push(format!("-b {}", near.batch));
-        }
-        if near.cache.latent != wanted.cache.latent {
-            flags.push(format!("--cache-type {}", near.cache.latent.name()));
-        }
-        if near.cache.index != wanted.cache.index {
-            flags.push(format!("--index-cache {}", near.cache.index.name()));
-        }
-        return format!("it fits with {}", flags.join(" "));
-    }
-    let has = 8.0 * plan.weights.needed() as f64 / plan.weights.n_weights.max(1) as f64;
-    match plan.bits_that_fit(wanted, usable) {
-        Some(bits) if bits >= FEWEST_BITS => {
-            format!("a file with {bits:.2} bits for each weight or fewer would fit; this one has {has:.2}")
-        }
-        _ => {
-            let least = (plan.weights.n_weights as f64 * FEWEST_BITS / 8.0) as u64 + plan.own(wanted);
-            let least = bytes(least);
-            format!("no quantization of this model is small enough: the smallest would need some {least}")
-        }
-    }
 }
 
 impl Fit {
@@ -176,17 +143,9 @@ impl Fit {
         let Some(usable) = self.usable else {
             return format!("this system does not tell its memory; needed: {}", bytes(self.needed()));
         };
-        let (needed, own, room) = (bytes(self.needed()), bytes(self.own), bytes(usable));
-        let advice = self.advice.as_deref().unwrap_or_default();
-        match &self.advice {
-            None => format!("fits: {needed} needed, {room} available"),
-            Some(_) if self.own > usable => {
-                format!("does not fit: cache and scratch alone need {own}, {room} available; {advice}")
-            }
-            Some(_) => format!(
-                "does not fit: {needed} needed, {room} available; it would run, but read weights from disk for every \
-                 token; {advice}"
-            ),
+        match &self.refusal {
+            None => format!("fits: {} needed, {} available", bytes(self.needed()), bytes(usable)),
+            Some(refusal) => refusal.clone(),
         }
     }
 

@@ -1,14 +1,12 @@
 //! `fathom logits`: teacher-forced logits, for comparing with other programs bit by bit.
 
-use super::flags::{index_type, latent_type, thread_count, token_count};
+use super::flags::{index_type, latent_type, token_count};
+use super::loading::{Asked, LoadArgs};
 use super::{Failure, print};
 use crate::cache::CacheTypes;
-use crate::config::Overrides;
-use crate::mmap::Mapping;
 use crate::probe::NoProbe;
-use crate::threads::default_threads;
-use crate::{Engine, Session, SessionError, SessionOptions, Wanted};
-use fathom_simd::{Format, Kernels};
+use crate::{Session, SessionOptions, Wanted};
+use fathom_simd::Format;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -21,8 +19,8 @@ use std::time::Instant;
 /// of token j, and stands for token j+2.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// GGUF file, any shard of a split one, or a folder that holds one model.
-    model: PathBuf,
+    /// GGUF file, any shard of a split one, or a folder that holds one model [default: the built-in model].
+    model: Option<PathBuf>,
     /// Token ids, separated by commas or spaces.
     #[arg(
         long,
@@ -40,9 +38,6 @@ pub struct Args {
     /// Most tokens in one forward call; the result does not depend on it.
     #[arg(short, long, value_name = "N", default_value_t = 512, value_parser = token_count)]
     batch: usize,
-    /// Threads [default: physical cores this process may use]; the result does not depend on them.
-    #[arg(short, long, value_name = "T", value_parser = thread_count)]
-    threads: Option<usize>,
     /// Format of cached latent rows.
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = latent_type)]
     cache_type: Format,
@@ -58,9 +53,8 @@ pub struct Args {
     /// Let the MTP layer alone ignore its indexer, as llama.cpp does.
     #[arg(long, requires = "mtp")]
     mtp_dense: bool,
-    /// Replace a metadata value, as KEY=int:VALUE, KEY=float:VALUE or KEY=bool:VALUE.
-    #[arg(long, value_name = "KEY=TYPE:VALUE")]
-    override_kv: Vec<String>,
+    #[command(flatten)]
+    load: LoadArgs,
     /// Print shape, level, threads and seconds as JSON on stdout.
     #[arg(long)]
     json: bool,
@@ -72,13 +66,7 @@ pub struct Args {
 /// A model that cannot be loaded, tokens that cannot be read, a file that cannot be written.
 pub fn run(args: Args) -> Result<(), Failure> {
     let tokens = read_tokens(&args)?;
-    let overrides = Overrides::parse(&args.override_kv).map_err(Failure::usage)?;
-    let kernels = Kernels::from_env().map_err(Failure::usage)?;
-    let mapping = Mapping::open(&args.model).map_err(Failure::invalid)?;
-    let n_threads = args.threads.unwrap_or_else(default_threads);
-    let engine = Engine::load(mapping.shards(), &overrides, kernels, n_threads)
-        .map_err(|error| Failure::invalid(format!("{}: {error}", args.model.display())))?;
-    let options = SessionOptions {
+    let session = SessionOptions {
         n_ctx: tokens.len(),
         batch: args.batch,
         cache: CacheTypes { latent: args.cache_type, index: args.index_cache },
@@ -86,27 +74,23 @@ pub fn run(args: Args) -> Result<(), Failure> {
         mtp: args.mtp,
         mtp_dense: args.mtp_dense,
     };
-    let mut session = Session::new(&engine, options).map_err(session_failure)?;
+    let opened = args.load.open(args.model.as_deref(), Asked { n_ctx: Some(tokens.len()), session })?;
+    let opened = args.load.bring_in(opened)?;
+    let engine = opened.engine()?;
+    let mut session = Session::new(&engine, opened.options())?;
     let started = Instant::now();
     let n_rows = write_logits(&mut session, &tokens, args.mtp, &args.output)?;
     let seconds = started.elapsed().as_secs_f64();
     if args.json {
         let report = serde_json::json!({
             "shape": [n_rows, engine.config.vocab_size],
-            "level": kernels.level().name(),
-            "threads": n_threads,
+            "level": opened.kernels().level().name(),
+            "threads": opened.n_threads(),
             "seconds": seconds,
         });
         print::json(&report)?;
     }
     Ok(())
-}
-
-fn session_failure(error: SessionError) -> Failure {
-    match error {
-        SessionError::Token { .. } | SessionError::ContextFull { .. } => Failure::usage(error),
-        SessionError::NotANumber { .. } | SessionError::NoMtp { .. } => Failure::invalid(error),
-    }
 }
 
 fn read_tokens(args: &Args) -> Result<Vec<u32>, Failure> {
@@ -167,14 +151,12 @@ fn write_part(session: &mut Session<'_>, tokens: &[u32], mtp: bool, part: &Path)
     let mut n_values = 0;
     let wanted = if mtp { Wanted::AllMtp } else { Wanted::All };
     let vocab_size = session.vocab_size();
-    session
-        .extend(tokens, wanted, &mut NoProbe, &mut |_, logits| {
-            n_values += logits.len();
-            if written.is_ok() {
-                written = file.write_all(&to_le_bytes(logits));
-            }
-        })
-        .map_err(session_failure)?;
+    session.extend(tokens, wanted, &mut NoProbe, &mut |_, logits| {
+        n_values += logits.len();
+        if written.is_ok() {
+            written = file.write_all(&to_le_bytes(logits));
+        }
+    })?;
     written.map_err(io)?;
     let file = file.into_inner().map_err(|error| io(error.into_error()))?;
     file.sync_all().map_err(io)?;

@@ -7,6 +7,7 @@ use crate::names;
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
 use fathom_quantize::encode::Encoding;
+use fathom_quantize::metadata::{RANDOM_WEIGHTS, WEIGHTS_KEY};
 use fathom_quantize::pipeline::Job;
 use fathom_quantize::plan::{Role, TensorPlan};
 use fathom_quantize::recipe::Recipe;
@@ -137,6 +138,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let encodings = recipe.assign(&plan)?;
     let mut metadata = config.to_gguf();
     metadata.extend(metadata::general(&model_name(&args.checkpoint, &folder), &plan, &encodings));
+    if has_random_weights(checkpoint.config()) {
+        metadata.push((WEIGHTS_KEY.to_owned(), RANDOM_WEIGHTS.into()));
+    }
     match Tokenizer::read(&folder, config.vocab_size)? {
         Some(tokenizer) => metadata.extend(tokenizer.to_gguf()),
         None => {
@@ -151,6 +155,12 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     let output = args.output.expect("clap asks for it unless this is a dry run");
     writing::write(&job, &Destination { path: output, force: args.force }, args.threads, args.json)
+}
+
+/// Whether config.json says so, as the one of the built-in model does.
+fn has_random_weights(config: &[u8]) -> bool {
+    let config: serde_json::Value = serde_json::from_slice(config).unwrap_or_default();
+    config["fathom_weights"] == RANDOM_WEIGHTS
 }
 
 /// The repository's name if the cache was asked for one, otherwise the folder's.

@@ -1,7 +1,7 @@
 //! `fathom synth`: a made-up model of true size, for benchmarks and tests of scale.
 
-use super::Failure;
-use super::writing::{self, Destination, Meter};
+use super::writing::{self, Destination};
+use super::{Failure, signals};
 use crate::config::Config;
 use crate::names;
 use fathom_quantize::checkpoint_writer::CheckpointJob;
@@ -223,13 +223,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
 fn write_checkpoint(args: &Args, model: &Synthetic, config: &str) -> Result<(), Failure> {
     let Some(folder) = &args.checkpoint else { return Ok(()) };
     let job = CheckpointJob::new(model, model.names());
-    let stop = writing::stop_on_signals()?;
-    let meter = Meter::new(job.bytes());
-    let progress = |bytes| meter.advance(bytes);
+    let signals = signals::listen()?;
+    let meter = writing::meter(job.bytes());
+    let progress = |bytes| writing::advance(&meter, bytes);
     writing::on_threads(args.threads, || {
-        job.write(folder, config, args.zeros, Watch { stop, progress: &progress })
+        job.write(folder, config, args.zeros, Watch { stop: signals.flag(), progress: &progress })
     })??;
-    meter.bar.finish_and_clear();
+    meter.finish();
     eprintln!("wrote {}: {} bytes in {} shards", folder.display(), job.bytes(), job.n_shards());
     Ok(())
 }

@@ -1,31 +1,19 @@
 //! What `quantize` and `synth` share: writing a large file in view of the user.
 
-use super::{Failure, print};
+use super::meter::Meter;
+use super::{Failure, print, signals};
 use fathom_quantize::Error;
 use fathom_quantize::pipeline::{Job, RoleSize, Watch};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
-use std::io::{IsTerminal, stderr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Where the file goes.
 pub(super) struct Destination {
     pub path: PathBuf,
     /// Replace a file of that name.
     pub force: bool,
-}
-
-/// Set by Ctrl-C and by a polite kill.
-static STOP: AtomicBool = AtomicBool::new(false);
-
-/// Makes Ctrl-C end the work at the next slab instead of the process.
-pub(super) fn stop_on_signals() -> Result<&'static AtomicBool, Failure> {
-    ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed))
-        .map_err(|e| Failure::runtime(format!("cannot catch Ctrl-C: {e}")))?;
-    Ok(&STOP)
 }
 
 /// Runs `work` on `threads` threads, or on all cores.
@@ -47,13 +35,18 @@ pub(super) fn write(
     threads: Option<NonZeroUsize>,
     json: bool,
 ) -> Result<(), Failure> {
-    let stop = stop_on_signals()?;
-    let meter = Meter::new(job.file_bytes());
+    // Ctrl-C ends the work at the next slab.
+    let signals = signals::listen()?;
+    let meter = meter(job.file_bytes());
     let start = Instant::now();
     on_threads(threads, || {
-        job.write(&to.path, to.force, Watch { stop, progress: &|bytes| meter.advance(bytes) })
+        job.write(
+            &to.path,
+            to.force,
+            Watch { stop: signals.flag(), progress: &|bytes| advance(&meter, bytes) },
+        )
     })??;
-    meter.bar.finish_and_clear();
+    meter.finish();
     let seconds = start.elapsed().as_secs_f64();
     let (read, written) = (job.source_bytes(), job.file_bytes());
     let peak = peak_memory();
@@ -131,45 +124,18 @@ fn roles_json(sizes: &[RoleSize]) -> serde_json::Value {
         .collect()
 }
 
-/// A bar on a terminal; elsewhere a line for each tenth, so that a log of some hours shows life.
-pub(super) struct Meter {
-    pub bar: ProgressBar,
-    total: u64,
-    done: AtomicU64,
-    start: Instant,
-    plain: bool,
+/// Shorter work needs no lines in a log.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// Progress of a file of `total` bytes that is being written.
+pub(super) fn meter(total: u64) -> Meter {
+    Meter::new("writing", total, QUIET)
 }
 
-/// Shorter work needs no lines in a log.
-const QUIET_SECONDS: f64 = 5.0;
-
-impl Meter {
-    pub fn new(total: u64) -> Meter {
-        let template = "{bar:30} {percent:>3} % {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left {msg}";
-        let style = ProgressStyle::with_template(template).expect("the template is well formed");
-        Meter {
-            bar: ProgressBar::new(total).with_style(style),
-            total,
-            done: AtomicU64::new(0),
-            start: Instant::now(),
-            plain: !stderr().is_terminal(),
-        }
-    }
-
-    pub fn advance(&self, bytes: u64) {
-        self.bar.inc(bytes);
-        let before = self.done.fetch_add(bytes, Ordering::Relaxed);
-        let done = before + bytes;
-        if done >= self.total {
-            self.bar.set_message("(writing back to the disk)");
-        }
-        let tenth = |done: u64| (u128::from(done) * 10 / u128::from(self.total.max(1))) as u64;
-        let seconds = self.start.elapsed().as_secs_f64();
-        if self.plain && tenth(before) != tenth(done) && seconds > QUIET_SECONDS {
-            let left = seconds * self.total.saturating_sub(done) as f64 / done as f64;
-            let rate = done as f64 / 1e9 / seconds;
-            eprintln!("{} % of {} bytes, {rate:.2} GB/s, {left:.0} s left", tenth(done) * 10, self.total);
-        }
+/// Counts written bytes.
+pub(super) fn advance(meter: &Meter, bytes: u64) {
+    if meter.advance(bytes) {
+        meter.ending("(writing back to the disk)");
     }
 }
 

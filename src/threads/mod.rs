@@ -61,9 +61,27 @@ pub struct Team {
     helpers: Vec<JoinHandle<()>>,
 }
 
+/// The system gives no more threads.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "expected {wanted} threads, but the system started {started} and refused the next: {source}; use fewer (-t), or raise \
+     the limit on threads (ulimit -u) or memory (ulimit -v)"
+)]
+pub struct ThreadError {
+    /// How many there should be.
+    pub wanted: usize,
+    /// How many there were, the caller's among them.
+    pub started: usize,
+    /// What the system said.
+    pub source: std::io::Error,
+}
+
 impl Team {
     /// Starts a team of `n_threads` threads (at least one: the caller's own).
-    pub fn new(n_threads: usize) -> Team {
+    ///
+    /// # Errors
+    /// If the system refuses a thread; those that were started have then ended.
+    pub fn new(n_threads: usize) -> Result<Team, ThreadError> {
         let shared = Arc::new(Shared {
             step: AtomicU64::new(0),
             job: UnsafeCell::new(std::ptr::from_ref::<Job>(&|_| {})),
@@ -75,19 +93,21 @@ impl Team {
             panicked: AtomicBool::new(false),
             panic: Mutex::new(None),
         });
-        let helpers = (1..n_threads.max(1))
-            .map(|index| {
-                let shared = Arc::clone(&shared);
-                std::thread::Builder::new()
-                    .name(format!("fathom-{index}"))
-                    .spawn(move || shared.help(index))
-                    .expect("the system can start a thread")
-            })
-            .collect();
-        let mut team = Team { shared, helpers };
+        let mut team = Team { shared, helpers: Vec::new() };
+        for index in 1..n_threads.max(1) {
+            let shared = Arc::clone(&team.shared);
+            let name = format!("fathom-{index}");
+            let helper = std::thread::Builder::new().name(name).spawn(move || shared.help(index));
+            // On an error the team is dropped, which ends the helpers that are there.
+            team.helpers.push(helper.map_err(|source| ThreadError {
+                wanted: n_threads,
+                started: index,
+                source,
+            })?);
+        }
         // Starting up allocates; after an empty step every helper has done that.
         team.run(&|_| {});
-        team
+        Ok(team)
     }
 
     /// Threads in the team.
@@ -243,7 +263,7 @@ mod tests {
     #[test]
     fn every_item_is_done_once_whatever_the_number_of_threads() {
         for n_threads in 1..5 {
-            let mut team = Team::new(n_threads);
+            let mut team = Team::new(n_threads).unwrap();
             for n_items in [0, 1, 2, 7, 1000] {
                 let mut out = vec![0u32; n_items * 3];
                 let mut locals = vec![0usize; n_threads];
@@ -261,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_panic_in_an_item_reaches_the_caller_and_the_team_lives_on() {
-        let mut team = Team::new(3);
+        let mut team = Team::new(3).unwrap();
         let mut locals = [(); 3];
         let result = catch_unwind(AssertUnwindSafe(|| {
             team.each(&mut locals, 100, |_, item| assert_ne!(item, 57, "planned"));
@@ -276,7 +296,7 @@ mod tests {
 
     #[test]
     fn a_team_that_slept_wakes_up() {
-        let mut team = Team::new(2);
+        let mut team = Team::new(2).unwrap();
         let mut locals = [(); 2];
         for _ in 0..3 {
             std::thread::sleep(std::time::Duration::from_millis(30));

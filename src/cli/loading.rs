@@ -1,0 +1,250 @@
+//! From a path to a loaded model, for every verb that computes.
+
+use super::flags::thread_count;
+use super::meter::Meter;
+use super::{Failure, print, room, signals, writing};
+use crate::config::{Config, Overrides};
+use crate::fit::{Plan, Setting, WeightBytes};
+use crate::machine::{Memory, lock_limit};
+use crate::mmap::{MapError, Mapping, Watch};
+use crate::threads::default_threads;
+use crate::{Engine, LoadError, SessionError, SessionOptions, builtin};
+use fathom_gguf::Gguf;
+use fathom_simd::Kernels;
+use std::fmt::Display;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Duration;
+
+/// How a model is loaded.
+#[derive(clap::Args, Clone, Debug)]
+pub struct LoadArgs {
+    /// Threads [default: physical cores this process may use]; the result does not depend on them.
+    #[arg(short, long, value_name = "T", value_parser = thread_count)]
+    threads: Option<usize>,
+    /// Replace a metadata value, as KEY=int:VALUE, KEY=float:VALUE or KEY=bool:VALUE.
+    #[arg(long, value_name = "KEY=TYPE:VALUE")]
+    override_kv: Vec<String>,
+    /// Do not read the mapped weights before the first token: it starts at once, and slowly.
+    #[arg(long, conflicts_with = "no_mmap")]
+    no_warmup: bool,
+    /// Keep the weights in memory: the system may not take their pages for something else.
+    #[arg(long)]
+    mlock: bool,
+    /// Read the weights into memory of the program's own, in pages of 2 MiB where the system gives them.
+    #[arg(long)]
+    no_mmap: bool,
+    /// Load a model even if it does not fit in memory.
+    #[arg(long)]
+    force: bool,
+}
+
+/// Tokens of context when none are named, in models made for more.
+pub(super) const DEFAULT_CTX: usize = 32768;
+
+/// The session a verb wants.
+#[derive(Clone, Copy)]
+pub(super) struct Asked {
+    /// Tokens of context; `None`: as many as are usual and fit.
+    pub n_ctx: Option<usize>,
+    /// Everything else.
+    pub session: SessionOptions,
+}
+
+/// A model's files, looked through; nothing of the weights has been read.
+pub(super) struct Opened {
+    mapping: Mapping,
+    name: String,
+    builtin: bool,
+    overrides: Overrides,
+    config: Config,
+    kernels: &'static Kernels,
+    n_threads: usize,
+    options: SessionOptions,
+    /// Whether weights and session find room together.
+    fits: bool,
+}
+
+impl LoadArgs {
+    /// Maps a model's files, or the built-in one's bytes, reads their header and decides whether they fit in memory.
+    pub(super) fn open(&self, model: Option<&Path>, asked: Asked) -> Result<Opened, Failure> {
+        let overrides = Overrides::parse(&self.override_kv).map_err(Failure::usage)?;
+        let kernels = Kernels::from_env().map_err(Failure::usage)?;
+        let (mapping, name) = map(model)?;
+        let invalid = |error: &dyn Display| Failure::invalid(format!("{name}: {error}"));
+        let gguf = Gguf::from_shards(mapping.shards()).map_err(Failure::invalid)?;
+        let config = Config::from_gguf(gguf.metadata(), &overrides).map_err(|e| invalid(&e))?;
+        let weights = WeightBytes::of(&gguf, &config).map_err(|e| invalid(&e))?;
+        let n_threads = self.threads.unwrap_or_else(default_threads);
+        let plan =
+            Plan { config: &config, weights, n_threads, mtp: asked.session.mtp, in_memory: self.no_mmap };
+        let (setting, fits) = self
+            .settle(&plan, asked)
+            .map_err(|why| Failure { message: format!("{name} {}", why.message), ..why })?;
+        let Setting { n_ctx, batch, cache } = setting;
+        Ok(Opened {
+            name,
+            builtin: model.is_none(),
+            overrides,
+            kernels,
+            n_threads,
+            options: SessionOptions { n_ctx, batch, cache, ..asked.session },
+            fits,
+            mapping,
+            config,
+        })
+    }
+
+    /// The setting to load with, and whether it fits.
+    fn settle(&self, plan: &Plan<'_>, asked: Asked) -> Result<(Setting, bool), Failure> {
+        let n_ctx = asked.n_ctx.unwrap_or(DEFAULT_CTX.min(plan.config.max_position_embeddings));
+        let wanted = Setting { n_ctx, batch: asked.session.batch, cache: asked.session.cache };
+        let usable = Memory::read(Path::new("/")).usable();
+        let fits = usable.is_none_or(|usable| plan.needed(wanted) <= usable);
+        if fits || self.force {
+            return Ok((wanted, fits));
+        }
+        let setting = room::settle(plan, wanted, asked.n_ctx.is_some(), usable)?;
+        eprintln!("note: a context of {} tokens, the most that memory has room for (-c)", setting.n_ctx);
+        Ok((setting, true))
+    }
+
+    /// Brings the weights into memory in the way that was asked for.
+    pub(super) fn bring_in(&self, mut opened: Opened) -> Result<Opened, Failure> {
+        let (total, n_threads) = (opened.mapping.mapped_bytes(), opened.n_threads);
+        if self.no_mmap {
+            let mapping = opened.mapping;
+            opened.mapping =
+                watched("reading the weights", total, n_threads, |watch| mapping.into_memory(watch))?;
+        } else if !self.no_warmup && opened.fits {
+            watched("warming up", total, n_threads, |watch| opened.mapping.warm(watch))?;
+        }
+        if self.mlock
+            && let Err(error) = opened.mapping.lock()
+        {
+            eprintln!("{}", lock_warning(&error, lock_limit(Path::new("/"))));
+        }
+        Ok(opened)
+    }
+}
+
+/// Shorter loading needs no lines in a log.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// Does work on `total` bytes of files in view of the person, who may end it.
+fn watched<T: Send>(
+    doing: &'static str,
+    total: u64,
+    n_threads: usize,
+    work: impl FnOnce(Watch<'_>) -> Result<T, MapError> + Send,
+) -> Result<T, Failure> {
+    let signals = signals::listen()?;
+    let meter = Meter::new(doing, total, QUIET);
+    let progress = |bytes| {
+        meter.advance(bytes);
+    };
+    let watch = Watch { stop: signals.flag(), progress: &progress };
+    let done = writing::on_threads(NonZeroUsize::new(n_threads), || work(watch))?;
+    meter.finish();
+    done.map_err(|error| match error {
+        MapError::Stopped => Failure::interrupted(error),
+        MapError::NoMemory { .. } => Failure::memory(error),
+        error => Failure::invalid(error),
+    })
+}
+
+/// Locking is a wish: without it everything works until memory is short.
+fn lock_warning(error: &std::io::Error, limit: Option<u64>) -> String {
+    let limit = limit.map_or(String::new(), |n| format!("; this process may lock {}", print::bytes(n)));
+    format!(
+        "warning: --mlock: the system does not keep the weights in memory: {error}{limit}. Raise the limit (ulimit -l \
+         unlimited, or LimitMEMLOCK=infinity of a service); going on without"
+    )
+}
+
+fn map(model: Option<&Path>) -> Result<(Mapping, String), Failure> {
+    match (model, builtin::file()) {
+        (Some(path), _) => {
+            let mapping = Mapping::open(path).map_err(Failure::invalid)?;
+            Ok((mapping, path.display().to_string()))
+        }
+        (None, Some(file)) => Ok((Mapping::of_bytes(builtin::NAME, file), builtin::NAME.to_owned())),
+        (None, None) => Err(Failure::usage(
+            "no MODEL is named, and this program was built without its built-in one; name a GGUF file, or build it \
+             with the feature builtin-model",
+        )),
+    }
+}
+
+impl Opened {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn is_builtin(&self) -> bool {
+        self.builtin
+    }
+
+    /// The model's numbers.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The session that was asked for, its context decided.
+    pub(super) fn options(&self) -> SessionOptions {
+        self.options
+    }
+
+    pub(super) fn kernels(&self) -> &'static Kernels {
+        self.kernels
+    }
+
+    pub(super) fn n_threads(&self) -> usize {
+        self.n_threads
+    }
+
+    /// What the files hold.
+    pub(super) fn gguf(&self) -> Result<Gguf<'_>, Failure> {
+        Gguf::from_shards(self.mapping.shards()).map_err(Failure::invalid)
+    }
+
+    /// An error in the files, under the model's name.
+    pub(super) fn invalid(&self, error: impl Display) -> Failure {
+        Failure::invalid(format!("{}: {error}", self.name))
+    }
+
+    /// Binds the tensors and starts the threads.
+    pub(super) fn engine(&self) -> Result<Engine<'_>, Failure> {
+        let engine = Engine::load(self.mapping.shards(), &self.overrides, self.kernels, self.n_threads);
+        engine.map_err(|error| match error {
+            LoadError::Threads(error) => Failure::runtime(error),
+            error => self.invalid(error),
+        })
+    }
+}
+
+/// The exit code of what ends a session.
+impl From<SessionError> for Failure {
+    fn from(error: SessionError) -> Failure {
+        match error {
+            SessionError::Token { .. } | SessionError::ContextFull { .. } => Failure::usage(error),
+            SessionError::NotANumber { .. } | SessionError::NoMtp { .. } => Failure::invalid(error),
+            SessionError::Memory { .. } => Failure::memory(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_lock_is_told_with_its_limit_and_what_to_do() {
+        let error = std::io::Error::from(std::io::ErrorKind::OutOfMemory);
+        let text = lock_warning(&error, Some(8 << 20));
+        for words in ["may lock 8.00 MiB", "ulimit -l", "going on"] {
+            assert!(text.contains(words), "{words} is missing in {text}");
+        }
+        assert!(!lock_warning(&error, None).contains("may lock"));
+    }
+}

@@ -1,0 +1,117 @@
+//! The model that a person talks to: arguments, files, engine and tokenizer in one.
+
+use super::Failure;
+use super::flags::{index_type, latent_type, token_count};
+use super::loading::{Asked, LoadArgs, Opened};
+use crate::cache::CacheTypes;
+use crate::tokenizer::Tokenizer;
+use crate::{Engine, SessionOptions};
+use fathom_quantize::metadata::{RANDOM_WEIGHTS, WEIGHTS_KEY};
+use fathom_simd::Format;
+use std::path::PathBuf;
+
+/// Which model, and how it is set up.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ModelArgs {
+    /// GGUF file, any shard of a split one, or a folder that holds one model [default: the built-in model].
+    model: Option<PathBuf>,
+    /// Tokens of context [default: 32768, or what the model was made for or memory has room for if that is less].
+    #[arg(short, long, value_name = "N", value_parser = token_count)]
+    ctx_size: Option<usize>,
+    /// Most tokens in one forward call; the result does not depend on it.
+    #[arg(short, long, value_name = "N", default_value_t = 512, value_parser = token_count)]
+    batch_size: usize,
+    /// Format of cached latent rows: f32, bf16 or f16.
+    #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = latent_type)]
+    cache_type: Format,
+    /// Format of cached index keys: f32 or f16.
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = index_type)]
+    index_cache: Format,
+    /// Ignore the indexer: every token attends to all earlier ones.
+    #[arg(long)]
+    dense: bool,
+    #[command(flatten)]
+    load: LoadArgs,
+}
+
+/// A model's files, in memory as far as was asked for.
+pub struct ModelFiles {
+    opened: Opened,
+    tokenizer: Tokenizer,
+}
+
+/// A model that is ready to be talked to.
+pub struct Loaded<'m> {
+    /// The model.
+    pub engine: Engine<'m>,
+    /// Its tokenizer; it has as many ids as the engine.
+    pub tokenizer: &'m Tokenizer,
+    /// How its sessions are to be set up.
+    pub options: SessionOptions,
+    /// What to call it: its path, or that it is built in.
+    pub name: String,
+}
+
+impl ModelArgs {
+    /// Maps the model's files, or the built-in one's bytes, checks them, and brings the weights into memory, with
+    /// progress on stderr. Says there when the weights are random.
+    ///
+    /// # Errors
+    /// A path without a model, a file that is none, a tokenizer that is missing or does not belong to it; a model that
+    /// does not fit in memory; Ctrl-C.
+    pub fn open(&self) -> Result<ModelFiles, Failure> {
+        let session = SessionOptions {
+            batch: self.batch_size,
+            cache: CacheTypes { latent: self.cache_type, index: self.index_cache },
+            dense: self.dense,
+            ..SessionOptions::default()
+        };
+        let opened = self.load.open(self.model.as_deref(), Asked { n_ctx: self.ctx_size, session })?;
+        let gguf = opened.gguf()?;
+        let tokenizer = Tokenizer::from_gguf(gguf.metadata()).map_err(|e| opened.invalid(e))?;
+        check_sizes(&tokenizer, opened.config().vocab_size).map_err(|e| opened.invalid(e))?;
+        if gguf.metadata().str(WEIGHTS_KEY).ok().flatten() == Some(RANDOM_WEIGHTS) {
+            tell_random(&opened);
+        }
+        drop(gguf);
+        Ok(ModelFiles { opened: self.load.bring_in(opened)?, tokenizer })
+    }
+}
+
+fn tell_random(opened: &Opened) {
+    let more = if opened.is_builtin() { "; name a MODEL for answers that mean something" } else { "" };
+    eprintln!("note: {} has random weights: its text is meaningless{more}", opened.name());
+}
+
+/// An id that only one of the two knows would end a session in its middle.
+fn check_sizes(tokenizer: &Tokenizer, vocab_size: usize) -> Result<(), String> {
+    let n_tokens = tokenizer.n_tokens();
+    if n_tokens == vocab_size {
+        return Ok(());
+    }
+    Err(format!(
+        "the tokenizer does not belong to the model: expected vocab_size = {vocab_size} tokens in \
+         tokenizer.ggml.tokens, found {n_tokens}; convert the model again with its own tokenizer files"
+    ))
+}
+
+impl ModelFiles {
+    /// Whether no model was named.
+    pub fn is_builtin(&self) -> bool {
+        self.opened.is_builtin()
+    }
+
+    /// What to call the model: its path, or that it is built in.
+    pub fn name(&self) -> String {
+        self.opened.name().to_owned()
+    }
+
+    /// Binds the tensors and starts the threads.
+    ///
+    /// # Errors
+    /// Tensors that do not make the model; a system that gives no threads.
+    pub fn load(&self) -> Result<Loaded<'_>, Failure> {
+        let engine = self.opened.engine()?;
+        Ok(Loaded { engine, tokenizer: &self.tokenizer, options: self.opened.options(), name: self.name() })
+    }
+}

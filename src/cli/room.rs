@@ -1,0 +1,160 @@
+//! Whether a model and its session find room, and what to do when they do not.
+
+use super::Failure;
+use super::print::bytes;
+use crate::fit::{Plan, Setting};
+
+/// No quantization has fewer bits for each weight.
+const FEWEST_BITS: f64 = 1.5;
+
+/// Why a model does not fit: numbers, and what would.
+pub(super) fn refusal(plan: &Plan<'_>, wanted: Setting, usable: u64) -> String {
+    let (own, advice) = (plan.own(wanted), advice(plan, wanted, usable));
+    let (needed, room) = (bytes(plan.needed(wanted)), bytes(usable));
+    if own > usable {
+        let own = bytes(own);
+        return format!("does not fit: cache and scratch alone need {own}, {room} available; {advice}");
+    }
+    let else_ = if plan.in_memory {
+        "the weights are to be read into memory"
+    } else {
+        "it would run, but read weights from disk for every token"
+    };
+    format!("does not fit: {needed} needed, {room} available; {else_}; {advice}")
+}
+
+/// The nearest thing that fits.
+fn advice(plan: &Plan<'_>, wanted: Setting, usable: u64) -> String {
+    if let Some(near) = plan.nearest(wanted, usable) {
+        return format!("it fits with {}", flags(wanted, near).join(" "));
+    }
+    let has = 8.0 * plan.weights.needed() as f64 / plan.weights.n_weights.max(1) as f64;
+    match plan.bits_that_fit(wanted, usable) {
+        Some(bits) if bits >= FEWEST_BITS => {
+            format!("a file with {bits:.2} bits for each weight or fewer would fit; this one has {has:.2}")
+        }
+        _ => {
+            let least = (plan.weights.n_weights as f64 * FEWEST_BITS / 8.0) as u64 + plan.own(wanted);
+            let least = bytes(least);
+            format!("no quantization of this model is small enough: the smallest would need some {least}")
+        }
+    }
+}
+
+/// What has to be said to get from one setting to the other.
+fn flags(wanted: Setting, near: Setting) -> Vec<String> {
+    let mut flags = Vec::new();
+    if near.n_ctx != wanted.n_ctx {
+        flags.push(format!("-c {}", near.n_ctx));
+    }
+    if near.batch != wanted.batch {
+        flags.push(format!("-b {}", near.batch));
+    }
+    if near.cache.latent != wanted.cache.latent {
+        flags.push(format!("--cache-type {}", near.cache.latent.name()));
+    }
+    if near.cache.index != wanted.cache.index {
+        flags.push(format!("--index-cache {}", near.cache.index.name()));
+    }
+    flags
+}
+
+/// The setting to load with. A context that nobody named becomes shorter until all fits.
+///
+/// # Errors
+/// Exit code 4, with numbers and the nearest setting that fits.
+pub(super) fn settle(
+    plan: &Plan<'_>,
+    wanted: Setting,
+    ctx_is_named: bool,
+    usable: Option<u64>,
+) -> Result<Setting, Failure> {
+    let Some(usable) = usable.filter(|&usable| plan.needed(wanted) > usable) else { return Ok(wanted) };
+    let shorter = if ctx_is_named { None } else { plan.longest(wanted, usable) };
+    shorter.filter(|shorter| shorter.n_ctx >= SHORTEST_CHOSEN).ok_or_else(|| {
+        let why = refusal(plan, wanted, usable);
+        Failure::memory(format!("{why}; --force loads it all the same"))
+    })
+}
+
+/// Nobody is given a shorter context than this without having asked for it.
+const SHORTEST_CHOSEN: usize = 2048;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::CacheTypes;
+    use crate::config::Config;
+    use crate::fit::WeightBytes;
+    use crate::machine::Memory;
+    use fathom_simd::Format;
+    use std::fs::{create_dir_all, write};
+
+    const WANTED: Setting =
+        Setting { n_ctx: 32768, batch: 512, cache: CacheTypes { latent: Format::BF16, index: Format::F16 } };
+
+    fn plan(config: &Config) -> Plan<'_> {
+        let weights = WeightBytes { routed: 1 << 20, n_weights: 1 << 20, ..WeightBytes::default() };
+        Plan { config, weights, n_threads: 2, mtp: false, in_memory: false }
+    }
+
+    /// Memory as the kernel would tell of it on a machine with room for `available` bytes, in a group with `limit`.
+    fn memory(available: u64, limit: Option<u64>) -> Option<u64> {
+        let root = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            create_dir_all(path.parent().unwrap()).unwrap();
+            write(path, text).unwrap();
+        };
+        put("proc/meminfo", &format!("MemAvailable: {} kB\n", available.div_ceil(1024)));
+        if let Some(limit) = limit {
+            put("proc/self/cgroup", "0::/\n");
+            put("sys/fs/cgroup/memory.max", &format!("{limit}\n"));
+            put("sys/fs/cgroup/memory.current", "0\n");
+        }
+        Memory::read(root.path()).usable()
+    }
+
+    #[test]
+    fn what_fits_is_taken_as_it_is() {
+        let config = Config::tiny();
+        let plan = plan(&config);
+        let needed = plan.needed(WANTED);
+        assert_eq!(settle(&plan, WANTED, true, memory(needed, None)).unwrap(), WANTED);
+        assert_eq!(settle(&plan, WANTED, true, memory(2 * needed, Some(needed))).unwrap(), WANTED);
+        assert_eq!(settle(&plan, WANTED, true, None).unwrap(), WANTED, "nothing is known");
+    }
+
+    #[test]
+    fn a_groups_limit_refuses_with_numbers_and_what_fits() {
+        let config = Config::tiny();
+        let plan = plan(&config);
+        let usable = plan.needed(WANTED) - 1;
+        let failure = settle(&plan, WANTED, true, memory(1 << 40, Some(usable))).unwrap_err();
+        assert_eq!(failure.code, 4);
+        let text = failure.message;
+        for words in [&bytes(plan.needed(WANTED)), &bytes(usable), "it fits with -b 256", "--force"] {
+            assert!(text.contains(words), "{words} is missing in {text}");
+        }
+        let failure = settle(&plan, WANTED, false, memory(1 << 19, None)).unwrap_err();
+        assert!(failure.message.contains("cache and scratch alone"), "{}", failure.message);
+    }
+
+    #[test]
+    fn a_context_that_nobody_named_gives_way() {
+        let config = Config::tiny();
+        let plan = plan(&config);
+        let half = Setting { n_ctx: WANTED.n_ctx / 2, ..WANTED };
+        assert_eq!(settle(&plan, WANTED, false, Some(plan.needed(half))).unwrap(), half);
+        let little = Setting { n_ctx: SHORTEST_CHOSEN / 2, ..WANTED };
+        assert_eq!(settle(&plan, WANTED, false, Some(plan.needed(little))).unwrap_err().code, 4);
+    }
+
+    #[test]
+    fn weights_in_memory_are_named_as_the_reason() {
+        let config = Config::tiny();
+        let plan = Plan { in_memory: true, ..plan(&config) };
+        let text = refusal(&plan, WANTED, plan.needed(WANTED) - 1);
+        assert!(text.contains("read into memory") && !text.contains("from disk"), "{text}");
+    }
+}
