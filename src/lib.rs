@@ -31,6 +31,7 @@ pub mod machine;
 pub mod mmap;
 pub mod model;
 pub mod names;
+pub mod perplexity;
 pub mod probe;
 pub mod sampler;
 pub mod scratch;

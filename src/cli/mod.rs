@@ -8,6 +8,7 @@ mod loading;
 pub mod logits;
 mod meter;
 pub mod model;
+pub mod perplexity;
 mod print;
 pub mod quantize;
 mod room;
@@ -37,6 +38,7 @@ pub enum Verb {
     Inspect(inspect::Args),
     Doctor(doctor::Args),
     Logits(logits::Args),
+    Perplexity(perplexity::Args),
     Tokenize(tokenize::Args),
     Detokenize(detokenize::Args),
 }
@@ -53,6 +55,7 @@ impl Cli {
             Verb::Inspect(args) => inspect::run(args),
             Verb::Doctor(args) => doctor::run(args),
             Verb::Logits(args) => logits::run(args),
+            Verb::Perplexity(args) => perplexity::run(args),
             Verb::Tokenize(args) => tokenize::run(args),
             Verb::Detokenize(args) => detokenize::run(args),
         }

@@ -17,7 +17,7 @@ pub struct ModelArgs {
     model: Option<PathBuf>,
     /// Tokens of context [default: 32768, or what the model was made for or memory has room for if that is less].
     #[arg(short, long, value_name = "N", value_parser = token_count)]
-    ctx_size: Option<usize>,
+    pub(super) ctx_size: Option<usize>,
     /// Most tokens in one forward call; the result does not depend on it.
     #[arg(short, long, value_name = "N", default_value_t = 512, value_parser = token_count)]
     batch_size: usize,

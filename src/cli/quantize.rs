@@ -339,5 +339,10 @@ mod tests {
         }
         let found = fs::read_to_string(path).unwrap();
         assert_eq!(found, page, "run FATHOM_BLESS=1 cargo test --lib presets_page and look at the change");
+        // The README shows the same table.
+        let table: String =
+            page.lines().filter(|line| line.starts_with('|')).map(|line| format!("{line}\n")).collect();
+        let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+        assert!(readme.contains(&table), "copy the table of quantize/PRESETS.md into the README");
     }
 }

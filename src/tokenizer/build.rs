@@ -83,6 +83,7 @@ impl Tokenizer {
             splitter: Splitter::new(),
             specials: Specials::new(parts.specials)?,
             bos: id(metadata, "tokenizer.ggml.bos_token_id", n_tokens)?,
+            adds_bos: metadata.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(false),
             eos,
             chat_template: metadata.str("tokenizer.chat_template")?.map(str::to_owned),
             table: parts.table,

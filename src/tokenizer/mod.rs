@@ -33,6 +33,7 @@ pub struct Tokenizer {
     table: TokenTable,
     specials: Specials,
     bos: Option<u32>,
+    adds_bos: bool,
     eos: u32,
     chat_template: Option<String>,
 }
@@ -118,6 +119,12 @@ impl Tokenizer {
     /// Begins a prompt.
     pub fn bos(&self) -> Option<u32> {
         self.bos
+    }
+
+    /// Whether the file says that texts begin with BOS. Files of the same model disagree about it, so prompts never
+    /// depend on it; it is for programs that do as llama.cpp does.
+    pub fn adds_bos(&self) -> bool {
+        self.adds_bos
     }
 
     /// Ends an answer: generation stops here and nowhere else.

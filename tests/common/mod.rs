@@ -146,17 +146,6 @@ pub fn difference(found: &[f32], expected: &[f32]) -> f64 {
     differences.fold(0.0, f64::max) / largest
 }
 
-/// Index of the largest value, the first of equals.
-pub fn argmax(row: &[f32]) -> usize {
-    let mut best = 0;
-    for (index, &value) in row.iter().enumerate() {
-        if value > row[best] {
-            best = index;
-        }
-    }
-    best
-}
-
 /// The same bits, or where they differ first.
 pub fn assert_same_bits(found: &[f32], expected: &[f32], what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");

@@ -1,0 +1,305 @@
+//! `fathom perplexity`: how well a model predicts a text, and how far it strays from a base.
+
+use super::model::{Loaded, ModelArgs};
+use super::tokenize::read_text;
+use super::{Failure, print, signals};
+use crate::Session;
+use crate::mmap::Mapping;
+use crate::perplexity::base::{Base, BaseError, BaseWriter, TopRow};
+use crate::perplexity::divergence::{Divergence, PERCENTILES, Report, Sample};
+use crate::perplexity::{Chunks, Estimate, Running, log_sum_exp};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+use std::io::{IsTerminal, stderr};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+/// Compute a model's perplexity over a text, by llama.cpp's conventions.
+///
+/// The text is cut into chunks of -c tokens; the second half of each is scored. Running values appear as chunks are
+/// done; the last line on stdout is `PPL = VALUE +/- ERROR`. With --kl-base the figures of another model's base file
+/// (--save-base) are compared too.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The text, UTF-8; - is stdin. With --kl-base it may be left out: the base holds the tokens.
+    #[arg(short, long, value_name = "FILE", required_unless_present = "kl_base")]
+    file: Option<PathBuf>,
+    /// Most chunks to score [default: all].
+    #[arg(long, value_name = "N")]
+    chunks: Option<usize>,
+    /// Write what the model predicts, for comparing others with it.
+    #[arg(long, value_name = "FILE", conflicts_with = "kl_base")]
+    save_base: Option<PathBuf>,
+    /// Likeliest tokens kept of each scored token; the mass of the rest is kept as one.
+    #[arg(long, value_name = "K", default_value_t = 512, requires = "save_base")]
+    base_top_k: usize,
+    /// Compare with this base: KL divergence, change of the right token's probability, top-1 agreement.
+    #[arg(long, value_name = "FILE")]
+    kl_base: Option<PathBuf>,
+    /// Print one JSON object instead.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Tokens of a chunk when -c is not given: llama.cpp's.
+const DEFAULT_CTX: usize = 512;
+
+/// Runs the verb.
+///
+/// # Errors
+/// A model that cannot be loaded, a text too short, a base that does not fit, Ctrl-C.
+pub fn run(args: Args) -> Result<(), Failure> {
+    let base_file = args.kl_base.as_deref().map(Mapping::open).transpose().map_err(Failure::invalid)?;
+    let base = match (&base_file, &args.kl_base) {
+        (Some(file), Some(path)) => Some(Base::read(file.shards()).map_err(|e| base_failure(path, e))?),
+        _ => None,
+    };
+    let mut model = args.model.clone();
+    let n_ctx = base.as_ref().map(|base| base.chunks().n_ctx());
+    model.ctx_size = n_ctx.or(model.ctx_size).or(Some(DEFAULT_CTX));
+    let files = model.open()?;
+    let loaded = files.load()?;
+    let chunks = chunks(&args, &loaded, base.as_ref())?;
+    if let (Some(base), Some(path)) = (&base, &args.kl_base) {
+        base.check_vocabulary(loaded.engine.config.vocab_size).map_err(|e| base_failure(path, e))?;
+    }
+    let signals = signals::listen()?;
+    let mut work = Work {
+        session: Session::new(&loaded.engine, loaded.options)?,
+        chunks: &chunks,
+        stop: signals.flag(),
+        show: !args.json,
+        nll: Running::default(),
+    };
+    let started = Instant::now();
+    let report = match (&base, &args.kl_base) {
+        (Some(base), Some(path)) => Some(work.compare(base, path)?),
+        _ => {
+            work.measure(args.save_base.as_deref(), args.base_top_k, &loaded.name)?;
+            None
+        }
+    };
+    let ppl = work.nll.perplexity();
+    let seconds = started.elapsed().as_secs_f64();
+    if args.json {
+        return print::json(&json_report(&chunks, ppl, report.as_ref(), seconds));
+    }
+    let mut text = report.as_ref().map(sheet).unwrap_or_default();
+    text += &format!("PPL = {:.4} +/- {:.5}\n", ppl.value, ppl.error);
+    print::answer(&text)
+}
+
+fn base_failure(path: &Path, error: BaseError) -> Failure {
+    match error {
+        BaseError::Io { .. } => Failure::runtime(error),
+        other => Failure::invalid(format!("{}: {other}", path.display())),
+    }
+}
+
+/// The text in chunks: the base's own, or the file's.
+fn chunks(args: &Args, loaded: &Loaded<'_>, base: Option<&Base<'_>>) -> Result<Chunks, Failure> {
+    let n_ctx = loaded.options.n_ctx;
+    let of_file = match &args.file {
+        None => None,
+        Some(path) => {
+            let tokens = loaded.tokenizer.encode_plain(&read_text(path)?);
+            let bos = loaded.tokenizer.adds_bos().then(|| loaded.tokenizer.bos()).flatten();
+            let chunks = Chunks::new(tokens, n_ctx, bos, args.chunks)
+                .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
+            Some((path, chunks))
+        }
+    };
+    let Some(base) = base else { return Ok(of_file.expect("a text or a base, says clap").1) };
+    let wanted = base.chunks().first(args.chunks.unwrap_or(usize::MAX));
+    match of_file {
+        Some((path, chunks)) if !chunks.tokens().starts_with(wanted.tokens()) => {
+            Err(Failure::usage(format!(
+                "{}: expected the text of the base, found other tokens; leave the text out, or make a base of it",
+                path.display()
+            )))
+        }
+        _ => Ok(wanted),
+    }
+}
+
+/// One walk over the text.
+struct Work<'w> {
+    session: Session<'w>,
+    chunks: &'w Chunks,
+    stop: &'static AtomicBool,
+    /// Show running values on stdout.
+    show: bool,
+    nll: Running,
+}
+
+impl Work<'_> {
+    /// Perplexity alone, and a base file where one is wanted.
+    fn measure(&mut self, save: Option<&Path>, top_k: usize, model: &str) -> Result<(), Failure> {
+        let vocab_size = self.session.vocab_size();
+        let mut writer = match save {
+            Some(path) => Some(
+                BaseWriter::create(path, self.chunks, vocab_size, top_k, model)
+                    .map_err(|e| base_failure(path, e))?,
+            ),
+            None => None,
+        };
+        let progress = Progress::new(self.chunks.len());
+        for index in 0..self.chunks.len() {
+            self.check_stop()?;
+            let kept = writer.as_ref().map(BaseWriter::top_k);
+            let rows = self.chunks.score(&mut self.session, index, |_, logits, target| {
+                let nll = log_sum_exp(logits) - f64::from(logits[target as usize]);
+                (nll, kept.map(|top_k| TopRow::new(logits, target, top_k)))
+            });
+            let (nlls, tops): (Vec<f64>, Vec<Option<TopRow>>) = rows?.into_iter().unzip();
+            nlls.into_iter().for_each(|nll| self.nll.add(nll));
+            if let (Some(writer), Some(path)) = (&mut writer, save) {
+                let tops: Vec<TopRow> = tops.into_iter().flatten().collect();
+                writer.chunk(&tops).map_err(|e| base_failure(path, e))?;
+            }
+            self.chunk_done(index, &progress)?;
+        }
+        match (writer, save) {
+            (Some(writer), Some(path)) => writer.finish().map_err(|e| base_failure(path, e)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Perplexity, and how far the model is from the base.
+    fn compare(&mut self, base: &Base<'_>, path: &Path) -> Result<Report, Failure> {
+        let mut divergence = Divergence::default();
+        let progress = Progress::new(self.chunks.len());
+        for index in 0..self.chunks.len() {
+            self.check_stop()?;
+            let rows = base.chunk(index).map_err(|e| base_failure(path, e))?;
+            let samples = self.chunks.score(&mut self.session, index, |row, logits, target| {
+                Sample::new(logits, target, &rows.row(row))
+            });
+            for sample in samples? {
+                self.nll.add(sample.nll);
+                divergence.add(sample);
+            }
+            self.chunk_done(index, &progress)?;
+        }
+        Ok(divergence.report())
+    }
+
+    fn check_stop(&self) -> Result<(), Failure> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Failure::interrupted("stopped; no base file was written"));
+        }
+        Ok(())
+    }
+
+    /// Shows the running value, as llama.cpp does.
+    fn chunk_done(&self, index: usize, progress: &Progress) -> Result<(), Failure> {
+        let last = index + 1 == self.chunks.len();
+        if self.show {
+            let value = self.nll.perplexity().value;
+            let shown = progress.bar.suspend(|| {
+                print::answer(&format!("[{}]{value:.4}{}", index + 1, if last { "\n" } else { "," }))
+            });
+            shown?;
+        }
+        progress.advance();
+        Ok(())
+    }
+}
+
+/// A bar on a terminal.
+struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    fn new(n_chunks: usize) -> Progress {
+        let template = "{bar:30} {percent:>3} % chunk {pos} of {len}, {per_sec}, {eta} left";
+        let style = ProgressStyle::with_template(template).expect("the template is well formed");
+        let bar =
+            if stderr().is_terminal() { ProgressBar::new(n_chunks as u64) } else { ProgressBar::hidden() };
+        Progress { bar: bar.with_style(style) }
+    }
+
+    fn advance(&self) {
+        self.bar.inc(1);
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The comparison as people read it.
+fn sheet(report: &Report) -> String {
+    let mut text = String::from("\n====== Perplexity statistics ======\n");
+    let mut row = |name: &str, estimate: Estimate, factor: f64, unit: &str| {
+        let (value, error) = (factor * estimate.value, factor * estimate.error);
+        text += &format!("{name:<31}: {value:>10.6} +/- {error:>9.6}{unit}\n");
+    };
+    row("Mean PPL(Q)", report.ppl, 1.0, "");
+    row("Mean PPL(base)", report.base_ppl, 1.0, "");
+    row("Mean ln(PPL(Q)/PPL(base))", report.ln_ratio, 1.0, "");
+    row("Mean PPL(Q)/PPL(base)", report.ratio, 1.0, "");
+    row("Mean PPL(Q)-PPL(base)", report.difference, 1.0, "");
+    let list = |title: &str, name: &str, values: &[f64; 13], factor: f64, unit: &str| {
+        let mut text = format!("\n====== {title} ======\n");
+        for (percent, value) in PERCENTILES.iter().zip(values) {
+            let label = match *percent {
+                100.0 => format!("Maximum {name}"),
+                50.0 => format!("Median  {name}"),
+                0.0 => format!("Minimum {name}"),
+                percent => format!("{percent:>5.1} % {name}"),
+            };
+            text += &format!("{label:<31}: {:>10.6}{unit}\n", factor * value);
+        }
+        text
+    };
+    let percent = |name: &str, estimate: Estimate| {
+        format!("{name:<31}: {:>10.4} +/- {:>9.4} %\n", 100.0 * estimate.value, 100.0 * estimate.error)
+    };
+    text += &format!("{:<31}: {:>10.4} %\n", "Cor(ln(PPL(Q)), ln(PPL(base)))", 100.0 * report.correlation);
+    text += &list("KL divergence statistics", "KLD", &report.kl_percentiles, 1.0, "");
+    text += &format!("{:<31}: {:>10.6} +/- {:>9.6}\n", "Mean    KLD", report.kl.value, report.kl.error);
+    text += &list("Token probability statistics", "dp", &report.delta_p_percentiles, 100.0, " %");
+    text += &percent("Mean    dp", report.delta_p);
+    text += &percent("RMS     dp", report.rms_delta_p);
+    text += &percent("Same top p", report.same_top);
+    text
+}
+
+fn json_report(chunks: &Chunks, ppl: Estimate, report: Option<&Report>, seconds: f64) -> Value {
+    let estimate = |e: Estimate| json!({"value": e.value, "error": e.error});
+    let mut all = json!({
+        "chunks": chunks.len(),
+        "n_ctx": chunks.n_ctx(),
+        "scored_tokens": chunks.len() * chunks.n_scored(),
+        "ppl": estimate(ppl),
+        "seconds": seconds,
+    });
+    if let Some(report) = report {
+        let list = |values: &[f64; 13]| -> Value {
+            PERCENTILES
+                .iter()
+                .zip(values)
+                .map(|(percent, value)| (percent.to_string(), json!(value)))
+                .collect()
+        };
+        all["base_ppl"] = estimate(report.base_ppl);
+        all["correlation"] = json!(report.correlation);
+        all["ln_ppl_ratio"] = estimate(report.ln_ratio);
+        all["ppl_ratio"] = estimate(report.ratio);
+        all["ppl_difference"] = estimate(report.difference);
+        all["kl_divergence"] = estimate(report.kl);
+        all["kl_divergence_percentiles"] = list(&report.kl_percentiles);
+        all["delta_p"] = estimate(report.delta_p);
+        all["rms_delta_p"] = estimate(report.rms_delta_p);
+        all["delta_p_percentiles"] = list(&report.delta_p_percentiles);
+        all["same_top"] = estimate(report.same_top);
+    }
+    all
+}

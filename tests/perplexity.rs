@@ -1,0 +1,171 @@
+//! `fathom perplexity`: the figures against their formulas, and what it says when it cannot measure.
+
+mod common;
+
+use common::{Converted, Reference, convert, logits, with_engine};
+use fathom::perplexity::{Chunks, Running, log_sum_exp};
+use fathom::{Session, SessionOptions};
+use fathom_simd::Kernels;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Beyond the tiny model's index_topk of 8, several chunks.
+const TEXT: &str = "It was a bright cold day in April, and the clocks were striking thirteen. 1984 + 16 = 2000; \
+                    naïve café, 你好，世界! fn main() { println!(\"{}\", 42); }\n\n\tThe end of the beginning.";
+
+struct Bench {
+    folder: tempfile::TempDir,
+    model: Converted,
+}
+
+impl Bench {
+    fn new(ty: &str) -> Bench {
+        let bench = Bench { folder: tempfile::tempdir().unwrap(), model: convert("base", ty) };
+        std::fs::write(bench.file("text"), TEXT).unwrap();
+        bench
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn run_on(&self, model: &Path, args: &[&str]) -> Output {
+        let text = self.file("text");
+        Command::new(env!("CARGO_BIN_EXE_fathom"))
+            .arg("perplexity")
+            .arg(model)
+            .args(["-f", text.to_str().unwrap(), "-c", "32", "--cache-type", "f32", "--index-cache", "f32"])
+            .args(args)
+            .output()
+            .unwrap()
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.run_on(&self.model.path, args)
+    }
+}
+
+fn stdout(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn json(output: &Output) -> serde_json::Value {
+    serde_json::from_str(&stdout(output)).unwrap()
+}
+
+/// The formula of src/perplexity/mod.rs once more, over all logits of each chunk.
+fn expected(model: &Path, n_ctx: usize) -> (f64, f64) {
+    with_engine(model, Kernels::from_env().unwrap(), 1, |engine| {
+        let mapping = fathom::mmap::Mapping::open(model).unwrap();
+        let gguf = fathom_gguf::Gguf::from_shards(mapping.shards()).unwrap();
+        let tokenizer = fathom::tokenizer::Tokenizer::from_gguf(gguf.metadata()).unwrap();
+        let tokens = tokenizer.encode_plain(TEXT);
+        let mut nlls = Vec::new();
+        for chunk in tokens.chunks_exact(n_ctx) {
+            let all = logits(engine, SessionOptions::default(), chunk);
+            let rows: Vec<_> = all.chunks_exact(engine.config.vocab_size).collect();
+            for t in n_ctx / 2..n_ctx - 1 {
+                let sum: f64 = rows[t].iter().map(|&x| f64::from(x).exp()).sum();
+                nlls.push(sum.ln() - f64::from(rows[t][chunk[t + 1] as usize]));
+            }
+        }
+        let n = nlls.len() as f64;
+        assert!(n > 30.0, "{n} scored tokens");
+        let mean = nlls.iter().sum::<f64>() / n;
+        let variance = nlls.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / (n - 1.0);
+        (mean.exp(), mean.exp() * (variance / n).sqrt())
+    })
+}
+
+#[test]
+fn the_last_line_is_the_formula() {
+    let bench = Bench::new("f32");
+    let (ppl, error) = expected(&bench.model.path, 32);
+    let text = stdout(&bench.run(&[]));
+    assert_eq!(text.lines().last().unwrap(), format!("PPL = {ppl:.4} +/- {error:.5}"));
+    assert!(text.starts_with("[1]"), "{text}");
+    let report = json(&bench.run(&["--json"]));
+    assert!((report["ppl"]["value"].as_f64().unwrap() / ppl - 1.0).abs() < 1e-9, "{report}");
+    // Fewer chunks are another figure; other threads and batches are not.
+    assert_eq!(json(&bench.run(&["--json", "--chunks", "1"]))["chunks"], 1);
+    let again = json(&bench.run(&["--json", "-b", "5", "-t", "3"]));
+    assert_eq!(again["ppl"], report["ppl"]);
+}
+
+#[test]
+fn the_figure_is_the_references() {
+    let reference = Reference::read("base");
+    let model = convert("base", "f32");
+    let chunks = Chunks::new(reference.tokens().to_vec(), reference.tokens().len(), None, None).unwrap();
+    let vocab_size = reference.shape("logits")[1];
+    let mut theirs = Running::default();
+    for t in chunks.n_ctx() / 2..chunks.n_ctx() - 1 {
+        let row = &reference.values("logits")[t * vocab_size..(t + 1) * vocab_size];
+        theirs.add(log_sum_exp(row) - f64::from(row[reference.tokens()[t + 1] as usize]));
+    }
+    let ours = with_engine(&model.path, Kernels::from_env().unwrap(), 2, |engine| {
+        let mut session = Session::new(engine, SessionOptions::default()).unwrap();
+        let nlls = chunks.score(&mut session, 0, |_, logits, target| {
+            log_sum_exp(logits) - f64::from(logits[target as usize])
+        });
+        let mut ours = Running::default();
+        nlls.unwrap().into_iter().for_each(|nll| ours.add(nll));
+        ours
+    });
+    assert_eq!(ours.n(), chunks.n_scored());
+    let ratio = ours.perplexity().value / theirs.perplexity().value;
+    assert!((ratio - 1.0).abs() < 1e-5, "{ratio}; the contract is 1e-3");
+}
+
+#[test]
+fn a_base_compares_models() {
+    let bench = Bench::new("f32");
+    let base = bench.file("base");
+    let base = base.to_str().unwrap();
+    let first = json(&bench.run(&["--save-base", base, "--json"]));
+    let own = json(&bench.run(&["--kl-base", base, "--json"]));
+    assert_eq!(own["ppl"]["value"], first["ppl"]["value"]);
+    assert!(own["kl_divergence"]["value"].as_f64().unwrap() < 1e-6, "{own}");
+    assert_eq!(own["same_top"]["value"], 1.0);
+
+    let quantised = convert("base", "q4_0");
+    let other = json(&bench.run_on(&quantised.path, &["--kl-base", base, "--json"]));
+    let plain = json(&bench.run_on(&quantised.path, &["--json"]));
+    assert_eq!(other["ppl"], plain["ppl"]);
+    assert!(
+        (other["base_ppl"]["value"].as_f64().unwrap() - first["ppl"]["value"].as_f64().unwrap()).abs() < 1e-3
+    );
+    let kl = other["kl_divergence"]["value"].as_f64().unwrap();
+    assert!(kl > 1e-4 && kl < 2.0, "{kl}");
+    assert!(other["same_top"]["value"].as_f64().unwrap() <= 1.0);
+
+    let text = stdout(&bench.run_on(&quantised.path, &["--kl-base", base]));
+    for line in ["Mean PPL(Q)", "Mean    KLD", "99.9 % KLD", "RMS     dp", "Same top p"] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+    assert!(text.lines().last().unwrap().starts_with("PPL = "));
+}
+
+#[test]
+fn what_cannot_be_measured_is_said() {
+    let bench = Bench::new("f32");
+    let refused = |output: Output, code: i32, words: &[&str]| {
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{message}");
+        words.iter().for_each(|word| assert!(message.contains(word), "{word} in {message}"));
+    };
+    refused(bench.run(&["-c", "3"]), 2, &["at least 4"]);
+    refused(bench.run(&["-c", "4000"]), 2, &["at least 4000 tokens"]);
+    let base = bench.file("base");
+    let base = base.to_str().unwrap();
+    refused(bench.run(&["--kl-base", base]), 3, &["base"]);
+    stdout(&bench.run(&["--save-base", base]));
+    std::fs::write(bench.file("text"), TEXT.replace("April", "Bread")).unwrap();
+    refused(bench.run(&["--kl-base", base]), 2, &["the text of the base"]);
+    let model = bench.model.path.to_str().unwrap();
+    refused(bench.run(&["--kl-base", model]), 3, &["--save-base"]);
+    let bytes = std::fs::read(base).unwrap();
+    std::fs::write(base, &bytes[..bytes.len() - 400]).unwrap();
+    refused(bench.run(&["--kl-base", base]), 3, &["chunk."]);
+}
