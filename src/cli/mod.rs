@@ -1,11 +1,13 @@
 //! The command line: one file per verb.
 
+pub mod completions;
 pub mod detokenize;
 pub mod doctor;
 mod flags;
 pub mod inspect;
 mod loading;
 pub mod logits;
+pub mod man;
 mod meter;
 pub mod model;
 pub mod perplexity;
@@ -23,6 +25,7 @@ use std::fmt::{self, Display};
 /// DeepSeek-V3.2 on a workstation's CPU.
 #[derive(Parser, Debug)]
 #[command(name = "fathom", version, about, arg_required_else_help = true, max_term_width = 100)]
+#[command(after_long_help = exit_codes())]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -41,6 +44,24 @@ pub enum Verb {
     Perplexity(perplexity::Args),
     Tokenize(tokenize::Args),
     Detokenize(detokenize::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+/// How a run can end. Each code has a constructor of [`Failure`].
+const EXIT_CODES: [(u8, &str); 6] = [
+    (0, "All went well; also when the reader of the answer closed the pipe early."),
+    (1, "Something failed while running: a disk, a thread, a file that cannot be written."),
+    (2, "The command line is wrong."),
+    (3, "A model or file is invalid."),
+    (4, "It does not fit in memory."),
+    (130, "Ctrl-C, or a signal that asks to end."),
+];
+
+/// The same for `--help`.
+fn exit_codes() -> String {
+    let lines = EXIT_CODES.map(|(code, meaning)| format!("  {code:>3}  {meaning}"));
+    format!("Exit codes:\n{}", lines.join("\n"))
 }
 
 impl Cli {
@@ -58,6 +79,8 @@ impl Cli {
             Verb::Perplexity(args) => perplexity::run(args),
             Verb::Tokenize(args) => tokenize::run(args),
             Verb::Detokenize(args) => detokenize::run(args),
+            Verb::Completions(args) => completions::run(args),
+            Verb::Man(args) => man::run(args),
         }
     }
 }
