@@ -43,7 +43,7 @@ const TILES: usize = 16;
 /// `acc[g][t]` continued over the tiles of G groups of 16 rows, for T tokens; at most `TILES` tiles each, and as many
 /// blocks of the tokens.
 #[inline(always)]
-pub(crate) fn dots<I: Isa, const HALVES: bool, const MINS: bool, const G: usize, const T: usize>(
+pub(crate) fn dots<I: Isa, const HALVES: bool, const MINS: bool, const RUN: usize, const G: usize, const T: usize>(
     isa: I,
     tiles: &[&[Tile]; G],
     x: &[Q8Token<'_>; T],
@@ -79,12 +79,25 @@ pub(crate) fn dots<I: Isa, const HALVES: bool, const MINS: bool, const G: usize,
                 }
             }
             let fours = if HALVES { 4 * half..4 * half + 4 } else { 0..8 };
-            for k in fours {
-                for t in 0..T {
-                    let [a, b, c, d] = tokens[t].values[at].as_chunks().0[k];
-                    let four = isa.splat_i32(i32::from_le_bytes([a as u8, b as u8, c as u8, d as u8]));
-                    for g in 0..G {
-                        dots[g][t] = isa.dot_fours(dots[g][t], &part[g][at].q[k], four);
+            for run in fours.step_by(RUN) {
+                let mut sums = [[isa.begin_fours(dots[0][0]); T]; G];
+                for g in 0..G {
+                    for t in 0..T {
+                        sums[g][t] = isa.begin_fours(dots[g][t]);
+                    }
+                }
+                for k in run..run + RUN {
+                    for t in 0..T {
+                        let [a, b, c, d] = tokens[t].values[at].as_chunks().0[k];
+                        let four = isa.splat_i32(i32::from_le_bytes([a as u8, b as u8, c as u8, d as u8]));
+                        for g in 0..G {
+                            sums[g][t] = isa.dot_fours(sums[g][t], &part[g][at].q[k], four);
+                        }
+                    }
+                }
+                for g in 0..G {
+                    for t in 0..T {
+                        dots[g][t] = isa.end_fours(dots[g][t], sums[g][t]);
                     }
                 }
             }
@@ -254,11 +267,14 @@ impl<'a, F: QuantFormat> Product<'a, F> {
                 acc[t] = load(isa, &out[(token + t) * n_rows + first..(token + t + 1) * n_rows]);
             }
         }
-        match (F::HALVES, F::MINS) {
-            (false, false) => isa.block_dots::<false, false, G, T>(tiles, &x, F::OFFSET, &mut acc),
-            (false, true) => isa.block_dots::<false, true, G, T>(tiles, &x, F::OFFSET, &mut acc),
-            (true, false) => isa.block_dots::<true, false, G, T>(tiles, &x, F::OFFSET, &mut acc),
-            (true, true) => isa.block_dots::<true, true, G, T>(tiles, &x, F::OFFSET, &mut acc),
+        const { assert!(F::RUN * 2 * F::LARGEST * 127 < 1 << 15, "a run of pairs fits 16 bits") };
+        match (F::HALVES, F::MINS, F::RUN) {
+            (false, false, 4) => isa.block_dots::<false, false, 4, G, T>(tiles, &x, F::OFFSET, &mut acc),
+            (false, true, 4) => isa.block_dots::<false, true, 4, G, T>(tiles, &x, F::OFFSET, &mut acc),
+            (true, false, 4) => isa.block_dots::<true, false, 4, G, T>(tiles, &x, F::OFFSET, &mut acc),
+            (true, true, 4) => isa.block_dots::<true, true, 4, G, T>(tiles, &x, F::OFFSET, &mut acc),
+            (true, false, 2) => isa.block_dots::<true, false, 2, G, T>(tiles, &x, F::OFFSET, &mut acc),
+            _ => unreachable!("a kind of format that has no product"),
         }
         for t in 0..T {
             for (group, acc) in acc.iter().enumerate() {
