@@ -134,6 +134,10 @@ pub(crate) trait Isa: Copy {
         acc: &mut [[Self::F32; T]; G],
     );
 
+    /// Asks for the cache line of byte `at`, if there is such a byte and the level gains by asking.
+    #[inline(always)]
+    fn prefetch(self, _bytes: &[u8], _at: usize) {}
+
     #[inline(always)]
     fn zero(self) -> Self::F32 {
         self.splat(0.0)

@@ -99,9 +99,7 @@ fn fours8(rows: &[&[u8; 16]; 8]) -> [__m256i; 4] {
 /// See `Isa::dot_fours`, for eight rows: no step of a run saturates or wraps, by the bound on its length.
 #[inline(always)]
 fn dot_fours8(sums: __m256i, w: &[u8; 32], x: __m256i) -> __m256i {
-    intrinsics!({
-        _mm256_add_epi16(sums, _mm256_maddubs_epi16(_mm256_loadu_si256(w.as_ptr().cast()), x))
-    })
+    intrinsics!({ _mm256_add_epi16(sums, _mm256_maddubs_epi16(_mm256_loadu_si256(w.as_ptr().cast()), x)) })
 }
 
 /// Folds eight lanes to one: i takes i + 4, i + 2, i + 1.
@@ -449,6 +447,12 @@ impl Isa for Avx2 {
                 _mm256_add_epi32(acc[1], _mm256_madd_epi16(sums[1], ones)),
             ]
         })
+    }
+    #[inline(always)]
+    fn prefetch(self, bytes: &[u8], at: usize) {
+        if at < bytes.len() {
+            intrinsics!(_mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().add(at).cast()));
+        }
     }
     #[inline(always)]
     fn block_dots<const H: bool, const M: bool, const RUN: usize, const G: usize, const T: usize>(
