@@ -37,6 +37,7 @@ impl QuantFormat for Q2K {
     const HALVES: bool = true;
     const MINS: bool = true;
     const OFFSET: i32 = 0;
+    const LARGEST: usize = 3;
     type Block = Block;
 
     fn decode(block: &Block, out: &mut [f32]) {

@@ -49,6 +49,7 @@ impl QuantFormat for Q3K {
     const HALVES: bool = true;
     const MINS: bool = false;
     const OFFSET: i32 = 4;
+    const LARGEST: usize = 7;
     type Block = Block;
 
     fn decode(block: &Block, out: &mut [f32]) {

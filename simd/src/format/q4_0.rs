@@ -33,6 +33,7 @@ impl QuantFormat for Q4_0 {
     const HALVES: bool = false;
     const MINS: bool = false;
     const OFFSET: i32 = 8;
+    const LARGEST: usize = 15;
     type Block = Block;
 
     fn decode(block: &Block, out: &mut [f32]) {

@@ -34,6 +34,7 @@ impl QuantFormat for Q4_1 {
     const HALVES: bool = false;
     const MINS: bool = true;
     const OFFSET: i32 = 0;
+    const LARGEST: usize = 15;
     type Block = Block;
 
     fn decode(block: &Block, out: &mut [f32]) {

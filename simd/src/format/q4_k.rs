@@ -78,6 +78,7 @@ impl QuantFormat for Q4K {
     const HALVES: bool = false;
     const MINS: bool = true;
     const OFFSET: i32 = 0;
+    const LARGEST: usize = 15;
     type Block = Block;
 
     fn decode(block: &Block, out: &mut [f32]) {

@@ -58,6 +58,7 @@ impl QuantFormat for Q5_0 {
     const HALVES: bool = false;
     const MINS: bool = false;
     const OFFSET: i32 = 16;
+    const LARGEST: usize = 31;
     type Block = Block;
 
     fn decode(block: &Block, out: &mut [f32]) {

@@ -37,6 +37,7 @@ impl QuantFormat for Q5K {
     const HALVES: bool = false;
     const MINS: bool = true;
     const OFFSET: i32 = 0;
+    const LARGEST: usize = 31;
     type Block = Block;
 
     fn decode(block: &Block, out: &mut [f32]) {

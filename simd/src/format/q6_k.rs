@@ -40,6 +40,7 @@ impl QuantFormat for Q6K {
     const HALVES: bool = true;
     const MINS: bool = false;
     const OFFSET: i32 = 32;
+    const LARGEST: usize = 63;
     type Block = Block;
 
     fn decode(block: &Block, out: &mut [f32]) {

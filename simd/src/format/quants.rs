@@ -31,6 +31,11 @@ pub(crate) trait QuantFormat: 'static {
     const MINS: bool;
     /// What is taken off each quant; 0 where there are minimums.
     const OFFSET: i32;
+    /// The largest quant.
+    const LARGEST: usize;
+    /// Steps of four columns whose products may be summed in 16 bits: see `Isa::dot_fours`. Eight would do for quants up
+    /// to 15 and save one widening of two; not worth products of their own.
+    const RUN: usize = if Self::LARGEST <= 31 { 4 } else { 2 };
     /// The bytes of a block.
     type Block: Pod;
 

@@ -25,6 +25,8 @@ pub(crate) trait Isa: Copy {
     type F32: Copy;
     /// 16 integers of 32 bits; also the bits of 16 floats.
     type I32: Copy;
+    /// A sum of fours under way: see `dot_fours`.
+    type Fours: Copy;
     /// One block of [`TILE_ROWS`] Q8_0 rows, rearranged for `q8_tile_dots`.
     type Q8Tile: Copy;
     /// A tile with nothing in it.
@@ -115,17 +117,26 @@ pub(crate) trait Isa: Copy {
 
     /// 16 bytes of 16 rows, turned round: lane r of vector k holds bytes 4k..4k+4 of row r, little-endian.
     fn fours(self, rows: &[&[u8; 16]; TILE_ROWS]) -> [Self::I32; 4];
-    /// Each lane: acc + the sum of four products of unsigned bytes, at most 127 each, with the lane's signed bytes,
-    /// which are not -128.
-    fn dot_fours(self, acc: Self::I32, w: &[u8; 64], x: Self::I32) -> Self::I32;
-    /// `op::blocks::dots`, once for each level and not once for each format.
-    fn block_dots<const HALVES: bool, const MINS: bool, const G: usize, const T: usize>(
+    /// Begins a run of `dot_fours` on top of `acc`.
+    fn begin_fours(self, acc: Self::I32) -> Self::Fours;
+    /// Each lane: plus the sum of four products of unsigned bytes with the lane's signed bytes, which are not -128. A run
+    /// may be as long as two products of each step, all steps together, stay below 2^15: levels without a 32-bit dot
+    /// product of bytes sum pairs in 16 bits and widen them once a run.
+    fn dot_fours(self, sums: Self::Fours, w: &[u8; 64], x: Self::I32) -> Self::Fours;
+    /// `acc`, the one that the run began with, and the run's sums.
+    fn end_fours(self, acc: Self::I32, sums: Self::Fours) -> Self::I32;
+    /// `op::blocks::dots`, once for each level and kind of format and not once for each format.
+    fn block_dots<const HALVES: bool, const MINS: bool, const RUN: usize, const G: usize, const T: usize>(
         self,
         tiles: &[&[Tile]; G],
         x: &[Q8Token<'_>; T],
         offset: i32,
         acc: &mut [[Self::F32; T]; G],
     );
+
+    /// Asks for the cache line of byte `at`, if there is such a byte and the level gains by asking.
+    #[inline(always)]
+    fn prefetch(self, _bytes: &[u8], _at: usize) {}
 
     #[inline(always)]
     fn zero(self) -> Self::F32 {

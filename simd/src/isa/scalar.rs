@@ -36,6 +36,7 @@ impl Isa for Scalar {
     const WIDE: bool = false;
     type F32 = [f32; 16];
     type I32 = [i32; 16];
+    type Fours = [i32; 16];
     type Q8Tile = [BlockQ8_0; TILE_ROWS];
     const Q8_EMPTY: Self::Q8Tile = [BlockQ8_0 { d: [0; 2], qs: [0; 32] }; TILE_ROWS];
 
@@ -263,20 +264,28 @@ impl Isa for Scalar {
         array::from_fn(|four| rows.map(|row| i32::from_le_bytes(row.as_chunks::<4>().0[four])))
     }
     #[inline(always)]
-    fn dot_fours(self, acc: Self::I32, w: &[u8; 64], x: Self::I32) -> Self::I32 {
+    fn begin_fours(self, acc: Self::I32) -> Self::Fours {
+        acc
+    }
+    #[inline(always)]
+    fn dot_fours(self, sums: Self::Fours, w: &[u8; 64], x: Self::I32) -> Self::Fours {
         array::from_fn(|lane| {
             let products = w.as_chunks::<4>().0[lane].into_iter().zip(x[lane].to_le_bytes());
-            acc[lane] + products.map(|(w, x)| i32::from(w) * i32::from(x as i8)).sum::<i32>()
+            sums[lane] + products.map(|(w, x)| i32::from(w) * i32::from(x as i8)).sum::<i32>()
         })
     }
     #[inline(always)]
-    fn block_dots<const H: bool, const M: bool, const G: usize, const T: usize>(
+    fn end_fours(self, _: Self::I32, sums: Self::Fours) -> Self::I32 {
+        sums
+    }
+    #[inline(always)]
+    fn block_dots<const H: bool, const M: bool, const RUN: usize, const G: usize, const T: usize>(
         self,
         tiles: &[&[Tile]; G],
         x: &[Q8Token<'_>; T],
         offset: i32,
         acc: &mut [[Self::F32; T]; G],
     ) {
-        blocks::dots::<Self, H, M, G, T>(self, tiles, x, offset, acc);
+        blocks::dots::<Self, H, M, RUN, G, T>(self, tiles, x, offset, acc);
     }
 }

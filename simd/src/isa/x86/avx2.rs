@@ -96,14 +96,10 @@ fn fours8(rows: &[&[u8; 16]; 8]) -> [__m256i; 4] {
     })
 }
 
-/// See `Isa::dot_fours`, for eight rows.
+/// See `Isa::dot_fours`, for eight rows: no step of a run saturates or wraps, by the bound on its length.
 #[inline(always)]
-fn dot_fours8(acc: __m256i, w: &[u8; 32], x: __m256i) -> __m256i {
-    intrinsics!({
-        // Two products are at most 2 * 127 * 127, so that this never saturates.
-        let pairs = _mm256_maddubs_epi16(_mm256_loadu_si256(w.as_ptr().cast()), x);
-        _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-    })
+fn dot_fours8(sums: __m256i, w: &[u8; 32], x: __m256i) -> __m256i {
+    intrinsics!({ _mm256_add_epi16(sums, _mm256_maddubs_epi16(_mm256_loadu_si256(w.as_ptr().cast()), x)) })
 }
 
 /// Folds eight lanes to one: i takes i + 4, i + 2, i + 1.
@@ -136,6 +132,8 @@ impl Isa for Avx2 {
     const WIDE: bool = false;
     type F32 = F32;
     type I32 = I32;
+    /// Sums of pairs, in 16 bits.
+    type Fours = I32;
     type Q8Tile = avx2_q8::Tile;
     const Q8_EMPTY: Self::Q8Tile = avx2_q8::Tile::EMPTY;
 
@@ -432,12 +430,32 @@ impl Isa for Avx2 {
         [[low[0], high[0]], [low[1], high[1]], [low[2], high[2]], [low[3], high[3]]]
     }
     #[inline(always)]
-    fn dot_fours(self, acc: Self::I32, w: &[u8; 64], x: Self::I32) -> Self::I32 {
-        let (w, _) = w.as_chunks::<32>();
-        [dot_fours8(acc[0], &w[0], x[0]), dot_fours8(acc[1], &w[1], x[1])]
+    fn begin_fours(self, _: Self::I32) -> Self::Fours {
+        self.splat_i32(0)
     }
     #[inline(always)]
-    fn block_dots<const H: bool, const M: bool, const G: usize, const T: usize>(
+    fn dot_fours(self, sums: Self::Fours, w: &[u8; 64], x: Self::I32) -> Self::Fours {
+        let (w, _) = w.as_chunks::<32>();
+        [dot_fours8(sums[0], &w[0], x[0]), dot_fours8(sums[1], &w[1], x[1])]
+    }
+    #[inline(always)]
+    fn end_fours(self, acc: Self::I32, sums: Self::Fours) -> Self::I32 {
+        intrinsics!({
+            let ones = _mm256_set1_epi16(1);
+            [
+                _mm256_add_epi32(acc[0], _mm256_madd_epi16(sums[0], ones)),
+                _mm256_add_epi32(acc[1], _mm256_madd_epi16(sums[1], ones)),
+            ]
+        })
+    }
+    #[inline(always)]
+    fn prefetch(self, bytes: &[u8], at: usize) {
+        if at < bytes.len() {
+            intrinsics!(_mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().add(at).cast()));
+        }
+    }
+    #[inline(always)]
+    fn block_dots<const H: bool, const M: bool, const RUN: usize, const G: usize, const T: usize>(
         self,
         tiles: &[&[Tile]; G],
         x: &[Q8Token<'_>; T],
@@ -446,15 +464,15 @@ impl Isa for Avx2 {
     ) {
         #[target_feature(enable = "avx2,fma,f16c")]
         #[inline(never)]
-        fn out_of_line<const H: bool, const M: bool, const G: usize, const T: usize>(
+        fn out_of_line<const H: bool, const M: bool, const RUN: usize, const G: usize, const T: usize>(
             isa: Avx2,
             tiles: &[&[Tile]; G],
             x: &[Q8Token<'_>; T],
             offset: i32,
             acc: &mut [[<Avx2 as Isa>::F32; T]; G],
         ) {
-            blocks::dots::<Avx2, H, M, G, T>(isa, tiles, x, offset, acc);
+            blocks::dots::<Avx2, H, M, RUN, G, T>(isa, tiles, x, offset, acc);
         }
-        intrinsics!(out_of_line::<H, M, G, T>(self, tiles, x, offset, acc));
+        intrinsics!(out_of_line::<H, M, RUN, G, T>(self, tiles, x, offset, acc));
     }
 }

@@ -104,6 +104,7 @@ impl Isa for Avx512 {
     const WIDE: bool = true;
     type F32 = __m512;
     type I32 = __m512i;
+    type Fours = __m512i;
     type Q8Tile = avx512_q8::Tile;
     const Q8_EMPTY: Self::Q8Tile = avx512_q8::Tile::EMPTY;
 
@@ -351,11 +352,19 @@ impl Isa for Avx512 {
         })
     }
     #[inline(always)]
-    fn dot_fours(self, acc: Self::I32, w: &[u8; 64], x: Self::I32) -> Self::I32 {
-        intrinsics!(_mm512_dpbusd_epi32(acc, _mm512_loadu_si512(w.as_ptr().cast()), x))
+    fn begin_fours(self, acc: Self::I32) -> Self::Fours {
+        acc
     }
     #[inline(always)]
-    fn block_dots<const H: bool, const M: bool, const G: usize, const T: usize>(
+    fn dot_fours(self, sums: Self::Fours, w: &[u8; 64], x: Self::I32) -> Self::Fours {
+        intrinsics!(_mm512_dpbusd_epi32(sums, _mm512_loadu_si512(w.as_ptr().cast()), x))
+    }
+    #[inline(always)]
+    fn end_fours(self, _: Self::I32, sums: Self::Fours) -> Self::I32 {
+        sums
+    }
+    #[inline(always)]
+    fn block_dots<const H: bool, const M: bool, const RUN: usize, const G: usize, const T: usize>(
         self,
         tiles: &[&[Tile]; G],
         x: &[Q8Token<'_>; T],
@@ -364,15 +373,15 @@ impl Isa for Avx512 {
     ) {
         #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi")]
         #[inline(never)]
-        fn out_of_line<const H: bool, const M: bool, const G: usize, const T: usize>(
+        fn out_of_line<const H: bool, const M: bool, const RUN: usize, const G: usize, const T: usize>(
             isa: Avx512,
             tiles: &[&[Tile]; G],
             x: &[Q8Token<'_>; T],
             offset: i32,
             acc: &mut [[<Avx512 as Isa>::F32; T]; G],
         ) {
-            blocks::dots::<Avx512, H, M, G, T>(isa, tiles, x, offset, acc);
+            blocks::dots::<Avx512, H, M, RUN, G, T>(isa, tiles, x, offset, acc);
         }
-        intrinsics!(out_of_line::<H, M, G, T>(self, tiles, x, offset, acc));
+        intrinsics!(out_of_line::<H, M, RUN, G, T>(self, tiles, x, offset, acc));
     }
 }
