@@ -26,6 +26,7 @@ pub mod cli;
 pub mod config;
 pub mod engine;
 pub mod fit;
+pub mod generate;
 pub mod inventory;
 pub mod machine;
 pub mod mmap;
