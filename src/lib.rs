@@ -33,6 +33,7 @@ pub mod mmap;
 pub mod model;
 pub mod names;
 pub mod probe;
+mod repl;
 pub mod sampler;
 pub mod scratch;
 pub mod session;
