@@ -78,8 +78,9 @@ impl LoadArgs {
         let n_threads = self.threads.unwrap_or_else(default_threads);
         let plan =
             Plan { config: &config, weights, n_threads, mtp: asked.session.mtp, in_memory: self.no_mmap };
+        let usable = Memory::read(Path::new("/")).usable();
         let (setting, fits) = self
-            .settle(&plan, asked)
+            .settle(&plan, asked, usable)
             .map_err(|why| Failure { message: format!("{name} {}", why.message), ..why })?;
         let Setting { n_ctx, batch, cache } = setting;
         Ok(Opened {
@@ -96,10 +97,9 @@ impl LoadArgs {
     }
 
     /// The setting to load with, and whether it fits.
-    fn settle(&self, plan: &Plan<'_>, asked: Asked) -> Result<(Setting, bool), Failure> {
+    fn settle(&self, plan: &Plan<'_>, asked: Asked, usable: Option<u64>) -> Result<(Setting, bool), Failure> {
         let n_ctx = asked.n_ctx.unwrap_or(DEFAULT_CTX.min(plan.config.max_position_embeddings));
         let wanted = Setting { n_ctx, batch: asked.session.batch, cache: asked.session.cache };
-        let usable = Memory::read(Path::new("/")).usable();
         let fits = usable.is_none_or(|usable| plan.needed(wanted) <= usable);
         if fits || self.force {
             return Ok((wanted, fits));
@@ -112,11 +112,15 @@ impl LoadArgs {
     /// Brings the weights into memory in the way that was asked for.
     pub(super) fn bring_in(&self, mut opened: Opened) -> Result<Opened, Failure> {
         let (total, n_threads) = (opened.mapping.mapped_bytes(), opened.n_threads);
-        if self.no_mmap {
+        if total == 0 {
+            // The built-in model came with the program.
+        } else if self.no_mmap {
             let mapping = opened.mapping;
             opened.mapping =
                 watched("reading the weights", total, n_threads, |watch| mapping.into_memory(watch))?;
-        } else if !self.no_warmup && opened.fits {
+        } else if !opened.fits {
+            eprintln!("note: the weights do not fit in memory: they are read from disk as tokens need them");
+        } else if !self.no_warmup {
             watched("warming up", total, n_threads, |watch| opened.mapping.warm(watch))?;
         }
         if self.mlock
@@ -237,6 +241,26 @@ impl From<SessionError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn force_takes_what_does_not_fit() {
+        let args = |force| LoadArgs {
+            threads: None,
+            override_kv: Vec::new(),
+            no_warmup: false,
+            mlock: false,
+            no_mmap: false,
+            force,
+        };
+        let config = Config::tiny();
+        let weights = WeightBytes::default();
+        let plan = Plan { config: &config, weights, n_threads: 1, mtp: false, in_memory: false };
+        let asked = Asked { n_ctx: Some(4096), session: SessionOptions::default() };
+        let (setting, fits) = args(true).settle(&plan, asked, Some(1)).unwrap();
+        assert_eq!((setting.n_ctx, fits), (4096, false));
+        assert_eq!(args(false).settle(&plan, asked, Some(1)).unwrap_err().code, 4);
+        assert!(args(false).settle(&plan, asked, None).unwrap().1);
+    }
 
     #[test]
     fn a_refused_lock_is_told_with_its_limit_and_what_to_do() {

@@ -1,12 +1,14 @@
 //! The command line: one file per verb.
 
 pub mod chat;
+pub mod completions;
 pub mod detokenize;
 pub mod doctor;
 mod flags;
 pub mod inspect;
 mod loading;
 pub mod logits;
+pub mod man;
 mod meter;
 pub mod model;
 pub(crate) mod print;
@@ -30,6 +32,7 @@ use std::fmt::{self, Display};
 /// Without a command: chat with the built-in model.
 #[derive(Parser, Debug)]
 #[command(name = "fathom", version, about, max_term_width = 100)]
+#[command(after_long_help = exit_codes())]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -49,6 +52,24 @@ pub enum Verb {
     Logits(logits::Args),
     Tokenize(tokenize::Args),
     Detokenize(detokenize::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+/// How a run can end. Each code has a constructor of [`Failure`].
+const EXIT_CODES: [(u8, &str); 6] = [
+    (0, "All went well; also when the reader of the answer closed the pipe early."),
+    (1, "Something failed while running: a disk, a thread, a file that cannot be written."),
+    (2, "The command line is wrong."),
+    (3, "A model or file is invalid."),
+    (4, "It does not fit in memory."),
+    (130, "Ctrl-C, or a signal that asks to end."),
+];
+
+/// The same for `--help`.
+fn exit_codes() -> String {
+    let lines = EXIT_CODES.map(|(code, meaning)| format!("  {code:>3}  {meaning}"));
+    format!("Exit codes:\n{}", lines.join("\n"))
 }
 
 impl Cli {
@@ -74,6 +95,8 @@ impl Cli {
             Verb::Logits(args) => logits::run(args),
             Verb::Tokenize(args) => tokenize::run(args),
             Verb::Detokenize(args) => detokenize::run(args),
+            Verb::Completions(args) => completions::run(args),
+            Verb::Man(args) => man::run(args),
         }
     }
 }

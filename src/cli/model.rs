@@ -38,6 +38,7 @@ pub struct ModelArgs {
 pub struct ModelFiles {
     opened: Opened,
     tokenizer: Tokenizer,
+    random: bool,
 }
 
 /// A model that is ready to be talked to.
@@ -70,11 +71,12 @@ impl ModelArgs {
         let gguf = opened.gguf()?;
         let tokenizer = Tokenizer::from_gguf(gguf.metadata()).map_err(|e| opened.invalid(e))?;
         check_sizes(&tokenizer, opened.config().vocab_size).map_err(|e| opened.invalid(e))?;
-        if gguf.metadata().str(WEIGHTS_KEY).ok().flatten() == Some(RANDOM_WEIGHTS) {
+        let random = gguf.metadata().str(WEIGHTS_KEY).ok().flatten() == Some(RANDOM_WEIGHTS);
+        if random {
             tell_random(&opened);
         }
         drop(gguf);
-        Ok(ModelFiles { opened: self.load.bring_in(opened)?, tokenizer })
+        Ok(ModelFiles { opened: self.load.bring_in(opened)?, tokenizer, random })
     }
 }
 
@@ -99,6 +101,11 @@ impl ModelFiles {
     /// Whether no model was named.
     pub fn is_builtin(&self) -> bool {
         self.opened.is_builtin()
+    }
+
+    /// Whether nobody trained the weights, as the file itself says: its text is meaningless.
+    pub fn has_random_weights(&self) -> bool {
+        self.random
     }
 
     /// What to call the model: its path, or that it is built in.

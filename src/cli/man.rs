@@ -1,0 +1,90 @@
+//! `fathom man`: the manual, made from the same words as the help.
+
+use super::{Cli, EXIT_CODES, Failure, print};
+use clap::{Command, CommandFactory};
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, roman};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Print a manual page, or write all of them to a folder.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The verb whose page is wanted [default: the program's own page].
+    #[arg(conflicts_with = "dir")]
+    verb: Option<String>,
+    /// Write every page to this folder, as fathom.1, fathom-quantize.1 and so on.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
+/// What the environment changes.
+const ENVIRONMENT: [(&str, &str); 2] = [
+    (
+        "FATHOM_SIMD",
+        "Highest level of instructions to use, such as avx2 or scalar; fathom doctor names them.",
+    ),
+    ("NO_COLOR", "If it is set, nothing is coloured."),
+];
+
+/// Runs the verb.
+///
+/// # Errors
+/// A verb that is none, a folder that cannot be written.
+pub fn run(args: Args) -> Result<(), Failure> {
+    let mut program = Cli::command().disable_help_subcommand(true);
+    program.build();
+    if let Some(dir) = &args.dir {
+        return write_all(&program, dir);
+    }
+    let command = match &args.verb {
+        None => &program,
+        Some(verb) => program.find_subcommand(verb).ok_or_else(|| {
+            let verbs: Vec<_> = program.get_subcommands().map(Command::get_name).collect();
+            Failure::usage(format!("expected a verb ({}), found `{verb}`", verbs.join(", ")))
+        })?,
+    };
+    let (_, text) = page(command).map_err(Failure::runtime)?;
+    print::answer_bytes(&text)
+}
+
+fn write_all(program: &Command, dir: &Path) -> Result<(), Failure> {
+    let io = |path: &Path, error: io::Error| Failure::runtime(format!("{}: {error}", path.display()));
+    std::fs::create_dir_all(dir).map_err(|error| io(dir, error))?;
+    for command in std::iter::once(program).chain(program.get_subcommands()) {
+        let (name, text) = page(command).map_err(Failure::runtime)?;
+        let path = dir.join(name);
+        std::fs::write(&path, text).map_err(|error| io(&path, error))?;
+    }
+    Ok(())
+}
+
+/// A page's file name and text.
+fn page(command: &Command) -> Result<(String, Vec<u8>), io::Error> {
+    let man =
+        Man::new(command.clone()).source(concat!("Fathom ", env!("CARGO_PKG_VERSION"))).manual("Fathom");
+    let mut text = Vec::new();
+    man.render_title(&mut text)?;
+    man.render_name_section(&mut text)?;
+    man.render_synopsis_section(&mut text)?;
+    man.render_description_section(&mut text)?;
+    man.render_options_section(&mut text)?;
+    if command.has_subcommands() {
+        man.render_subcommands_section(&mut text)?;
+    }
+    let mut rest = Roff::default();
+    let codes = EXIT_CODES.map(|(code, meaning)| (code.to_string(), meaning));
+    list(&mut rest, "EXIT STATUS", codes.iter().map(|(code, meaning)| (code.as_str(), *meaning)));
+    list(&mut rest, "ENVIRONMENT", ENVIRONMENT.into_iter());
+    rest.to_writer(&mut text)?;
+    Ok((man.get_filename(), text))
+}
+
+fn list<'t>(roff: &mut Roff, heading: &str, entries: impl Iterator<Item = (&'t str, &'t str)>) {
+    roff.control("SH", [heading]);
+    for (name, meaning) in entries {
+        roff.control("TP", []);
+        roff.text([bold(name)]);
+        roff.text([roman(meaning)]);
+    }
+}

@@ -1,0 +1,290 @@
+//! What comes before the first token: the built-in model, memory, threads, ways to bring weights in, signals.
+
+mod common;
+
+use clap::Parser;
+use common::convert;
+use fathom::Session;
+use fathom::cli::Failure;
+use fathom::cli::model::ModelArgs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+fn fathom() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_fathom"))
+}
+
+/// `fathom` under limits that the shell sets first.
+#[cfg(target_os = "linux")]
+fn limited(limits: &str, args: &[&str]) -> Output {
+    let line = format!("{limits} && exec \"$0\" \"$@\"");
+    Command::new("sh").args(["-c", &line, env!("CARGO_BIN_EXE_fathom")]).args(args).output().unwrap()
+}
+
+fn stderr(done: &Output) -> String {
+    String::from_utf8_lossy(&done.stderr).into_owned()
+}
+
+fn builtin_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/builtin")
+}
+
+/// The logits that `fathom logits` writes with these arguments.
+fn logits(args: &[&str]) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("logits");
+    let tokens = (0..100).map(|n| (n * 7 % 300).to_string()).collect::<Vec<_>>().join(",");
+    let done =
+        fathom().arg("logits").args(args).args(["--tokens", &tokens, "-o"]).arg(&out).output().unwrap();
+    assert!(done.status.success(), "{args:?}: {}", stderr(&done));
+    std::fs::read(out).unwrap()
+}
+
+/// The arguments that every verb shares which talks with a model.
+#[derive(clap::Parser, Debug)]
+struct Line {
+    #[command(flatten)]
+    model: ModelArgs,
+}
+
+fn arguments(line: &[&str]) -> ModelArgs {
+    Line::parse_from([&["fathom"], line].concat()).model
+}
+
+fn failure(line: &[&str]) -> Failure {
+    arguments(line).open().and_then(|files| files.load().map(|_| ())).expect_err("it should fail")
+}
+
+#[test]
+fn the_committed_file_is_what_quantize_makes() {
+    let folder = tempfile::tempdir().unwrap();
+    let made = folder.path().join("made.gguf");
+    let checkpoint = builtin_folder().join("fp8");
+    let done =
+        fathom().arg("quantize").arg(checkpoint).args(["--type", "q8_0", "-o"]).arg(&made).output().unwrap();
+    assert!(done.status.success(), "{}", stderr(&done));
+    let committed = std::fs::read(builtin_folder().join("builtin.gguf")).unwrap();
+    assert!(std::fs::read(made).unwrap() == committed, "make it again, see models/README.md");
+}
+
+#[cfg(feature = "builtin-model")]
+#[test]
+fn without_a_name_the_built_in_model_runs() {
+    let file = builtin_folder().join("builtin.gguf");
+    assert!(logits(&[]) == logits(&[file.to_str().unwrap()]));
+
+    let files = arguments(&[]).open().unwrap();
+    assert!(files.is_builtin());
+    let loaded = files.load().unwrap();
+    assert_eq!(loaded.options.n_ctx, 32768);
+    assert_eq!(loaded.tokenizer.n_tokens(), loaded.engine.config.vocab_size);
+    assert!(loaded.engine.config.indexer.is_some_and(|indexer| indexer.topk < 100), "its sparsity is seen");
+    assert!(loaded.engine.weights.mtp.is_some());
+    for marker in fathom::chat::markers::ALL {
+        assert!(loaded.tokenizer.special(marker).is_some(), "{marker}");
+    }
+    let mut session = Session::new(&loaded.engine, loaded.options).unwrap();
+    let ids = loaded.tokenizer.encode_plain("Hello, world");
+    assert!(session.sync(&ids).unwrap().iter().all(|x| x.is_finite()));
+}
+
+#[cfg(not(feature = "builtin-model"))]
+#[test]
+fn without_a_name_and_a_built_in_model_a_name_is_asked_for() {
+    let failure = failure(&[]);
+    assert_eq!(failure.code, 2);
+    assert!(failure.message.contains("name a GGUF file"), "{failure}");
+}
+
+/// Random weights say so in the file; whatever was trained leaves the word out.
+#[test]
+fn random_weights_are_known_by_the_file() {
+    let file = builtin_folder().join("builtin.gguf");
+    let config = std::fs::read_to_string(builtin_folder().join("fp8/config.json")).unwrap();
+    let files = arguments(&[file.to_str().unwrap()]).open().unwrap();
+    assert!(!files.is_builtin());
+    assert_eq!(files.has_random_weights(), config.contains("fathom_weights"));
+    let other = convert("base", "f32");
+    assert!(!arguments(&[other.path.to_str().unwrap()]).open().unwrap().has_random_weights());
+}
+
+#[cfg(feature = "builtin-model")]
+#[test]
+fn the_built_in_model_starts_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("logits");
+    // The best of some: other tests run beside this one.
+    let start = |_| {
+        let started = Instant::now();
+        let done = fathom().args(["logits", "--tokens", "0", "-o"]).arg(&out).output().unwrap();
+        assert!(done.status.success(), "{}", stderr(&done));
+        started.elapsed()
+    };
+    let best = (0..10).map(start).min().unwrap();
+    assert!(best < Duration::from_millis(500), "{best:?}");
+}
+
+#[test]
+fn every_way_to_bring_weights_in_gives_the_same_bits() {
+    let model = convert("base", "q8_0");
+    let model = model.path.to_str().unwrap();
+    let mapped = logits(&[model]);
+    for args in [
+        &["--no-mmap"][..],
+        &["--no-mmap", "--mlock", "-t", "3"],
+        &["--mlock"],
+        &["--no-warmup"],
+        &["--force"],
+    ] {
+        assert!(mapped == logits(&[&[model], args].concat()), "{args:?}");
+    }
+    let done = fathom()
+        .args(["logits", model, "--tokens", "0", "-o", "x", "--no-mmap", "--no-warmup"])
+        .output()
+        .unwrap();
+    assert_eq!(done.status.code(), Some(2), "nothing is mapped that could be warm");
+}
+
+#[test]
+fn a_shard_that_cannot_be_read_into_memory_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let missing = folder.path().join("missing.gguf");
+    let failure = failure(&[missing.to_str().unwrap()]);
+    assert_eq!(failure.code, 3);
+    assert!(failure.message.contains("missing.gguf"), "{failure}");
+}
+
+#[test]
+fn a_tokenizer_of_another_size_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.gguf");
+    let mut model = common::forge::Model::read(&convert("base", "f32").path);
+    model.set("deepseek32.vocab_size", 319u32);
+    for tensor in &mut model.tensors {
+        if ["token_embd.weight", "output.weight"].contains(&tensor.name.as_str()) {
+            tensor.bytes.truncate(319 * 64 * 4);
+            tensor.shape[0] = 319;
+        }
+    }
+    model.write(&path);
+    let failure = failure(&[path.to_str().unwrap()]);
+    assert_eq!(failure.code, 3);
+    for words in ["model.gguf", "vocab_size = 319", "found 320"] {
+        assert!(failure.message.contains(words), "{words} is missing in {failure}");
+    }
+}
+
+/// The whole model as a sparse file: larger than the memory of any machine that runs tests.
+#[test]
+fn a_model_that_does_not_fit_is_refused_before_it_is_loaded() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("whole.gguf");
+    let made = fathom()
+        .args(["synth", "--preset", "v3.2", "--type", "q8_0", "--zeros", "-o"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", stderr(&made));
+    let usable = fathom::machine::Memory::read(Path::new("/")).usable();
+    if usable.is_none_or(|usable| usable > 690 << 30) {
+        eprintln!("skipped: this machine has room for the whole model, or does not tell");
+        return;
+    }
+    for way in ["--no-warmup", "--no-mmap"] {
+        let out = folder.path().join("logits");
+        let done =
+            fathom().args(["logits", way, "--tokens", "0", "-o"]).arg(&out).arg(&path).output().unwrap();
+        assert_eq!(done.status.code(), Some(4), "{}", stderr(&done));
+        for words in ["whole.gguf does not fit", "GiB needed", "available", "--force"] {
+            assert!(stderr(&done).contains(words), "{words} is missing in {}", stderr(&done));
+        }
+        assert!(!out.exists());
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn memory_that_the_system_refuses_is_an_error_with_numbers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (list, out) = (folder.path().join("tokens"), folder.path().join("logits"));
+    // A cache of 2 GB of addresses, of which no page is touched, in a process that may have 1 GB.
+    std::fs::write(&list, "0 ".repeat(1 << 20)).unwrap();
+    let model = convert("base", "f32");
+    let (model, list, out) = (model.path.to_str().unwrap(), list.to_str().unwrap(), out.to_str().unwrap());
+    let done = limited("ulimit -v 1000000", &["logits", model, "--tokens-file", list, "-t", "2", "-o", out]);
+    assert_eq!(done.status.code(), Some(4), "{}", stderr(&done));
+    for words in ["its cache needs 2013265920 bytes", "refused a piece", "ulimit -v"] {
+        assert!(stderr(&done).contains(words), "{words} is missing in {}", stderr(&done));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn threads_that_the_system_refuses_are_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("logits");
+    let model = convert("base", "f32");
+    // 4000 stacks of 2 MiB do not go into 4 GB.
+    let args =
+        ["logits", model.path.to_str().unwrap(), "--tokens", "0", "-t", "4000", "-o", out.to_str().unwrap()];
+    let done = limited("ulimit -v 4000000", &[&args[..], &["--no-warmup"]].concat());
+    assert_eq!(done.status.code(), Some(1), "{}", stderr(&done));
+    assert!(stderr(&done).contains("expected 4000 threads"), "{}", stderr(&done));
+    // The pool that warms up is another.
+    let done = limited("ulimit -v 4000000", &args);
+    assert_eq!(done.status.code(), Some(1), "{}", stderr(&done));
+}
+
+/// What may not be locked is told of, and the model runs all the same.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_refused_lock_is_a_warning() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("logits");
+    let model = convert("base", "f32");
+    let args =
+        ["logits", model.path.to_str().unwrap(), "--tokens", "0", "--mlock", "-o", out.to_str().unwrap()];
+    // The limit does not bind the superuser before the capability is gone.
+    let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
+    let capability =
+        if is_root { "exec setpriv --bounding-set=-ipc_lock --inh-caps=-ipc_lock" } else { "exec" };
+    let line = format!("ulimit -l 0 && {capability} \"$0\" \"$@\"");
+    let done =
+        Command::new("sh").args(["-c", &line, env!("CARGO_BIN_EXE_fathom")]).args(args).output().unwrap();
+    assert!(done.status.success(), "{}", stderr(&done));
+    for words in ["warning: --mlock", "may lock 0 bytes", "ulimit -l"] {
+        assert!(stderr(&done).contains(words), "{words} is missing in {}", stderr(&done));
+    }
+    assert_eq!(std::fs::metadata(out).unwrap().len(), 320 * 4);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn ctrl_c_ends_a_warm_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, out) = (folder.path().join("slice.gguf"), folder.path().join("logits"));
+    let slice = ["synth", "--preset", "v3.2-slice:1+0", "--type", "f16", "--zeros", "-o"];
+    let made = fathom().args(slice).arg(&path).output().unwrap();
+    assert!(made.status.success(), "{}", stderr(&made));
+    let mut command = fathom();
+    command.args(["logits", "--tokens", "0", "-t", "1", "-o"]).arg(&out).arg(&path);
+    let child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    // From when signals are caught until the last of the file's pages, more than a gigabyte later.
+    let status = format!("/proc/{}/status", child.id());
+    let caught = || -> Option<bool> {
+        let text = std::fs::read_to_string(&status).ok()?;
+        let mask = text.lines().find_map(|line| line.strip_prefix("SigCgt:"))?.trim().to_owned();
+        Some(u64::from_str_radix(&mask, 16).ok()? & (1 << (2 - 1)) != 0)
+    };
+    let started = Instant::now();
+    while caught() != Some(true) {
+        assert!(started.elapsed() < Duration::from_secs(60), "signals are never caught");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(130), "{}", stderr(&done));
+    assert!(stderr(&done).contains("stopped before the model was in memory"), "{}", stderr(&done));
+    assert!(!out.exists());
+}
