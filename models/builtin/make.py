@@ -2,7 +2,7 @@
 """Makes the built-in model's checkpoint, `fp8/`: random, of DeepSeek-V3.2's architecture, in its published form.
 
     python3.11 -m venv VENV && VENV/bin/pip install numpy==2.4.6
-    VENV/bin/python models/builtin/make.py
+    VENV/bin/python models/builtin/make.py            # or a folder, to write elsewhere
     cargo run --release -- quantize models/builtin/fp8 -o models/builtin/builtin.gguf --type q8_0 --force
 
 Every part of the model is alive: a dense layer and two with experts in groups, a shared expert, an indexer that begins
@@ -31,7 +31,7 @@ SHAPE = dict(
 
 
 def main():
-    folder = HERE / "fp8"
+    folder = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else HERE / "fp8"
     folder.mkdir(exist_ok=True)
     weights = random_model.random_weights(SHAPE)
     random_model.write_checkpoint(folder, SHAPE, random_model.store(weights, "fp8"))

@@ -12,7 +12,6 @@ use clap_complete::Shell;
 ///
 /// fish: fathom completions fish > ~/.config/fish/completions/fathom.fish
 #[derive(clap::Args, Debug)]
-#[command(verbatim_doc_comment)]
 pub struct Args {
     /// The shell.
     shell: Shell,

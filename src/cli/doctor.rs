@@ -29,7 +29,15 @@ pub struct Args {
     #[arg(short, long, value_name = "N", value_parser = token_count, requires = "model")]
     ctx_size: Option<usize>,
     /// Most tokens in one forward call.
-    #[arg(short, long, value_name = "N", default_value_t = 512, value_parser = token_count, requires = "model")]
+    #[arg(
+        short,
+        long = "batch-size",
+        alias = "batch",
+        value_name = "N",
+        default_value_t = 512,
+        value_parser = token_count,
+        requires = "model"
+    )]
     batch: usize,
     /// Threads [default: physical cores this process may use].
     #[arg(short, long, value_name = "T", value_parser = thread_count, requires = "model")]

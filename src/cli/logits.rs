@@ -36,7 +36,14 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     /// Most tokens in one forward call; the result does not depend on it.
-    #[arg(short, long, value_name = "N", default_value_t = 512, value_parser = token_count)]
+    #[arg(
+        short,
+        long = "batch-size",
+        alias = "batch",
+        value_name = "N",
+        default_value_t = 512,
+        value_parser = token_count
+    )]
     batch: usize,
     /// Format of cached latent rows.
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = latent_type)]

@@ -71,6 +71,13 @@ impl ModelArgs {
         let gguf = opened.gguf()?;
         let tokenizer = Tokenizer::from_gguf(gguf.metadata()).map_err(|e| opened.invalid(e))?;
         check_sizes(&tokenizer, opened.config().vocab_size).map_err(|e| opened.invalid(e))?;
+        let made_for = opened.config().max_position_embeddings;
+        if opened.options().n_ctx > made_for {
+            eprintln!(
+                "note: {} was made for {made_for} tokens of context: beyond them it may lose the thread",
+                opened.name()
+            );
+        }
         let random = gguf.metadata().str(WEIGHTS_KEY).ok().flatten() == Some(RANDOM_WEIGHTS);
         if random {
             tell_random(&opened);

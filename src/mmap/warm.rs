@@ -1,13 +1,14 @@
 //! Mapped files brought into memory before the first token asks for them.
 //!
 //! Left alone, a token's first touch of a page waits for the disk, one small read after another. Here the system is
-//! told of a large piece at once, and then asked to map it, so that later touches do not even fault.
+//! asked for a large piece at once, read and mapped, so that later touches do not even fault. Telling it beforehand that
+//! the piece will be needed made it slower.
 
 use super::{MapError, Watch};
 use memmap2::Mmap;
 use rayon::prelude::*;
 
-/// Bytes between two looks at the flag; large enough for a disk to work at full speed.
+/// Bytes that are asked for at once, between two looks at the flag.
 const PIECE: usize = 16 << 20;
 
 /// Reads and maps every page of some files, on all cores.
@@ -28,11 +29,9 @@ pub(super) fn warm(maps: &[&Mmap], watch: Watch<'_>) -> Result<(), MapError> {
 
 #[cfg(target_os = "linux")]
 fn bring_in(map: &Mmap, start: usize, len: usize) {
-    use memmap2::Advice;
-    // Advice that is not taken changes nothing. The second call is unknown before Linux 5.14, and fails on pages that the
-    // file has lost; touching them raises the SIGBUS that tells of it.
-    let _ = map.advise_range(Advice::WillNeed, start, len);
-    if map.advise_range(Advice::PopulateRead, start, len).is_err() {
+    // Unknown before Linux 5.14. It also fails on pages that the file has lost: touching them raises the SIGBUS that
+    // tells of it.
+    if map.advise_range(memmap2::Advice::PopulateRead, start, len).is_err() {
         touch(&map[start..start + len]);
     }
 }
