@@ -209,6 +209,11 @@ fn a_conversation_is_saved_and_gone_on_with() {
 
     std::fs::write(&path, "{\"fathom_conversation\": 1, \"model\": 2}").unwrap();
     assert!(terminal.say(&format!("/load {}", path.display())).contains("talk.json"));
+    let stray = serde_json::json!({"role": "tool", "content": "an answer to nothing"});
+    let mut json: Json = serde_json::from_slice(&std::fs::read(&copy).unwrap()).unwrap();
+    json["messages"].as_array_mut().unwrap().insert(0, stray);
+    std::fs::write(&path, json.to_string()).unwrap();
+    assert!(terminal.say(&format!("/load {}", path.display())).contains("a tool result"));
     assert_eq!(saved(&mut terminal, &copy).len(), 4, "a file that cannot be read changes nothing");
 }
 
@@ -235,7 +240,7 @@ fn thinking_is_dim_unless_colours_are_unwanted() {
 fn ctrl_c_stops_an_answer_and_keeps_it() {
     let place = Place::new();
     // The best token of a random model is hardly ever the end of the text.
-    let mut terminal = place.chat(&["--top-k", "1", "-c", "200000"]);
+    let mut terminal = place.chat(&["--top-k", "1", "-c", "160000"]);
     terminal.begin("ab");
     terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
     terminal.press(CTRL_C);
@@ -258,8 +263,8 @@ fn stopped_at(told: &str) -> usize {
 #[test]
 fn ctrl_c_stops_a_prompt_that_shows_its_progress() {
     let place = Place::new();
-    std::fs::write(place.file("long.txt"), "1a".repeat(90_000)).unwrap();
-    let mut terminal = place.chat(&["-b", "1", "-c", "200000", "-n", "3"]);
+    std::fs::write(place.file("long.txt"), "1a".repeat(75_000)).unwrap();
+    let mut terminal = place.chat(&["-b", "1", "-c", "160000", "-n", "3"]);
     terminal.say(&format!("/read {}", place.file("long.txt").display()));
     terminal.begin("what is this?");
     terminal.until("tokens/s, ");

@@ -235,7 +235,7 @@ fn an_answer_that_fills_the_context_says_so() {
 
 /// A run that takes very long: the best token of a random model is hardly ever the end of the text.
 fn endless(args: &[&str]) -> Child {
-    fathom("run", &[&["-p", "ab", "--top-k", "1", "-c", "200000"], args].concat()).spawn().unwrap()
+    fathom("run", &[&["-p", "ab", "--top-k", "1", "-c", "160000"], args].concat()).spawn().unwrap()
 }
 
 #[test]
@@ -278,13 +278,30 @@ fn ctrl_c_is_heard_inside_a_prompt() {
     let file: PathBuf = folder.path().join("long.txt");
     std::fs::write(&file, "1a".repeat(60_000)).unwrap();
     let mut child =
-        fathom("run", &["-f", file.to_str().unwrap(), "-b", "1", "-c", "200000", "--jsonl"]).spawn().unwrap();
+        fathom("run", &["-f", file.to_str().unwrap(), "-b", "1", "-c", "160000", "--jsonl"]).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.next().unwrap().contains("\"done\":0,"));
     interrupt(&child);
     let end: Json = serde_json::from_str(&lines.last().unwrap()).unwrap();
     assert_eq!((&end["stop_reason"], &end["usage"]["completion_tokens"]), (&"interrupted".into(), &0.into()));
     assert_eq!(code(&child.wait_with_output().unwrap()), 130);
+}
+
+#[test]
+fn a_second_ctrl_c_does_not_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let file: PathBuf = folder.path().join("long.txt");
+    std::fs::write(&file, "1a".repeat(8_000)).unwrap();
+    // All of the prompt in one forward call: the first one is not heard before its end.
+    let args = ["-f", file.to_str().unwrap(), "-b", "20000", "-c", "20000", "--jsonl", "-t", "1"];
+    let mut child = fathom("run", &args).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().contains("\"done\":0,"));
+    while child.try_wait().unwrap().is_none() {
+        interrupt(&child);
+    }
+    assert_eq!(code(&child.wait_with_output().unwrap()), 130);
+    assert_eq!(lines.next(), None, "it did not come to an end of its own");
 }
 
 #[test]

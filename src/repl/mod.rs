@@ -13,7 +13,7 @@ use crate::cli::progress::PromptProgress;
 use crate::cli::show::{self, Show, aside};
 use crate::cli::talk::{self, TalkArgs};
 use crate::cli::tokenize::read_text;
-use crate::cli::{Failure, signals};
+use crate::cli::{Failure, print, signals};
 use crate::generate::{Event, Outcome, Request, Stop, generate};
 use crate::{Session, SessionError};
 use command::{Command, SETTINGS};
@@ -134,15 +134,15 @@ impl<'l, 'm> Repl<'l, 'm> {
     /// Breaks to leave.
     fn obey(&mut self, command: Command) -> Result<Flow, Trouble> {
         match command {
-            Command::Help => aside(&command::help()),
+            Command::Help => tell(&command::help()),
             Command::New => {
                 self.turns.clear();
                 self.files.clear();
                 aside("a new conversation");
             }
             Command::System(None) => match &self.talk.system {
-                Some(text) => aside(text),
-                None => aside("there is no system prompt; /system TEXT sets one"),
+                Some(text) => tell(text),
+                None => tell("there is no system prompt; /system TEXT sets one"),
             },
             Command::System(Some(text)) => {
                 self.talk.system = text;
@@ -338,7 +338,7 @@ impl<'l, 'm> Repl<'l, 'm> {
         let TalkArgs { sampling, n_predict, hide_thinking, think, .. } = &self.talk;
         let switch = |on: bool| if on { "on" } else { "off" };
         let or_minus = |number: Option<u64>| number.map_or("-1".to_owned(), |number| number.to_string());
-        aside(&format!(
+        tell(&format!(
             "temperature {}\ntop_k {}\ntop_p {}\nmin_p {}\nseed {}\nn_predict {}\nhide_thinking {}\nthinking {} (/think)",
             sampling.temperature,
             sampling.top_k,
@@ -353,7 +353,7 @@ impl<'l, 'm> Repl<'l, 'm> {
 
     fn show_stats(&self) {
         let Totals { answers, prefilled, generated, seconds } = self.totals;
-        aside(&format!(
+        tell(&format!(
             "{} messages | {answers} answers, {prefilled} tokens read and {generated} written in {seconds:.1} s | context {} of {}",
             self.turns.len(),
             self.session.tokens().len(),
@@ -397,7 +397,12 @@ fn without_calls(answer: &Assistant) -> Assistant {
     kept
 }
 
+/// What was asked for.
+fn tell(text: &str) {
+    eprintln!("{}", print::plain(text));
+}
+
 /// A mistake that the conversation survives.
 fn complain(problem: &str) {
-    eprintln!("error: {}", crate::cli::print::plain(problem));
+    eprintln!("error: {}", print::plain(problem));
 }
