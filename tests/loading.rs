@@ -146,7 +146,20 @@ fn every_way_to_bring_weights_in_gives_the_same_bits() {
 }
 
 #[test]
-fn a_shard_that_cannot_be_read_into_memory_is_named() {
+fn shards_are_read_into_memory_in_their_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = convert("base", "f32");
+    let shards = common::forge::Model::read(&model.path).shards(3);
+    for (no, shard) in shards.iter().enumerate() {
+        shard.write(&folder.path().join(fathom_gguf::split::shard_name("abyss", no, 3)));
+    }
+    assert!(
+        logits(&[folder.path().to_str().unwrap(), "--no-mmap"]) == logits(&[model.path.to_str().unwrap()])
+    );
+}
+
+#[test]
+fn a_model_that_is_not_there_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("missing.gguf");
     let failure = failure(&[missing.to_str().unwrap()]);
