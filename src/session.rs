@@ -236,7 +236,7 @@ impl<'e> Session<'e> {
     /// logits, `[vocab_size]`.
     ///
     /// # Errors
-    /// See [`SessionError`]; what does not fit leaves the session as it was.
+    /// See [`SessionError`]. What does not fit leaves the session as it was, a number that went bad leaves the prefix.
     ///
     /// # Panics
     /// If `tokens` is empty: there is nothing to give logits for.
@@ -271,7 +271,10 @@ impl<'e> Session<'e> {
             let end = tokens.len().min(done + self.options.batch);
             let is_last = end == tokens.len();
             let wanted = if is_last { Wanted::Last } else { Wanted::Nothing };
-            self.extend(&tokens[done..end], wanted, &mut NoProbe, &mut |_, _| {})?;
+            if let Err(error) = self.extend(&tokens[done..end], wanted, &mut NoProbe, &mut |_, _| {}) {
+                self.truncate(common);
+                return Err(error);
+            }
             if is_last {
                 return Ok(Some(&self.logits[..self.engine.config.vocab_size]));
             }

@@ -13,7 +13,7 @@ pub struct TalkArgs {
     /// Let the model reason before it answers. It does not unless asked: on a CPU that may take minutes.
     #[arg(long, overrides_with = "no_think")]
     pub think: bool,
-    /// Let the model answer at once [default].
+    /// Let the model answer at once; this is the default.
     #[arg(long, overrides_with = "think")]
     pub no_think: bool,
     /// Do not show the reasoning; it still takes its time.
