@@ -1,11 +1,10 @@
 //! The program `fathom`: parses, runs, says what went wrong, sets the exit code.
 
-use clap::Parser;
 use fathom::cli::Cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match Cli::parse().run() {
+    match Cli::read(std::env::args_os()).run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {failure}");

@@ -222,21 +222,71 @@ impl<'e> Session<'e> {
         self.tokens.truncate(len);
     }
 
+    /// Most tokens the session can hold.
+    pub fn n_ctx(&self) -> usize {
+        self.options.n_ctx
+    }
+
+    /// How many of `tokens`, from the first on, the session holds already.
+    pub fn common_prefix(&self, tokens: &[u32]) -> usize {
+        self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count()
+    }
+
     /// Brings the session to exactly `tokens`, reusing the prefix it already holds, and gives the last token's
     /// logits, `[vocab_size]`.
     ///
     /// # Errors
-    /// See [`SessionError`].
+    /// See [`SessionError`]. What does not fit leaves the session as it was, a number that went bad leaves the prefix.
     ///
     /// # Panics
     /// If `tokens` is empty: there is nothing to give logits for.
     pub fn sync(&mut self, tokens: &[u32]) -> Result<&[f32], SessionError> {
+        let logits = self.sync_while(tokens, &mut |_| true)?;
+        Ok(logits.expect("nobody stopped it"))
+    }
+
+    /// The same, for callers that may want to stop. Before each forward call (at most `batch` tokens) `go_on` hears
+    /// how many of `tokens` the session holds; if it says no, the session keeps those and there are no logits.
+    ///
+    /// # Errors
+    /// As [`Session::sync`].
+    ///
+    /// # Panics
+    /// As [`Session::sync`].
+    pub fn sync_while(
+        &mut self,
+        tokens: &[u32],
+        go_on: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Option<&[f32]>, SessionError> {
         assert!(!tokens.is_empty(), "a session is brought to at least one token");
-        let common = self.tokens.iter().zip(tokens).take_while(|(a, b)| a == b).count();
         // The last token is computed again if it was there: its logits are not kept.
-        let common = common.min(tokens.len() - 1);
+        let common = self.common_prefix(tokens).min(tokens.len() - 1);
+        self.check(common, &tokens[common..])?;
         self.truncate(common);
-        self.extend(&tokens[common..], Wanted::Last, &mut NoProbe, &mut |_, _| {})?;
+        loop {
+            let done = self.tokens.len();
+            if !go_on(done) {
+                return Ok(None);
+            }
+            let end = tokens.len().min(done + self.options.batch);
+            let is_last = end == tokens.len();
+            let wanted = if is_last { Wanted::Last } else { Wanted::Nothing };
+            if let Err(error) = self.extend(&tokens[done..end], wanted, &mut NoProbe, &mut |_, _| {}) {
+                self.truncate(common);
+                return Err(error);
+            }
+            if is_last {
+                return Ok(Some(&self.logits[..self.engine.config.vocab_size]));
+            }
+        }
+    }
+
+    /// Appends one token and gives its logits, `[vocab_size]`.
+    ///
+    /// # Errors
+    /// See [`SessionError`]; the session is then as it was.
+    pub fn push(&mut self, token: u32) -> Result<&[f32], SessionError> {
+        self.extend(&[token], Wanted::Last, &mut NoProbe, &mut |_, _| {})?;
         Ok(&self.logits[..self.engine.config.vocab_size])
     }
 
@@ -252,7 +302,7 @@ impl<'e> Session<'e> {
         probe: &mut dyn Probe,
         sink: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), SessionError> {
-        self.check(tokens)?;
+        self.check(self.tokens.len(), tokens)?;
         let before = self.tokens.len();
         // The MTP layer starts from the hidden state of the token before. A truncation threw it away: that token runs
         // through the main model again. Its own row in the MTP layer's cache is still there.
@@ -276,12 +326,13 @@ impl<'e> Session<'e> {
         Ok(())
     }
 
-    fn check(&self, tokens: &[u32]) -> Result<(), SessionError> {
+    /// Whether `tokens` can stand at position `first` and behind it.
+    fn check(&self, first: usize, tokens: &[u32]) -> Result<(), SessionError> {
         let vocab_size = self.engine.config.vocab_size;
         if let Some((index, &id)) = tokens.iter().enumerate().find(|&(_, &id)| id as usize >= vocab_size) {
             return Err(SessionError::Token { index, id, vocab_size });
         }
-        let wanted = self.tokens.len() + tokens.len();
+        let wanted = first + tokens.len();
         if wanted > self.options.n_ctx {
             return Err(SessionError::ContextFull { n_ctx: self.options.n_ctx, wanted });
         }

@@ -24,6 +24,22 @@ fn the_published_test() {
     assert_eq!(rendered.start, Start::Content);
 }
 
+#[test]
+fn messages_read_what_they_write() {
+    let golden: Value = serde_json::from_str(include_str!("chat/golden.json")).unwrap();
+    let mut messages: Vec<Message> = serde_json::from_value(golden["messages"].clone()).unwrap();
+    assert!(messages.iter().any(|message| matches!(message, Message::Tool(_))));
+    messages.push(Message::Assistant(Assistant {
+        content: "and".into(),
+        open: true,
+        ..Assistant::default()
+    }));
+    for message in messages {
+        let read: Message = serde_json::from_value(message.to_json()).unwrap();
+        assert_eq!(read, message);
+    }
+}
+
 fn weather_tool() -> Tool {
     Tool::from_json(json!({"type": "function", "function": {"name": "get_weather", "parameters": {}}}))
         .unwrap()

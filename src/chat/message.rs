@@ -6,7 +6,7 @@
 use super::error::ChatError;
 use super::tools::Tool;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Messages and the mode in which the next answer is wanted.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -97,7 +97,53 @@ impl Message {
     }
 }
 
+impl Message {
+    /// The message in the shape that it reads itself from.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Message::System(system) => {
+                let mut json = json!({"role": "system", "content": system.content});
+                if !system.tools.is_empty() {
+                    let function = |tool: &Tool| json!({"type": "function", "function": tool.function()});
+                    json["tools"] = system.tools.iter().map(function).collect();
+                }
+                if let Some(schema) = &system.response_format {
+                    json["response_format"] = schema.clone();
+                }
+                json
+            }
+            Message::User(content) => json!({"role": "user", "content": content}),
+            Message::Assistant(assistant) => {
+                let mut json = json!({"role": "assistant", "content": assistant.content});
+                if !assistant.reasoning.is_empty() {
+                    json["reasoning_content"] = assistant.reasoning.as_str().into();
+                }
+                if !assistant.calls.is_empty() {
+                    json["tool_calls"] = assistant.calls.iter().map(ToolCall::to_json).collect();
+                }
+                if assistant.open {
+                    json["prefix"] = true.into();
+                }
+                json
+            }
+            Message::Tool(result) => match &result.call_id {
+                Some(id) => json!({"role": "tool", "content": result.content, "tool_call_id": id}),
+                None => json!({"role": "tool", "content": result.content}),
+            },
+        }
+    }
+}
+
 impl ToolCall {
+    fn to_json(&self) -> Value {
+        let arguments = Value::Object(self.arguments.clone()).to_string();
+        let function = json!({"name": self.name, "arguments": arguments});
+        match &self.id {
+            Some(id) => json!({"id": id, "type": "function", "function": function}),
+            None => json!({"type": "function", "function": function}),
+        }
+    }
+
     /// A call whose arguments are the JSON text of an object, as interfaces send it; empty text is no arguments.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ pub use render::{Rendered, Segment};
 pub use tools::Tool;
 
 use crate::tokenizer::Tokenizer;
+use std::collections::HashMap;
 use template::Template;
 
 /// How a model file wants to be talked to.
@@ -82,6 +83,23 @@ impl Chat {
             Format::V32 => render::render(conversation),
             Format::Template(template) => template.render(conversation),
         }
+    }
+
+    /// The ids of a prompt in which answers keep the ids that the model gave them in.
+    ///
+    /// Text has more than one list of ids; a session holds the model's own, so that only these let it go on without
+    /// reading the answer anew. `spoken`: ids by the text they stand for, none of them a control token's.
+    ///
+    /// # Errors
+    /// A conversation that the format cannot express.
+    pub fn prompt_keeping(
+        &self,
+        tokenizer: &Tokenizer,
+        conversation: &Conversation,
+        spoken: &HashMap<String, Vec<u32>>,
+    ) -> Result<Prompt, ChatError> {
+        let rendered = self.render(conversation)?;
+        Ok(Prompt { tokens: rendered.ids_keeping(tokenizer, spoken)?, start: rendered.start })
     }
 
     /// The ids of a prompt.

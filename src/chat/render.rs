@@ -18,6 +18,7 @@ use super::tools;
 use crate::tokenizer::Tokenizer;
 use serde_json::Value;
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 /// A part of a prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,9 +53,24 @@ impl Rendered {
     /// # Errors
     /// If the vocabulary lacks a token of the format.
     pub fn ids(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>, ChatError> {
+        self.ids_keeping(tokenizer, &HashMap::new())
+    }
+
+    /// The same; a text that is all between `</think>` and EOS and that `spoken` has gets the ids it has there.
+    pub(super) fn ids_keeping(
+        &self,
+        tokenizer: &Tokenizer,
+        spoken: &HashMap<String, Vec<u32>>,
+    ) -> Result<Vec<u32>, ChatError> {
         let mut ids = Vec::new();
-        for segment in &self.segments {
+        let is = |at: Option<usize>, token: &str| {
+            let segment = at.and_then(|at| self.segments.get(at));
+            matches!(segment, Some(Segment::Control(text)) if text == token)
+        };
+        for (at, segment) in self.segments.iter().enumerate() {
+            let is_answer = is(at.checked_sub(1), END_THINK) && is(Some(at + 1), EOS);
             match segment {
+                Segment::Text(text) if is_answer && spoken.contains_key(text) => ids.extend(&spoken[text]),
                 Segment::Text(text) => ids.extend(tokenizer.encode_plain(text)),
                 Segment::Control(text) => {
                     let id = tokenizer.special(text);

@@ -1,5 +1,6 @@
 //! The command line: one file per verb.
 
+pub mod chat;
 pub mod completions;
 pub mod detokenize;
 pub mod doctor;
@@ -11,31 +12,40 @@ pub mod man;
 mod meter;
 pub mod model;
 pub mod perplexity;
-mod print;
+pub(crate) mod print;
+pub(crate) mod progress;
 pub mod quantize;
 mod room;
-mod signals;
+pub mod run;
+pub(crate) mod show;
+pub(crate) mod signals;
 pub mod synth;
+pub mod talk;
 pub mod tokenize;
 mod writing;
 
 use clap::{Parser, Subcommand};
+use std::ffi::OsString;
 use std::fmt::{self, Display};
 
 /// DeepSeek-V3.2 on a workstation's CPU.
+///
+/// Without a command: chat with the built-in model.
 #[derive(Parser, Debug)]
-#[command(name = "fathom", version, about, arg_required_else_help = true, max_term_width = 100)]
+#[command(name = "fathom", version, about, max_term_width = 100)]
 #[command(after_long_help = exit_codes())]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
-    pub verb: Verb,
+    pub verb: Option<Verb>,
 }
 
 /// The verbs.
 #[derive(Subcommand, Debug)]
 #[allow(missing_docs, reason = "each verb's help is the documentation of its arguments")]
 pub enum Verb {
+    Chat(chat::Args),
+    Run(run::Args),
     Quantize(quantize::Args),
     Synth(synth::Args),
     Inspect(inspect::Args),
@@ -65,12 +75,21 @@ fn exit_codes() -> String {
 }
 
 impl Cli {
+    /// Reads the command line; ends the program where that says it all. `-sys`, llama.cpp's short name of `--system`,
+    /// has three letters, which is one too many for the parser.
+    pub fn read(args: impl Iterator<Item = OsString>) -> Cli {
+        Cli::parse_from(args.map(|arg| if arg == "-sys" { "--system".into() } else { arg }))
+    }
+
     /// Runs the verb.
     ///
     /// # Errors
     /// What the person is told, and the exit code.
     pub fn run(self) -> Result<(), Failure> {
-        match self.verb {
+        let Some(verb) = self.verb else { return Cli::parse_from(["fathom", "chat"]).run() };
+        match verb {
+            Verb::Chat(args) => chat::run(args),
+            Verb::Run(args) => run::run(args),
             Verb::Quantize(args) => quantize::run(args),
             Verb::Synth(args) => synth::run(args),
             Verb::Inspect(args) => inspect::run(args),

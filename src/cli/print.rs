@@ -1,11 +1,12 @@
 //! How answers are shown.
 
 use super::Failure;
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
 
 /// Prints an answer in one piece. A reader that has seen enough (`| head`) is no error.
-pub(super) fn answer(text: &str) -> Result<(), Failure> {
+pub(crate) fn answer(text: &str) -> Result<(), Failure> {
     answer_bytes(text.as_bytes())
 }
 
@@ -21,12 +22,12 @@ pub(super) fn answer_bytes(bytes: &[u8]) -> Result<(), Failure> {
 }
 
 /// One JSON object in one line.
-pub(super) fn json(value: &serde_json::Value) -> Result<(), Failure> {
+pub(crate) fn json(value: &serde_json::Value) -> Result<(), Failure> {
     answer(&format!("{value}\n"))
 }
 
 /// Bytes for people: `642.12 GiB`.
-pub(super) fn bytes(n: u64) -> String {
+pub(crate) fn bytes(n: u64) -> String {
     let (unit, name) = match n {
         0..0x400 => return format!("{n} bytes"),
         0x400..0x10_0000 => (1u64 << 10, "KiB"),
@@ -51,7 +52,7 @@ pub(super) fn quoted(text: &str, longest: usize) -> String {
 
 /// Text that may come from a file, fit for a terminal: control characters other than line ends escaped, no endless
 /// lines.
-pub(super) fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     const LONGEST: usize = 20_000;
     let mut plain = String::with_capacity(text.len().min(LONGEST));
     for (index, c) in text.chars().enumerate() {
@@ -62,6 +63,19 @@ pub(super) fn plain(text: &str) -> String {
         if c.is_control() && c != '\n' { plain.extend(c.escape_default()) } else { plain.push(c) }
     }
     plain
+}
+
+/// A piece of a longer text, fit for a terminal: control characters other than line ends and tabs escaped.
+pub(crate) fn for_screen(text: &str) -> Cow<'_, str> {
+    let is_bad = |c: char| c.is_control() && c != '\n' && c != '\t';
+    if !text.contains(is_bad) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if is_bad(c) { safe.extend(c.escape_default()) } else { safe.push(c) }
+    }
+    Cow::Owned(safe)
 }
 
 /// Lines of a name and a value under a heading.
@@ -107,5 +121,7 @@ mod tests {
         assert_eq!(quoted("æøå", 2), "\"æø\"... (6 bytes)");
         assert_eq!(plain("one\ntwo\r\u{1b}[31m"), "one\ntwo\\r\\u{1b}[31m");
         assert!(plain(&"x".repeat(1 << 20)).len() < 1 << 15);
+        assert_eq!(for_screen("one\n\ttwo"), "one\n\ttwo");
+        assert_eq!(for_screen("\u{1b}]0;x\u{7}\r\u{9b}1m"), "\\u{1b}]0;x\\u{7}\\r\\u{9b}1m");
     }
 }

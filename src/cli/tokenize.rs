@@ -57,7 +57,8 @@ fn describe(tokenizer: &Tokenizer, id: u32) -> Value {
     }
 }
 
-pub(super) fn read_text(path: &Path) -> Result<String, Failure> {
+/// A text file, or stdin for `-`.
+pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
     let name = if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() };
     String::from_utf8(read(path)?).map_err(|error| {
         let place = error.utf8_error().valid_up_to();

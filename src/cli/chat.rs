@@ -1,0 +1,36 @@
+//! `fathom chat`: a conversation.
+
+use super::Failure;
+use super::model::ModelArgs;
+use super::run::{self, How};
+use super::talk::TalkArgs;
+use crate::repl::{self, Setup};
+use std::io::IsTerminal;
+
+/// Talk with a model; `fathom` alone does this with the built-in one.
+///
+/// If stdin is no terminal, all of it is one prompt and the answer goes to stdout, as with `fathom run`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Do not remember what is typed for the next time.
+    #[arg(long)]
+    no_history: bool,
+    #[command(flatten)]
+    talk: TalkArgs,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// A model that cannot be loaded or has no chat format, a prompt that cannot be read or does not fit.
+pub fn run(args: Args) -> Result<(), Failure> {
+    if !std::io::stdin().is_terminal() {
+        let how = How { talk: &args.talk, raw: None, json: None };
+        return run::answer(&args.model, &how, run::stdin_prompt()?);
+    }
+    let files = args.model.open()?;
+    let loaded = files.load()?;
+    repl::run(&loaded, Setup { talk: args.talk, remembers: !args.no_history })
+}

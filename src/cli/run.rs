@@ -1,0 +1,252 @@
+//! `fathom run`: one prompt, one answer.
+
+use super::model::{Loaded, ModelArgs};
+use super::progress::PromptProgress;
+use super::show::{self, Show};
+use super::talk::TalkArgs;
+use super::tokenize::read_text;
+use super::{Failure, print, signals};
+use crate::Session;
+use crate::chat::{Chat, Prompt, Start};
+use crate::generate::{Event, Outcome, Request, Stop, generate};
+use serde_json::json;
+use std::io::{ErrorKind, IsTerminal, Write};
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+/// Answer one prompt: the answer goes to stdout, everything else to stderr.
+///
+/// The prompt is what -p says, then the file of -f, then stdin if that is no terminal, with an empty line between
+/// them; the last line end of a file and of stdin does not count.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// The prompt.
+    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
+    prompt: Option<String>,
+    /// File with the prompt; - is stdin.
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// No chat: continue the text itself. It begins with the model's BOS, as all that the model was trained on does.
+    #[arg(long, conflicts_with_all = ["system", "think", "no_think"])]
+    raw: bool,
+    /// Turn the texts of control tokens in a raw prompt, such as <｜User｜>, into those tokens.
+    #[arg(long, requires = "raw")]
+    special: bool,
+    /// Print one JSON object at the end, and nothing else on stdout.
+    #[arg(long, conflicts_with = "jsonl")]
+    json: bool,
+    /// Print a JSON object per line as things happen; the last, of type "end", is that of --json.
+    #[arg(long)]
+    jsonl: bool,
+    #[command(flatten)]
+    talk: TalkArgs,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// A model that cannot be loaded, a prompt that cannot be read or does not fit, an interruption.
+pub fn run(args: Args) -> Result<(), Failure> {
+    let prompt = args.read_prompt()?;
+    let how = How {
+        talk: &args.talk,
+        raw: args.raw.then_some(Raw { special: args.special }),
+        json: match (args.json, args.jsonl) {
+            (true, _) => Some(Json::Whole),
+            (_, true) => Some(Json::Lines),
+            _ => None,
+        },
+    };
+    answer(&args.model, &how, prompt)
+}
+
+impl Args {
+    fn read_prompt(&self) -> Result<String, Failure> {
+        let mut parts: Vec<String> = self.prompt.iter().cloned().collect();
+        let mut wants_stdin = !std::io::stdin().is_terminal();
+        if let Some(path) = &self.file {
+            wants_stdin &= path != Path::new("-");
+            parts.push(without_line_end(read_text(path)?));
+        }
+        if wants_stdin {
+            parts.push(without_line_end(read_text(Path::new("-"))?));
+        }
+        parts.retain(|part| !part.is_empty());
+        if parts.is_empty() {
+            return Err(Failure::usage("expected a prompt: -p TEXT, -f FILE or text on stdin; found none"));
+        }
+        Ok(parts.join("\n\n"))
+    }
+}
+
+/// All of stdin as a prompt.
+pub(super) fn stdin_prompt() -> Result<String, Failure> {
+    let text = without_line_end(read_text(Path::new("-"))?);
+    if text.is_empty() {
+        return Err(Failure::usage("expected a prompt on stdin, found nothing"));
+    }
+    Ok(text)
+}
+
+fn without_line_end(mut text: String) -> String {
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    text
+}
+
+/// How one prompt is answered.
+pub(super) struct How<'a> {
+    pub talk: &'a TalkArgs,
+    pub raw: Option<Raw>,
+    pub json: Option<Json>,
+}
+
+/// Text without a chat format.
+#[derive(Clone, Copy)]
+pub(super) struct Raw {
+    /// The texts of control tokens are those tokens.
+    special: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Json {
+    Whole,
+    Lines,
+}
+
+/// Loads a model, answers one prompt, shows the answer.
+pub(super) fn answer(model: &ModelArgs, how: &How<'_>, prompt: String) -> Result<(), Failure> {
+    let files = model.open()?;
+    let loaded = files.load()?;
+    let (tokens, start) = match how.raw {
+        Some(raw) => (raw_tokens(&loaded, &prompt, raw), None),
+        None => {
+            let chat = Chat::new(loaded.tokenizer)?;
+            let Prompt { tokens, start } = chat.prompt(loaded.tokenizer, &how.talk.question(prompt))?;
+            (tokens, Some(start))
+        }
+    };
+    let mut session = Session::new(&loaded.engine, loaded.options)?;
+    let seed = how.talk.sampling.seed.or_random();
+    let (outcome, shown) = generate_shown(&loaded, &mut session, how, (&tokens, start), seed)?;
+    if shown.is_break() {
+        // Nobody reads the answer any more: that is no error.
+        return Ok(());
+    }
+    let held = session.tokens().len();
+    match how.json {
+        Some(Json::Whole) => print::json(&show::outcome_json(&loaded.name, &outcome, seed))?,
+        Some(Json::Lines) => {
+            let mut end = show::outcome_json(&loaded.name, &outcome, seed);
+            end["type"] = "end".into();
+            print::json(&end)?;
+        }
+        None => show::aside(&show::figures(&outcome.usage, held, session.n_ctx(), seed)),
+    }
+    if let Some(text) = show::cut(&outcome.stop, session.n_ctx()) {
+        eprintln!("note: {text}");
+    }
+    match outcome.stop {
+        Stop::Interrupted => Err(Failure::interrupted("interrupted")),
+        _ => Ok(()),
+    }
+}
+
+fn raw_tokens(loaded: &Loaded<'_>, prompt: &str, raw: Raw) -> Vec<u32> {
+    let tokenizer = loaded.tokenizer;
+    let tokens =
+        if raw.special { tokenizer.encode_with_special(prompt) } else { tokenizer.encode_plain(prompt) };
+    let bos = tokenizer.bos().filter(|bos| tokens.first() != Some(bos));
+    bos.into_iter().chain(tokens).collect()
+}
+
+/// Breaks if the reader of stdout went away.
+fn generate_shown(
+    loaded: &Loaded<'_>,
+    session: &mut Session<'_>,
+    how: &How<'_>,
+    (prompt, start): (&[u32], Option<Start>),
+    seed: u64,
+) -> Result<(Outcome, ControlFlow<()>), Failure> {
+    let signals = signals::listen_once()?;
+    let request = Request {
+        prompt,
+        start,
+        tools: &[],
+        sampling: how.talk.sampling.sampling(seed),
+        n_predict: how.talk.n_predict.0,
+        stops: &how.talk.stops,
+        interrupt: signals.flag(),
+    };
+    let mut face = Face::new(how);
+    let outcome = generate(session, loaded.tokenizer, &request, &mut |event| face.event(event))?;
+    let closed =
+        face.finish().map_err(|error| Failure::runtime(format!("cannot write the answer: {error}")))?;
+    Ok((outcome, closed))
+}
+
+/// Where the events go.
+struct Face {
+    json: Option<Json>,
+    progress: Option<PromptProgress>,
+    show: Show,
+    line_error: Option<std::io::Error>,
+}
+
+impl Face {
+    fn new(how: &How<'_>) -> Face {
+        Face {
+            json: how.json,
+            progress: how.json.is_none().then(PromptProgress::new),
+            show: Show::new(how.talk.hide_thinking),
+            line_error: None,
+        }
+    }
+
+    fn event(&mut self, event: &Event) -> ControlFlow<()> {
+        let line = match (self.json, event) {
+            (None, Event::Prompt { done, total }) => {
+                if done == total {
+                    self.progress = None;
+                } else if let Some(progress) = &self.progress {
+                    progress.at(*done, *total);
+                }
+                return ControlFlow::Continue(());
+            }
+            (None, Event::Part(part)) => return self.show.part(part),
+            (Some(Json::Whole), _) => return ControlFlow::Continue(()),
+            (Some(Json::Lines), Event::Prompt { done, total }) => {
+                Some(json!({"type": "prompt", "done": done, "total": total}))
+            }
+            (Some(Json::Lines), Event::Part(part)) => show::part_json(part),
+        };
+        let Some(line) = line else { return ControlFlow::Continue(()) };
+        let mut out = std::io::stdout().lock();
+        match writeln!(out, "{line}").and_then(|()| out.flush()) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                self.line_error = Some(error);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    fn finish(self) -> std::io::Result<ControlFlow<()>> {
+        drop(self.progress);
+        let shown = match self.line_error {
+            Some(error) => Err(error),
+            None => self.show.finish(),
+        };
+        match shown {
+            Ok(()) => Ok(ControlFlow::Continue(())),
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+            Err(error) => Err(error),
+        }
+    }
+}

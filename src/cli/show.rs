@@ -1,0 +1,169 @@
+//! An answer on its way to people and pipes: the answer on stdout, everything else on stderr.
+
+use super::print;
+use crate::chat::Event as Part;
+use crate::generate::{Outcome, Stop, Usage};
+use anstream::{AutoStream, ColorChoice};
+use anstyle::Style;
+use serde_json::{Value, json};
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
+
+/// Where the last piece of text went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Nowhere,
+    Thinking,
+    Answer,
+}
+
+/// Shows one answer.
+pub(crate) struct Show {
+    hide_thinking: bool,
+    style: Style,
+    place: Place,
+    /// The answer so far ends a line.
+    ends_line: bool,
+    failed: Option<io::Error>,
+}
+
+impl Show {
+    pub(crate) fn new(hide_thinking: bool) -> Show {
+        Show { hide_thinking, style: dim(), place: Place::Nowhere, ends_line: true, failed: None }
+    }
+
+    /// Shows a part; breaks if nobody reads any more.
+    pub(crate) fn part(&mut self, part: &Part) -> ControlFlow<()> {
+        match part {
+            Part::Reasoning(text) if !self.hide_thinking => self.thinking(text),
+            Part::Content(text) => self.answer(text),
+            Part::Call(call) => {
+                let gap = if self.ends_line { "" } else { "\n" };
+                self.answer(&format!("{gap}{}\n", call_json(&call.name, &call.arguments)));
+            }
+            Part::Reasoning(_) | Part::CallStart { .. } | Part::Unfinished { .. } => {}
+        }
+        if self.failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn thinking(&mut self, text: &str) {
+        let mut err = io::stderr().lock();
+        let text = if err.is_terminal() { print::for_screen(text) } else { Cow::Borrowed(text) };
+        if self.place != Place::Thinking && self.style == Style::new() {
+            let _ = err.write_all(b"<think>\n");
+        }
+        self.place = Place::Thinking;
+        // Nobody reads stderr: the answer is still wanted.
+        let _ = write!(err, "{0}{text}{0:#}", self.style).and_then(|()| err.flush());
+    }
+
+    fn end_thinking(&mut self) {
+        if self.place == Place::Thinking {
+            let end = if self.style == Style::new() { "\n</think>\n" } else { "\n\n" };
+            let _ = io::stderr().lock().write_all(end.as_bytes());
+        }
+    }
+
+    fn answer(&mut self, text: &str) {
+        self.end_thinking();
+        self.place = Place::Answer;
+        self.ends_line = text.ends_with('\n');
+        let mut out = io::stdout().lock();
+        let text = if out.is_terminal() { print::for_screen(text) } else { Cow::Borrowed(text) };
+        self.failed = out.write_all(text.as_bytes()).and_then(|()| out.flush()).err();
+    }
+
+    /// Ends the last line; gives the first error of writing the answer, a closed pipe among them.
+    pub(crate) fn finish(mut self) -> io::Result<()> {
+        match self.place {
+            Place::Thinking => self.end_thinking(),
+            Place::Answer if !self.ends_line && self.failed.is_none() => self.answer("\n"),
+            _ => {}
+        }
+        self.failed.map_or(Ok(()), Err)
+    }
+}
+
+/// What stands back on stderr: dim where colours are wanted, plain elsewhere (NO_COLOR, no terminal).
+pub(crate) fn dim() -> Style {
+    match AutoStream::choice(&io::stderr()) {
+        ColorChoice::Never => Style::new(),
+        _ => Style::new().dimmed(),
+    }
+}
+
+/// A line on stderr that stands back.
+pub(crate) fn aside(text: &str) {
+    let style = dim();
+    let _ = writeln!(io::stderr().lock(), "{style}{}{style:#}", print::plain(text));
+}
+
+/// Why an answer is not whole, where the person did not ask for it.
+pub(crate) fn cut(stop: &Stop, n_ctx: usize) -> Option<String> {
+    match stop {
+        Stop::ContextFull => Some(format!(
+            "the answer is cut off: the context is full with {n_ctx} tokens; start with a larger one (-c)"
+        )),
+        Stop::NPredict | Stop::Eos | Stop::StopString(_) | Stop::Interrupted => None,
+    }
+}
+
+/// What an answer took, in one line.
+pub(crate) fn figures(usage: &Usage, held: usize, n_ctx: usize, seed: u64) -> String {
+    let speed = |rate: Option<f64>| rate.map_or(String::new(), |rate| format!(", {rate:.1} tokens/s"));
+    let cached = if usage.cached > 0 { format!(" ({} cached)", usage.cached) } else { String::new() };
+    format!(
+        "prompt {} tokens{cached} in {:.1} s{} | answer {} tokens in {:.1} s{} | context {held} of {n_ctx} | seed {seed}",
+        usage.prompt,
+        usage.prefill_time.as_secs_f64(),
+        speed(usage.prefill_rate()),
+        usage.generated,
+        usage.decode_time.as_secs_f64(),
+        speed(usage.decode_rate()),
+    )
+}
+
+/// A tool call in one line.
+pub(crate) fn call_json(name: &str, arguments: &serde_json::Map<String, Value>) -> Value {
+    json!({"name": name, "arguments": arguments})
+}
+
+/// A part in one line of JSON; `None`: it says nothing yet.
+pub(crate) fn part_json(part: &Part) -> Option<Value> {
+    match part {
+        Part::Reasoning(text) => Some(json!({"type": "reasoning", "text": text})),
+        Part::Content(text) => Some(json!({"type": "text", "text": text})),
+        Part::Call(call) => {
+            Some(json!({"type": "tool_call", "name": call.name, "arguments": call.arguments}))
+        }
+        Part::CallStart { .. } | Part::Unfinished { .. } => None,
+    }
+}
+
+/// A whole answer.
+pub(crate) fn outcome_json(model: &str, outcome: &Outcome, seed: u64) -> Value {
+    let Outcome { answer, stop, usage, .. } = outcome;
+    let calls: Vec<Value> = answer.calls.iter().map(|call| call_json(&call.name, &call.arguments)).collect();
+    let stop_string = if let Stop::StopString(text) = stop { Some(text) } else { None };
+    json!({
+        "model": model,
+        "text": answer.content,
+        "reasoning": answer.reasoning,
+        "tool_calls": calls,
+        "stop_reason": stop.name(),
+        "stop_string": stop_string,
+        "seed": seed,
+        "usage": {
+            "prompt_tokens": usage.prompt,
+            "cached_tokens": usage.cached,
+            "completion_tokens": usage.generated,
+        },
+        "timings": {
+            "prompt_seconds": usage.prefill_time.as_secs_f64(),
+            "prompt_tokens_per_second": usage.prefill_rate(),
+            "completion_seconds": usage.decode_time.as_secs_f64(),
+            "completion_tokens_per_second": usage.decode_rate(),
+        },
+    })
+}

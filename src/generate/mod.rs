@@ -1,0 +1,324 @@
+//! An answer, token by token.
+//!
+//! [`generate`] brings a session to a prompt, draws tokens until something ends the answer, and hands out events while
+//! they become certain: progress of the prompt, reasoning, text, tool calls. An interruption is heard between tokens
+//! and between the forward calls of a prompt; the session keeps what it has computed.
+//!
+//! Ends are told apart and never silent: the model's own, a stop string, a limit, a full context, an interruption.
+
+mod stops;
+
+use crate::chat::markers::END_THINK;
+use crate::chat::parse::{End, Event as Part, Parser, Start};
+use crate::chat::{Assistant, Tool};
+use crate::sampler::{Sampler, Sampling};
+use crate::session::{Session, SessionError};
+use crate::tokenizer::{Controls, TextDecoder, TokenKind, Tokenizer};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use stops::Stops;
+
+/// What is to be answered, and how.
+pub struct Request<'r> {
+    /// The whole prompt; what the session holds of it already is not computed again. At least one token.
+    pub prompt: &'r [u32],
+    /// Where a chat answer starts. Without it all that comes is content, control tokens as their texts.
+    pub start: Option<Start>,
+    /// The tools that the prompt announced.
+    pub tools: &'r [Tool],
+    /// How tokens are drawn.
+    pub sampling: Sampling,
+    /// Most tokens to draw, the end of the text included; `None`: no limit but the context's.
+    pub n_predict: Option<usize>,
+    /// Texts that end the answer. They are looked for in content, not in reasoning, and are not part of it.
+    pub stops: &'r [String],
+    /// Ends the answer when it becomes true.
+    pub interrupt: &'r AtomicBool,
+}
+
+/// What happens while an answer is made.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// The session holds `done` of the prompt's `total` tokens. Comes before each forward call and after the last.
+    Prompt {
+        /// Tokens held.
+        done: usize,
+        /// Tokens of the prompt.
+        total: usize,
+    },
+    /// A part of the answer. A tool call that began and never became one is content.
+    Part(Part),
+}
+
+/// Why an answer ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// The model ended it.
+    Eos,
+    /// This stop string came.
+    StopString(String),
+    /// As many tokens as were allowed.
+    NPredict,
+    /// The session can hold no more tokens.
+    ContextFull,
+    /// Somebody stopped it: the flag, or whoever receives the events.
+    Interrupted,
+}
+
+impl Stop {
+    /// Its name in JSON.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Stop::Eos => "eos",
+            Stop::StopString(_) => "stop_string",
+            Stop::NPredict => "n_predict",
+            Stop::ContextFull => "context_full",
+            Stop::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// How many tokens an answer took, and how long.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt: usize,
+    /// How many of them the session held already.
+    pub cached: usize,
+    /// How many were computed; with `cached` less than the prompt if it was interrupted.
+    pub prefilled: usize,
+    /// Tokens drawn, the end of the text included.
+    pub generated: usize,
+    /// Tokens drawn and put through the model to draw the next.
+    pub decoded: usize,
+    /// Time for the prompt.
+    pub prefill_time: Duration,
+    /// Time for everything after it.
+    pub decode_time: Duration,
+}
+
+impl Usage {
+    /// Tokens of the prompt computed per second; `None` if there were none.
+    pub fn prefill_rate(&self) -> Option<f64> {
+        rate(self.prefilled, self.prefill_time)
+    }
+
+    /// Tokens put through the model per second after the prompt; `None` if there were none.
+    pub fn decode_rate(&self) -> Option<f64> {
+        rate(self.decoded, self.decode_time)
+    }
+}
+
+fn rate(n: usize, time: Duration) -> Option<f64> {
+    (n > 0).then(|| n as f64 / time.as_secs_f64().max(1e-9))
+}
+
+/// A finished answer.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Reasoning, content, tool calls.
+    pub answer: Assistant,
+    /// The tokens drawn, without the end of the text.
+    pub ids: Vec<u32>,
+    /// Why it ended.
+    pub stop: Stop,
+    /// What it took.
+    pub usage: Usage,
+}
+
+impl Outcome {
+    /// The content and the ids it was given in, for [`crate::chat::Chat::prompt_keeping`]; `None` if the content is not
+    /// exactly what normal tokens behind the reasoning stand for.
+    pub fn content_ids(&self, tokenizer: &Tokenizer, start: Start) -> Option<(String, Vec<u32>)> {
+        let end_think = tokenizer.special(END_THINK);
+        let from = match start {
+            Start::Content => 0,
+            _ => self.ids.iter().position(|id| Some(*id) == end_think)? + 1,
+        };
+        let ids = &self.ids[from..];
+        let is_text = ids.iter().all(|id| tokenizer.kind(*id) == Some(TokenKind::Normal));
+        let bytes = tokenizer.decode_bytes(ids).ok()?;
+        (is_text && bytes == self.answer.content.as_bytes())
+            .then(|| (self.answer.content.clone(), ids.to_vec()))
+    }
+}
+
+/// Makes an answer. `sink` receives the events; if it breaks, the answer ends as if interrupted.
+///
+/// # Errors
+/// A prompt that does not fit into the context, tokens outside the vocabulary, numbers that went bad.
+///
+/// # Panics
+/// If the prompt is empty.
+pub fn generate(
+    session: &mut Session<'_>,
+    tokenizer: &Tokenizer,
+    request: &Request<'_>,
+    sink: &mut dyn FnMut(&Event) -> ControlFlow<()>,
+) -> Result<Outcome, SessionError> {
+    let sampler = Sampler::new(request.sampling, session.vocab_size());
+    let mut writer = Writer::new(tokenizer, request, sink);
+    let mut usage = Usage { prompt: request.prompt.len(), ..Usage::default() };
+    let stop = run(session, request, sampler, &mut writer, &mut usage)?;
+    let stop = writer.finish(stop);
+    let Writer { answer, ids, .. } = writer;
+    Ok(Outcome { answer, ids, stop, usage })
+}
+
+fn run(
+    session: &mut Session<'_>,
+    request: &Request<'_>,
+    mut sampler: Sampler,
+    writer: &mut Writer<'_>,
+    usage: &mut Usage,
+) -> Result<Stop, SessionError> {
+    let started = Instant::now();
+    let interrupted = || request.interrupt.load(Ordering::Relaxed);
+    usage.cached = session.common_prefix(request.prompt).min(request.prompt.len() - 1);
+    let (n_ctx, eos) = (session.n_ctx(), writer.eos);
+    let mut held = usage.cached;
+    let logits = session.sync_while(request.prompt, &mut |done| {
+        held = done;
+        writer.progress(done, usage.prompt).is_continue() && !interrupted()
+    })?;
+    usage.prefill_time = started.elapsed();
+    usage.prefilled = if logits.is_some() { usage.prompt } else { held } - usage.cached;
+    let Some(mut logits) = logits else { return Ok(Stop::Interrupted) };
+    if writer.progress(usage.prompt, usage.prompt).is_break() {
+        return Ok(Stop::Interrupted);
+    }
+    let most = request.n_predict.unwrap_or(usize::MAX);
+    if most == 0 {
+        return Ok(Stop::NPredict);
+    }
+    let started = Instant::now();
+    let stop = loop {
+        if interrupted() {
+            break Stop::Interrupted;
+        }
+        let token = sampler.pick(logits);
+        usage.generated += 1;
+        if token == eos {
+            break Stop::Eos;
+        }
+        if let ControlFlow::Break(stop) = writer.token(token) {
+            break stop;
+        }
+        if usage.prompt + usage.decoded == n_ctx {
+            break Stop::ContextFull;
+        }
+        if usage.generated >= most {
+            break Stop::NPredict;
+        }
+        logits = session.push(token)?;
+        usage.decoded += 1;
+    };
+    usage.decode_time = started.elapsed();
+    Ok(stop)
+}
+
+/// From tokens to events.
+struct Writer<'w> {
+    eos: u32,
+    decoder: TextDecoder<'w>,
+    /// None: all is content.
+    parser: Option<Parser>,
+    stops: Stops<'w>,
+    sink: &'w mut dyn FnMut(&Event) -> ControlFlow<()>,
+    answer: Assistant,
+    ids: Vec<u32>,
+}
+
+impl<'w> Writer<'w> {
+    fn new(
+        tokenizer: &'w Tokenizer,
+        request: &Request<'w>,
+        sink: &'w mut dyn FnMut(&Event) -> ControlFlow<()>,
+    ) -> Writer<'w> {
+        Writer {
+            eos: tokenizer.eos(),
+            decoder: tokenizer.decoder(Controls::Keep),
+            parser: request.start.map(|start| Parser::new(start, request.tools.to_vec())),
+            stops: Stops::new(request.stops),
+            sink,
+            answer: Assistant::default(),
+            ids: Vec::new(),
+        }
+    }
+
+    fn progress(&mut self, done: usize, total: usize) -> ControlFlow<()> {
+        (self.sink)(&Event::Prompt { done, total })
+    }
+
+    fn token(&mut self, token: u32) -> ControlFlow<Stop> {
+        self.ids.push(token);
+        let text = self.decoder.push(token);
+        self.text(text)
+    }
+
+    fn text(&mut self, text: String) -> ControlFlow<Stop> {
+        match &mut self.parser {
+            Some(parser) => {
+                let parts = parser.push(&text);
+                parts.into_iter().try_for_each(|part| self.part(part))
+            }
+            None => self.content(&text),
+        }
+    }
+
+    fn part(&mut self, part: Part) -> ControlFlow<Stop> {
+        match part {
+            Part::Content(text) | Part::Unfinished { raw: text, .. } => self.content(&text),
+            other => {
+                self.release()?;
+                self.emit(other)
+            }
+        }
+    }
+
+    fn content(&mut self, text: &str) -> ControlFlow<Stop> {
+        let (certain, stop) = self.stops.push(text);
+        self.emit(Part::Content(certain))?;
+        match stop {
+            Some(stop) => ControlFlow::Break(Stop::StopString(stop.to_owned())),
+            None => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Gives out what waited for a stop string.
+    fn release(&mut self) -> ControlFlow<Stop> {
+        let rest = self.stops.finish();
+        self.emit(Part::Content(rest))
+    }
+
+    fn emit(&mut self, part: Part) -> ControlFlow<Stop> {
+        match &part {
+            Part::Content(text) if text.is_empty() => return ControlFlow::Continue(()),
+            Part::Content(text) => self.answer.content += text,
+            Part::Reasoning(text) => self.answer.reasoning += text,
+            Part::Call(call) => self.answer.calls.push(call.clone()),
+            Part::CallStart { .. } | Part::Unfinished { .. } => {}
+        }
+        (self.sink)(&Event::Part(part)).map_break(|()| Stop::Interrupted)
+    }
+
+    /// Gives out what was held back. That may still bring a stop string.
+    fn finish(&mut self, stop: Stop) -> Stop {
+        // A character that was cut off is not a broken one: only where the model ended does its rest become U+FFFD.
+        let (rest, end) = match stop {
+            Stop::StopString(_) => return stop,
+            Stop::Eos => (self.decoder.finish(), End::Eos),
+            _ => (String::new(), End::Cut),
+        };
+        self.rest(rest, end).break_value().unwrap_or(stop)
+    }
+
+    fn rest(&mut self, text: String, end: End) -> ControlFlow<Stop> {
+        self.text(text)?;
+        if let Some(parser) = self.parser.take() {
+            parser.finish(end).into_iter().try_for_each(|part| self.part(part))?;
+        }
+        self.release()
+    }
+}

@@ -1,0 +1,203 @@
+//! What a line that begins with a slash means.
+
+use rustyline::completion::unescape;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// Something to do besides answering.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Command {
+    Help,
+    New,
+    /// Show, set, or with `Some(None)` take away.
+    System(Option<Option<String>>),
+    Think(Option<bool>),
+    Regen,
+    Undo,
+    Read(PathBuf),
+    Set(Option<(String, String)>),
+    Stats,
+    Save(PathBuf),
+    Load(PathBuf),
+    Quit,
+}
+
+/// What the word behind a command is, for completion.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Takes {
+    Nothing,
+    Text,
+    File,
+    OneOf(&'static [&'static str]),
+}
+
+/// A row of `/help`.
+pub(super) struct Row {
+    pub name: &'static str,
+    pub argument: &'static str,
+    pub takes: Takes,
+    pub does: &'static str,
+}
+
+/// What `/set` knows.
+pub(super) const SETTINGS: [&str; 7] =
+    ["temperature", "top_k", "top_p", "min_p", "seed", "n_predict", "hide_thinking"];
+
+const ON_OFF: Takes = Takes::OneOf(&["on", "off"]);
+
+/// All commands.
+pub(super) const ROWS: [Row; 12] = [
+    row("/help", "", Takes::Nothing, "this list"),
+    row("/new", "", Takes::Nothing, "forget the conversation; system prompt and settings stay"),
+    row(
+        "/system",
+        "[TEXT|off]",
+        Takes::Text,
+        "show, set or take away the instructions before the conversation",
+    ),
+    row("/think", "[on|off]", ON_OFF, "let the model reason before it answers, or not"),
+    row("/regen", "", Takes::Nothing, "answer the last message once more"),
+    row("/undo", "", Takes::Nothing, "take back the last message and its answer"),
+    row("/read", "FILE", Takes::File, "put a text file before your next message"),
+    row("/set", "[NAME VALUE]", Takes::OneOf(&SETTINGS), "show the settings, or change one"),
+    row("/stats", "", Takes::Nothing, "tokens and context so far"),
+    row("/save", "FILE", Takes::File, "write conversation and settings to a file"),
+    row("/load", "FILE", Takes::File, "go on with a saved conversation"),
+    row("/quit", "", Takes::Nothing, "leave; Ctrl-D does the same"),
+];
+
+const fn row(name: &'static str, argument: &'static str, takes: Takes, does: &'static str) -> Row {
+    Row { name, argument, takes, does }
+}
+
+/// Names from other programs that fingers remember.
+const ALIASES: [(&str, &str); 6] = [
+    ("/?", "/help"),
+    ("/clear", "/new"),
+    ("/retry", "/regen"),
+    ("/exit", "/quit"),
+    ("/bye", "/quit"),
+    ("/q", "/quit"),
+];
+
+/// The text of `/help`.
+pub(super) fn help() -> String {
+    let mut text = String::new();
+    for row in &ROWS {
+        let usage = format!("{} {}", row.name, row.argument);
+        writeln!(text, "{usage:<20} {}", row.does).expect("a string takes any text");
+    }
+    text + "\nA message of several lines stands between \"\"\" and \"\"\", or its lines end in \\. A message that begins\n\
+            with a slash needs a space before it. Ctrl-C stops an answer; twice on an empty line it leaves."
+}
+
+/// Reads a command; the error is for the person.
+pub(super) fn parse(line: &str) -> Result<Command, String> {
+    let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+    let rest = rest.trim();
+    let name = ALIASES.iter().find(|(alias, _)| *alias == word).map_or(word, |(_, name)| name);
+    let row = ROWS.iter().find(|row| row.name == name).ok_or_else(|| unknown(word))?;
+    if row.takes == Takes::Nothing && !rest.is_empty() {
+        return Err(format!("{name} takes nothing behind it, found {rest:?}"));
+    }
+    let file = || match rest {
+        "" => Err(format!("expected {name} FILE, found no file")),
+        _ => Ok(path(rest)),
+    };
+    Ok(match name {
+        "/help" => Command::Help,
+        "/new" => Command::New,
+        "/system" => Command::System(match rest {
+            "" => None,
+            "off" => Some(None),
+            text => Some(Some(text.to_owned())),
+        }),
+        "/think" => Command::Think(match rest {
+            "" => None,
+            "on" => Some(true),
+            "off" => Some(false),
+            other => return Err(format!("expected /think on or /think off, found {other:?}")),
+        }),
+        "/regen" => Command::Regen,
+        "/undo" => Command::Undo,
+        "/read" => Command::Read(file()?),
+        "/set" => Command::Set(match rest.split_once(char::is_whitespace) {
+            None if rest.is_empty() => None,
+            None => return Err(format!("expected /set {rest} VALUE, found no value")),
+            Some((name, value)) => Some((name.to_owned(), value.trim().to_owned())),
+        }),
+        "/stats" => Command::Stats,
+        "/save" => Command::Save(file()?),
+        "/load" => Command::Load(file()?),
+        _ => Command::Quit,
+    })
+}
+
+fn unknown(word: &str) -> String {
+    let close = ROWS.iter().map(|row| (strsim::jaro_winkler(row.name, word), row.name));
+    let best = close.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(score, _)| *score > 0.75);
+    match best {
+        Some((_, name)) => format!("there is no {word}; did you mean {name}? /help lists the commands"),
+        None => {
+            format!("there is no {word}; /help lists the commands, a space before the slash sends it as text")
+        }
+    }
+}
+
+/// A path as completion writes it: spaces behind a backslash, or all of it quoted; `~/` is the home folder.
+fn path(text: &str) -> PathBuf {
+    let quoted = ['"', '\''].iter().find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote));
+    let text = match quoted {
+        Some(inside) => inside.to_owned(),
+        None if cfg!(windows) => text.to_owned(),
+        None => unescape(text, Some('\\')).into_owned(),
+    };
+    match (text.strip_prefix("~/"), std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => PathBuf::from(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_and_their_arguments() {
+        assert_eq!(parse("/help"), Ok(Command::Help));
+        assert_eq!(parse("/?"), Ok(Command::Help));
+        assert_eq!(parse("/bye "), Ok(Command::Quit));
+        assert_eq!(parse("/system"), Ok(Command::System(None)));
+        assert_eq!(parse("/system off"), Ok(Command::System(Some(None))));
+        assert_eq!(parse("/system Be\nbrief."), Ok(Command::System(Some(Some("Be\nbrief.".into())))));
+        assert_eq!(parse("/think on"), Ok(Command::Think(Some(true))));
+        assert_eq!(parse("/set top_p  0.5"), Ok(Command::Set(Some(("top_p".into(), "0.5".into())))));
+        assert_eq!(parse("/read a\\ b.txt"), Ok(Command::Read("a b.txt".into())));
+        assert_eq!(parse("/save \"a b\""), Ok(Command::Save("a b".into())));
+    }
+
+    #[test]
+    fn mistakes_say_what_to_type() {
+        let error = |line: &str| parse(line).unwrap_err();
+        assert!(error("/sve x").contains("did you mean /save?"), "{}", error("/sve x"));
+        assert!(error("/undoo").contains("/undo?"));
+        assert!(error("/home/me/x.txt").contains("a space before the slash"), "{}", error("/home/me/x.txt"));
+        assert!(error("/think maybe").contains("/think off"));
+        assert!(error("/read").contains("/read FILE"));
+        assert!(error("/set seed").contains("/set seed VALUE"));
+        assert!(error("/regen it").contains("takes nothing"));
+    }
+
+    #[test]
+    fn every_row_is_understood() {
+        for row in &ROWS {
+            let line = match row.takes {
+                Takes::File => format!("{} file", row.name),
+                _ => row.name.to_owned(),
+            };
+            assert!(parse(&line).is_ok(), "{line}");
+            assert!(help().contains(row.name));
+        }
+        assert!(ALIASES.iter().all(|(alias, _)| parse(alias).is_ok()));
+    }
+}

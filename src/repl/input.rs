@@ -1,0 +1,259 @@
+//! Lines from a terminal: editing, history, completion, messages of several lines.
+
+use super::command::{ROWS, Takes};
+use crate::cli::Failure;
+use etcetera::BaseStrategy;
+use rustyline::completion::{Completer, FilenameCompleter, Pair};
+use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::FileHistory;
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
+use rustyline::{
+    Behavior, Cmd, CompletionType, ConditionalEventHandler, Config, Context, Editor, Event, EventContext,
+    EventHandler, Helper, KeyEvent, Movement, RepeatCount,
+};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+const PROMPT: &str = "> ";
+const MOST_HISTORY: usize = 2000;
+
+/// The terminal.
+pub(super) struct Input {
+    editor: Editor<Aid, FileHistory>,
+    history: Option<PathBuf>,
+}
+
+/// What a person did.
+#[derive(Debug, PartialEq)]
+pub(super) enum Line {
+    /// Typed a message; this is what it means.
+    Message(String),
+    /// Typed something that begins with a slash.
+    Command(String),
+    /// Pressed Ctrl-C on an empty line.
+    Interrupt,
+    /// Pressed Ctrl-D, or the terminal went away.
+    End,
+}
+
+impl Input {
+    /// `remembers`: keep the history in a file.
+    pub(super) fn new(remembers: bool) -> Result<Input, Failure> {
+        // With the answer going elsewhere, lines are still edited where the person sits.
+        let behavior = match std::io::stdout().is_terminal() {
+            true => Behavior::Stdio,
+            false => Behavior::PreferTerm,
+        };
+        let config = Config::builder().behavior(behavior).completion_type(CompletionType::List);
+        let config = config.max_history_size(MOST_HISTORY).map_err(failure)?.build();
+        let lines = FileHistory::with_config(&config);
+        let mut editor = Editor::with_history(config, lines).map_err(failure)?;
+        editor.set_helper(Some(Aid { files: FilenameCompleter::new() }));
+        editor.bind_sequence(KeyEvent::ctrl('C'), EventHandler::Conditional(Box::new(ClearLine)));
+        let history = if remembers { history_file() } else { None };
+        if let Some(path) = &history {
+            // None the first time; a damaged one is no reason not to talk.
+            let _ = editor.load_history(path);
+        }
+        Ok(Input { editor, history })
+    }
+
+    /// Waits for a line.
+    pub(super) fn read(&mut self) -> Result<Line, Failure> {
+        match self.editor.readline(PROMPT) {
+            Ok(text) => {
+                self.remember(&text);
+                Ok(meaning(&text))
+            }
+            Err(ReadlineError::Interrupted) => Ok(Line::Interrupt),
+            Err(ReadlineError::Eof) => Ok(Line::End),
+            Err(error) => Err(failure(error)),
+        }
+    }
+
+    fn remember(&mut self, text: &str) {
+        if text.trim().is_empty() {
+            return;
+        }
+        let added = self.editor.add_history_entry(text);
+        if let (Ok(true), Some(path)) = (added, &self.history)
+            && let Err(error) = self.editor.append_history(path)
+        {
+            eprintln!("note: {}: {error}; what is typed is not remembered", path.display());
+            self.history = None;
+        }
+    }
+}
+
+fn failure(error: ReadlineError) -> Failure {
+    Failure::runtime(format!("the terminal: {error}"))
+}
+
+/// `history` in the folder for states, which is made if it is missing.
+fn history_file() -> Option<PathBuf> {
+    let folders = etcetera::choose_base_strategy().ok()?;
+    let folder = folders.state_dir().unwrap_or_else(|| folders.data_dir()).join("fathom");
+    std::fs::create_dir_all(&folder).ok()?;
+    Some(folder.join("history"))
+}
+
+/// Ctrl-C: clears a line that has something on it.
+struct ClearLine;
+
+impl ConditionalEventHandler for ClearLine {
+    fn handle(&self, _: &Event, _: RepeatCount, _: bool, context: &EventContext) -> Option<Cmd> {
+        (!context.line().is_empty()).then_some(Cmd::Kill(Movement::WholeBuffer))
+    }
+}
+
+const BLOCK: &str = "\"\"\"";
+
+/// Whether a message may end here.
+fn is_complete(text: &str) -> bool {
+    match text.trim_start().strip_prefix(BLOCK) {
+        Some(rest) => rest.trim_end().ends_with(BLOCK),
+        None => n_trailing_backslashes(text).is_multiple_of(2),
+    }
+}
+
+fn n_trailing_backslashes(text: &str) -> usize {
+    text.len() - text.trim_end_matches('\\').len()
+}
+
+/// A slash begins a command, unless a space or the marks of a block stand before it.
+fn meaning(typed: &str) -> Line {
+    if typed.starts_with('/') {
+        return Line::Command(unfold(typed));
+    }
+    let message = unfold(typed);
+    let escaped = message.strip_prefix(' ').filter(|rest| rest.starts_with('/'));
+    Line::Message(escaped.map_or(message.clone(), str::to_owned))
+}
+
+/// The text that the typed lines mean.
+fn unfold(text: &str) -> String {
+    let block = text.trim().strip_prefix(BLOCK).and_then(|rest| rest.strip_suffix(BLOCK));
+    if let Some(inside) = block {
+        let inside = inside.strip_prefix('\n').unwrap_or(inside);
+        return inside.strip_suffix('\n').unwrap_or(inside).to_owned();
+    }
+    let mut lines = text.split('\n').peekable();
+    let mut message = String::with_capacity(text.len());
+    while let Some(line) = lines.next() {
+        let is_last = lines.peek().is_none();
+        let goes_on = !is_last && !n_trailing_backslashes(line).is_multiple_of(2);
+        message += if goes_on { &line[..line.len() - 1] } else { line };
+        if !is_last {
+            message.push('\n');
+        }
+    }
+    message
+}
+
+/// What helps while a line is typed.
+struct Aid {
+    files: FilenameCompleter,
+}
+
+impl Completer for Aid {
+    type Candidate = Pair;
+
+    fn complete(
+        &self,
+        line: &str,
+        at: usize,
+        context: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<Pair>)> {
+        let typed = &line[..at];
+        let Some(space) = typed.find(' ') else {
+            let rows = ROWS.iter().filter(|row| typed.starts_with('/') && row.name.starts_with(typed));
+            let pair = |row: &super::command::Row| Pair {
+                display: row.name.to_owned(),
+                replacement: format!("{}{}", row.name, if row.takes == Takes::Nothing { "" } else { " " }),
+            };
+            return Ok((0, rows.map(pair).collect()));
+        };
+        let takes = ROWS.iter().find(|row| row.name == &typed[..space]).map(|row| row.takes);
+        match takes {
+            Some(Takes::File) => self.files.complete(line, at, context),
+            Some(Takes::OneOf(words)) => {
+                let begun = &typed[space + 1..];
+                let pair =
+                    |word: &&str| Pair { display: (*word).to_owned(), replacement: (*word).to_owned() };
+                let fitting = words.iter().filter(|word| word.starts_with(begun));
+                Ok((space + 1, fitting.map(pair).collect()))
+            }
+            _ => Ok((at, Vec::new())),
+        }
+    }
+}
+
+impl Validator for Aid {
+    fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        Ok(if is_complete(context.input()) {
+            ValidationResult::Valid(None)
+        } else {
+            ValidationResult::Incomplete
+        })
+    }
+}
+
+impl Hinter for Aid {
+    type Hint = String;
+}
+impl Highlighter for Aid {}
+impl Helper for Aid {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meant(typed: &str) -> String {
+        assert!(is_complete(typed), "{typed:?}");
+        unfold(typed)
+    }
+
+    #[test]
+    fn blocks_and_backslashes_make_several_lines() {
+        assert_eq!(meant("one line"), "one line");
+        assert_eq!(meant("\"\"\"\na\n\n  b\\\n\"\"\""), "a\n\n  b\\");
+        assert_eq!(meant("\"\"\"a \"quoted\" word\"\"\" "), "a \"quoted\" word");
+        assert_eq!(meant("a\\\nb"), "a\nb");
+        assert_eq!(meant("a \\\\"), "a \\\\", "two backslashes are text");
+        assert_eq!(meant("pasted\nlines"), "pasted\nlines");
+        for open in ["\"\"\"", "\"\"\"a", "\"\"\"a\"\"", "a\\", "a\nb\\"] {
+            assert!(!is_complete(open), "{open:?}");
+        }
+    }
+
+    #[test]
+    fn a_slash_at_the_very_start_is_a_command() {
+        assert_eq!(meaning("/help"), Line::Command("/help".into()));
+        assert_eq!(meaning(" /etc is a folder"), Line::Message("/etc is a folder".into()));
+        assert_eq!(meaning("\"\"\"\n/etc\n  x\n\"\"\""), Line::Message("/etc\n  x".into()));
+        assert_eq!(meaning("  indented"), Line::Message("  indented".into()));
+    }
+
+    #[test]
+    fn names_and_values_are_completed() {
+        let aid = Aid { files: FilenameCompleter::new() };
+        let history = FileHistory::new();
+        let found = |line: &str| {
+            let (start, pairs) = aid.complete(line, line.len(), &Context::new(&history)).unwrap();
+            (start, pairs.into_iter().map(|pair| pair.replacement).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            found("/s"),
+            (0, vec!["/system ".into(), "/set ".into(), "/stats".into(), "/save ".into()])
+        );
+        assert_eq!(found("/set top"), (5, vec!["top_k".into(), "top_p".into()]));
+        assert_eq!(found("/think o"), (7, vec!["on".into(), "off".into()]));
+        assert_eq!(found("s").1, Vec::<String>::new());
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("talk.json"), "").unwrap();
+        let line = format!("/load {}/ta", folder.path().display());
+        assert!(found(&line).1[0].ends_with("talk.json"), "{:?}", found(&line));
+    }
+}

@@ -1,0 +1,408 @@
+//! `fathom chat` on a terminal.
+//!
+//! The answer goes to stdout, everything else to stderr. Whatever goes wrong with one message or command is told and
+//! the conversation goes on; what a stopped answer has computed stays in the session.
+
+mod command;
+mod input;
+mod saved;
+
+use crate::chat::{Assistant, Chat, Conversation, Message, Prompt};
+use crate::cli::model::Loaded;
+use crate::cli::progress::PromptProgress;
+use crate::cli::show::{self, Show, aside};
+use crate::cli::talk::{self, TalkArgs};
+use crate::cli::tokenize::read_text;
+use crate::cli::{Failure, print, signals};
+use crate::generate::{Event, Outcome, Request, Stop, generate};
+use crate::{Session, SessionError};
+use command::{Command, SETTINGS};
+use input::{Input, Line};
+use saved::Saved;
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+/// A larger file fits into no context.
+const LARGEST_READ: u64 = 64 << 20;
+
+/// How a conversation is begun.
+pub(crate) struct Setup {
+    /// The settings at the beginning.
+    pub talk: TalkArgs,
+    /// Keep what is typed for the next time.
+    pub remembers: bool,
+}
+
+/// Talks until the person leaves.
+///
+/// # Errors
+/// A model without a chat format, a terminal that cannot be used.
+pub(crate) fn run(loaded: &Loaded<'_>, setup: Setup) -> Result<(), Failure> {
+    let mut repl = Repl::new(loaded, setup.talk)?;
+    let mut input = Input::new(setup.remembers)?;
+    aside(&format!(
+        "fathom {} | {} | {} tokens of context | /help lists the commands",
+        env!("CARGO_PKG_VERSION"),
+        loaded.name,
+        repl.session.n_ctx()
+    ));
+    let mut wants_to_leave = false;
+    loop {
+        let done = match input.read()? {
+            Line::End => return Ok(()),
+            Line::Interrupt if wants_to_leave => return Ok(()),
+            Line::Interrupt => {
+                wants_to_leave = true;
+                aside("Ctrl-C once more leaves, as does Ctrl-D");
+                continue;
+            }
+            Line::Message(text) if text.trim().is_empty() => continue,
+            Line::Message(text) => repl.message(text),
+            Line::Command(text) => {
+                command::parse(&text).map_err(Trouble::Mistake).and_then(|it| repl.obey(it))
+            }
+        };
+        wants_to_leave = false;
+        match done {
+            Ok(GO_ON) => {}
+            Ok(ControlFlow::Break(())) => return Ok(()),
+            Err(Trouble::Mistake(problem)) => complain(&problem),
+            Err(Trouble::Fatal(failure)) => return Err(failure),
+        }
+    }
+}
+
+/// Sums over all answers.
+#[derive(Default)]
+struct Totals {
+    answers: usize,
+    prefilled: usize,
+    generated: usize,
+    seconds: f64,
+}
+
+struct Repl<'l, 'm> {
+    loaded: &'l Loaded<'m>,
+    chat: Chat,
+    session: Session<'l>,
+    talk: TalkArgs,
+    /// Answers since the seed was set: each takes the next number, so that `/regen` is not the same again.
+    n_seeds: u64,
+    /// Without the system prompt. A message of the person at the end is not answered yet.
+    turns: Vec<Message>,
+    /// Answers by their text, as the ids in which the model gave them.
+    spoken: HashMap<String, Vec<u32>>,
+    /// Files to stand before the next message.
+    files: Vec<String>,
+    totals: Totals,
+}
+
+/// What kept a line from being done.
+enum Trouble {
+    /// It is told, and the conversation goes on.
+    Mistake(String),
+    /// There is nothing to go on with.
+    Fatal(Failure),
+}
+
+impl From<String> for Trouble {
+    fn from(problem: String) -> Trouble {
+        Trouble::Mistake(problem)
+    }
+}
+
+type Flow = ControlFlow<()>;
+const GO_ON: Flow = ControlFlow::Continue(());
+
+impl<'l, 'm> Repl<'l, 'm> {
+    fn new(loaded: &'l Loaded<'m>, talk: TalkArgs) -> Result<Repl<'l, 'm>, Failure> {
+        Ok(Repl {
+            loaded,
+            chat: Chat::new(loaded.tokenizer)?,
+            session: Session::new(&loaded.engine, loaded.options)?,
+            talk,
+            n_seeds: 0,
+            turns: Vec::new(),
+            spoken: HashMap::new(),
+            files: Vec::new(),
+            totals: Totals::default(),
+        })
+    }
+
+    /// Breaks to leave.
+    fn obey(&mut self, command: Command) -> Result<Flow, Trouble> {
+        match command {
+            Command::Help => tell(&command::help()),
+            Command::New => {
+                self.turns.clear();
+                self.files.clear();
+                aside("a new conversation");
+            }
+            Command::System(None) => match &self.talk.system {
+                Some(text) => tell(text),
+                None => tell("there is no system prompt; /system TEXT sets one"),
+            },
+            Command::System(Some(text)) => {
+                self.talk.system = text;
+                aside("the next answer reads the whole conversation anew");
+            }
+            Command::Think(wanted) => {
+                self.talk.think = wanted.unwrap_or(!self.talk.think);
+                aside(if self.talk.think { "thinking: on" } else { "thinking: off" });
+            }
+            Command::Undo => self.undo()?,
+            Command::Read(path) => self.read_file(&path)?,
+            Command::Set(None) => self.show_settings(),
+            Command::Set(Some((name, value))) => self.set(&name, &value)?,
+            Command::Stats => self.show_stats(),
+            Command::Save(path) => self.save(&path)?,
+            Command::Load(path) => self.load(&path)?,
+            Command::Regen => return self.regenerate(),
+            Command::Quit => return Ok(ControlFlow::Break(())),
+        }
+        Ok(GO_ON)
+    }
+
+    fn message(&mut self, text: String) -> Result<Flow, Trouble> {
+        if let Some(Message::User(_)) = self.turns.last() {
+            self.turns.pop();
+            aside("the message before was not answered and is taken back");
+        }
+        let mut parts = std::mem::take(&mut self.files);
+        parts.push(text);
+        self.turns.push(Message::User(parts.join("\n\n")));
+        self.answer()
+    }
+
+    fn regenerate(&mut self) -> Result<Flow, Trouble> {
+        let before = match self.turns.last() {
+            Some(Message::Assistant(_)) => self.turns.pop(),
+            _ => None,
+        };
+        if !matches!(self.turns.last(), Some(Message::User(_) | Message::Tool(_))) {
+            self.turns.extend(before);
+            return Err(Trouble::Mistake("there is no message to answer".to_owned()));
+        }
+        let n_turns = self.turns.len();
+        let done = self.answer();
+        if self.turns.len() == n_turns {
+            self.turns.extend(before);
+        }
+        done
+    }
+
+    fn conversation(&self) -> Conversation {
+        let system = self.talk.system.iter().map(Message::system);
+        Conversation {
+            messages: system.chain(self.turns.iter().cloned()).collect(),
+            thinking: self.talk.think,
+        }
+    }
+
+    /// Answers the last message; breaks if nobody reads stdout any more.
+    fn answer(&mut self) -> Result<Flow, Trouble> {
+        let prompt = self
+            .chat
+            .prompt_keeping(self.loaded.tokenizer, &self.conversation(), &self.spoken)
+            .map_err(|error| Trouble::Mistake(error.to_string()))?;
+        let seed = match self.talk.sampling.seed.0 {
+            Some(first) => first.wrapping_add(self.n_seeds),
+            None => self.talk.sampling.seed.or_random(),
+        };
+        let mut show = Show::new(self.talk.hide_thinking);
+        let outcome = self.generate(&prompt, seed, &mut show);
+        let shown = show.finish();
+        match shown {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ControlFlow::Break(())),
+            Err(error) => {
+                return Err(Trouble::Fatal(Failure::runtime(format!("cannot write the answer: {error}"))));
+            }
+        }
+        match outcome {
+            Ok(outcome) => self.keep(&outcome, &prompt, seed),
+            Err(error @ SessionError::ContextFull { .. }) => {
+                return Err(Trouble::Mistake(format!("{error} (-c), or make room with /undo or /new")));
+            }
+            Err(error) => return Err(Trouble::Mistake(error.to_string())),
+        }
+        Ok(GO_ON)
+    }
+
+    fn generate(&mut self, prompt: &Prompt, seed: u64, show: &mut Show) -> Result<Outcome, SessionError> {
+        let signals = signals::listen();
+        let never = std::sync::atomic::AtomicBool::new(false);
+        let request = Request {
+            prompt: &prompt.tokens,
+            start: Some(prompt.start),
+            tools: &[],
+            sampling: self.talk.sampling.sampling(seed),
+            n_predict: self.talk.n_predict.0,
+            stops: &self.talk.stops,
+            interrupt: signals.as_ref().map_or(&never, |signals| signals.flag()),
+        };
+        let mut progress = Some(PromptProgress::new());
+        generate(&mut self.session, self.loaded.tokenizer, &request, &mut |event| match event {
+            Event::Prompt { done, total } if done == total => {
+                progress = None;
+                GO_ON
+            }
+            Event::Prompt { done, total } => {
+                progress.iter().for_each(|progress| progress.at(*done, *total));
+                GO_ON
+            }
+            Event::Part(part) => show.part(part),
+        })
+    }
+
+    /// Takes an answer into the conversation and tells what it took.
+    fn keep(&mut self, outcome: &Outcome, prompt: &Prompt, seed: u64) {
+        let Outcome { answer, usage, stop, .. } = outcome;
+        self.n_seeds += 1;
+        self.totals.answers += 1;
+        self.totals.prefilled += usage.prefilled;
+        self.totals.generated += usage.generated;
+        self.totals.seconds += (usage.prefill_time + usage.decode_time).as_secs_f64();
+        let n_ctx = self.session.n_ctx();
+        let is_empty = answer.reasoning.is_empty() && answer.content.is_empty() && answer.calls.is_empty();
+        if is_empty && *stop == Stop::Interrupted {
+            let held = usage.cached + usage.prefilled;
+            aside(&format!("stopped with {held} of {} tokens read; /regen goes on from there", usage.prompt));
+            return;
+        }
+        if let Some((text, ids)) = outcome.content_ids(self.loaded.tokenizer, prompt.start) {
+            self.spoken.insert(text, ids);
+        }
+        self.turns.push(Message::Assistant(without_calls(answer)));
+        if *stop == Stop::Interrupted {
+            aside("stopped; the answer so far is kept");
+        }
+        if let Some(text) = show::cut(stop, n_ctx) {
+            complain(&text);
+        }
+        aside(&show::figures(usage, self.session.tokens().len(), n_ctx, seed));
+    }
+
+    fn undo(&mut self) -> Result<(), String> {
+        let last = self.turns.iter().rposition(|message| matches!(message, Message::User(_)));
+        let last = last.ok_or("there is nothing to take back")?;
+        self.turns.truncate(last);
+        aside(&format!("taken back; {} messages are left", self.turns.len()));
+        Ok(())
+    }
+
+    fn read_file(&mut self, path: &Path) -> Result<(), String> {
+        let size = std::fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?.len();
+        if size > LARGEST_READ {
+            return Err(format!("{}: {size} bytes are more than any context holds", path.display()));
+        }
+        let text = read_text(path).map_err(|failure| failure.message)?;
+        let n_tokens = self.loaded.tokenizer.encode_plain(&text).len();
+        aside(&format!("{}: {n_tokens} tokens; they go before your next message", path.display()));
+        self.files.push(text);
+        Ok(())
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let name = name.replace('-', "_");
+        let sampling = &mut self.talk.sampling;
+        match name.as_str() {
+            "temperature" | "temp" => sampling.temperature = talk::temperature(value)?,
+            "top_k" => {
+                let wrong = |_| format!("expected a number of tokens, 0 for all, found `{value}`");
+                sampling.top_k = value.parse().map_err(wrong)?;
+            }
+            "top_p" => sampling.top_p = talk::share(value)?,
+            "min_p" => sampling.min_p = talk::share(value)?,
+            "seed" => {
+                sampling.seed = talk::seed(value)?;
+                self.n_seeds = 0;
+            }
+            "n_predict" => self.talk.n_predict = talk::n_predict(value)?,
+            "hide_thinking" => {
+                self.talk.hide_thinking = match value {
+                    "on" | "true" => true,
+                    "off" | "false" => false,
+                    other => return Err(format!("expected on or off, found `{other}`")),
+                }
+            }
+            _ => return Err(format!("there is no setting {name}; there are {}", SETTINGS.join(", "))),
+        }
+        aside(&format!("{name} = {value}"));
+        Ok(())
+    }
+
+    fn show_settings(&self) {
+        let TalkArgs { sampling, n_predict, hide_thinking, think, .. } = &self.talk;
+        let switch = |on: bool| if on { "on" } else { "off" };
+        let or_minus = |number: Option<u64>| number.map_or("-1".to_owned(), |number| number.to_string());
+        tell(&format!(
+            "temperature {}\ntop_k {}\ntop_p {}\nmin_p {}\nseed {}\nn_predict {}\nhide_thinking {}\nthinking {} (/think)",
+            sampling.temperature,
+            sampling.top_k,
+            sampling.top_p,
+            sampling.min_p,
+            or_minus(sampling.seed.0),
+            or_minus(n_predict.0.map(|n| n as u64)),
+            switch(*hide_thinking),
+            switch(*think),
+        ));
+    }
+
+    fn show_stats(&self) {
+        let Totals { answers, prefilled, generated, seconds } = self.totals;
+        tell(&format!(
+            "{} messages | {answers} answers, {prefilled} tokens read and {generated} written in {seconds:.1} s | context {} of {}",
+            self.turns.len(),
+            self.session.tokens().len(),
+            self.session.n_ctx(),
+        ));
+    }
+
+    fn save(&self, path: &Path) -> Result<(), String> {
+        let (model, talk, turns) = (self.loaded.name.clone(), self.talk.clone(), self.turns.clone());
+        let n_messages = turns.len();
+        Saved { model, talk, turns }.write(path)?;
+        aside(&format!("{}: {n_messages} messages saved", path.display()));
+        Ok(())
+    }
+
+    fn load(&mut self, path: &Path) -> Result<(), String> {
+        let Saved { model, talk, turns } = Saved::read(path)?;
+        let system = talk.system.iter().map(Message::system);
+        let messages = system.chain(turns.iter().cloned()).collect();
+        let conversation = Conversation { messages, thinking: talk.think };
+        self.chat.render(&conversation).map_err(|error| format!("{}: {error}", path.display()))?;
+        if model != self.loaded.name {
+            aside(&format!("this conversation was had with {model}"));
+        }
+        aside(&format!("{}: {} messages loaded", path.display(), turns.len()));
+        (self.talk, self.turns, self.n_seeds) = (talk, turns, 0);
+        self.files.clear();
+        Ok(())
+    }
+}
+
+/// Nobody here answers tool calls, and the format wants a result for each: they stay as text.
+fn without_calls(answer: &Assistant) -> Assistant {
+    let mut kept = answer.clone();
+    for call in kept.calls.drain(..) {
+        if !kept.content.is_empty() && !kept.content.ends_with('\n') {
+            kept.content.push('\n');
+        }
+        kept.content += &show::call_json(&call.name, &call.arguments).to_string();
+    }
+    kept
+}
+
+/// What was asked for.
+fn tell(text: &str) {
+    eprintln!("{}", print::plain(text));
+}
+
+/// A mistake that the conversation survives.
+fn complain(problem: &str) {
+    eprintln!("error: {}", print::plain(problem));
+}

@@ -1,0 +1,346 @@
+//! `fathom chat` as a person has it: through a real pseudo-terminal.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use common::convert;
+use rexpect::session::{PtySession, spawn_command};
+use serde_json::Value as Json;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Nothing here takes a second on an idle machine; this one may be busy.
+const PATIENCE_MS: u64 = 180_000;
+/// What the line editor sends when it begins to listen, and when it has a line: text between is the program's.
+const LISTENS: &str = "\u{1b}[?2004h";
+const HAS_A_LINE: &str = "\u{1b}[?2004l";
+const CTRL_C: &str = "\u{3}";
+
+/// A terminal with the program in it.
+struct Terminal {
+    pty: PtySession,
+}
+
+/// A model, and a folder for what one test writes.
+struct Place {
+    folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Place {
+        Place { folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
+        command.args(args).env("XDG_STATE_HOME", self.file("state")).env("TERM", "xterm-256color");
+        command.env_remove("NO_COLOR").env_remove("CLICOLOR").env_remove("CLICOLOR_FORCE");
+        command
+    }
+
+    /// Starts a chat and waits until it listens.
+    fn chat(&self, args: &[&str]) -> Terminal {
+        Terminal::open(self.command(&[&["chat", model().to_str().unwrap()], args].concat()))
+    }
+}
+
+fn model() -> &'static Path {
+    static MODEL: OnceLock<common::Converted> = OnceLock::new();
+    &MODEL.get_or_init(|| convert("base", "f32")).path
+}
+
+impl Terminal {
+    fn open(command: Command) -> Terminal {
+        let mut terminal = Terminal { pty: spawn_command(command, Some(PATIENCE_MS)).unwrap() };
+        terminal.until(LISTENS);
+        terminal
+    }
+
+    /// What comes before `text`.
+    fn until(&mut self, text: &str) -> String {
+        self.pty.exp_string(text).unwrap_or_else(|error| panic!("waiting for {text:?}: {error}"))
+    }
+
+    fn press(&mut self, keys: &str) {
+        self.pty.send(keys).unwrap();
+        self.pty.flush().unwrap();
+    }
+
+    /// Types a line; what comes of it is still to be read.
+    fn begin(&mut self, line: &str) {
+        self.press(line);
+        self.press("\r");
+        self.until(HAS_A_LINE);
+    }
+
+    /// Types a line and gives what the program says to it.
+    fn say(&mut self, line: &str) -> String {
+        self.begin(line);
+        self.until(LISTENS)
+    }
+
+    /// Types a message; gives the answer without the line of figures, and that line.
+    fn ask(&mut self, line: &str) -> (String, String) {
+        let all = self.say(line);
+        let place = all.rfind("prompt ").unwrap_or_else(|| panic!("no figures in {all:?}"));
+        (all[..place].to_owned(), all[place..].to_owned())
+    }
+
+    /// Waits for the program to end.
+    fn exit_code(mut self) -> i32 {
+        self.pty.exp_eof().unwrap();
+        let status = format!("{:?}", self.pty.process().wait().unwrap());
+        let code =
+            status.strip_prefix("Exited(").and_then(|rest| rest.strip_suffix(')')?.rsplit(", ").next());
+        code.and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{status}"))
+    }
+}
+
+fn messages(path: &Path) -> Vec<(String, String)> {
+    let json: Json = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let pair = |message: &Json| {
+        let text = |key: &str| message[key].as_str().unwrap().to_owned();
+        (text("role"), text("content"))
+    };
+    json["messages"].as_array().unwrap().iter().map(pair).collect()
+}
+
+fn saved(terminal: &mut Terminal, path: &Path) -> Vec<(String, String)> {
+    let told = terminal.say(&format!("/save {}", path.display()));
+    assert!(told.contains("messages saved"), "{told}");
+    messages(path)
+}
+
+#[test]
+fn a_conversation_with_figures_settings_and_commands() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["--seed", "3", "-n", "6"]);
+    let (first, figures) = terminal.ask("the end");
+    assert!(
+        figures.contains("answer ") && figures.contains("seed 3") && figures.contains("tokens/s"),
+        "{figures}"
+    );
+    assert!(!figures.contains("cached"), "{figures}");
+
+    let (_, figures) = terminal.ask("and more");
+    assert!(figures.contains("cached") && figures.contains("seed 4"), "{figures}");
+    assert!(terminal.say("/stats").contains("4 messages | 2 answers"));
+
+    // The same seed for the same message is the same answer, another one is not.
+    assert!(terminal.say("/undo").contains("2 messages are left"));
+    let (other, figures) = terminal.ask("/regen");
+    assert!(figures.contains("seed 5"), "{figures}");
+    assert!(terminal.say("/set seed 3").contains("seed = 3"));
+    let (same, _) = terminal.ask("/regen");
+    assert_eq!(same, first);
+    assert_ne!(other, first);
+
+    for (line, expected) in [
+        ("/help", "/regen"),
+        ("/sve", "did you mean /save?"),
+        ("/set top_p 1.5", "expected a number from 0 to 1"),
+        ("/set top-p 0.5", "top_p = 0.5"),
+        ("/set wings on", "there is no setting wings"),
+        ("/set", "top_p 0.5"),
+        ("/system", "no system prompt"),
+        ("/system Be brief.", "reads the whole conversation anew"),
+        ("/system", "Be brief."),
+        ("/think maybe", "/think off"),
+        ("/new", "a new conversation"),
+        ("/undo", "nothing to take back"),
+        ("/regen", "no message to answer"),
+        ("/read /nowhere/at/all", "/nowhere/at/all"),
+        ("/load /nowhere/at/all", "/nowhere/at/all"),
+    ] {
+        let told = terminal.say(line);
+        assert!(told.contains(expected), "{line}: {told}");
+    }
+    terminal.begin("/quit");
+    assert_eq!(terminal.exit_code(), 0);
+}
+
+#[test]
+fn messages_of_several_lines_and_files() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["-n", "2"]);
+    std::fs::write(place.file("a file.txt"), "from the file\n").unwrap();
+    // Enter inside a message is no end of it.
+    terminal.press("\"\"\"first\r");
+    terminal.press("  second\r");
+    terminal.ask("third\"\"\"");
+    terminal.press("one \\\r");
+    terminal.ask("two");
+    let told = terminal.say(&format!("/read {}/a\\ file.txt", place.folder.path().display()));
+    assert!(told.contains("tokens"), "{told}");
+    terminal.ask(" /slash");
+    let messages = saved(&mut terminal, &place.file("talk.json"));
+    let asked: Vec<&str> =
+        messages.iter().filter(|(role, _)| role == "user").map(|(_, content)| content.as_str()).collect();
+    assert_eq!(asked, ["first\n  second\nthird", "one \ntwo", "from the file\n\n\n/slash"]);
+}
+
+#[test]
+fn a_conversation_is_saved_and_gone_on_with() {
+    let place = Place::new();
+    let (path, copy) = (place.file("talk.json"), place.file("copy.json"));
+    let mut terminal = place.chat(&["-n", "4", "--seed", "8", "--system", "Be brief.", "--think"]);
+    terminal.ask("the end");
+    let before = saved(&mut terminal, &path);
+    assert_eq!(before.len(), 2);
+    std::fs::write(&copy, "not ours").unwrap();
+    assert!(terminal.say(&format!("/save {}", copy.display())).contains("no saved conversation"));
+    assert_eq!(std::fs::read_to_string(&copy).unwrap(), "not ours");
+    std::fs::remove_file(&copy).unwrap();
+    drop(terminal);
+
+    let mut terminal = place.chat(&[]);
+    let told = terminal.say(&format!("/load {}", path.display()));
+    assert!(told.contains("2 messages loaded"), "{told}");
+    assert_eq!(saved(&mut terminal, &copy), before);
+    assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(&path).unwrap(), "settings, too");
+    let (_, figures) = terminal.ask("more");
+    assert!(figures.contains("seed 8"), "{figures}");
+    assert_eq!(saved(&mut terminal, &copy)[..2], before);
+
+    std::fs::write(&path, "{\"fathom_conversation\": 1, \"model\": 2}").unwrap();
+    assert!(terminal.say(&format!("/load {}", path.display())).contains("talk.json"));
+    let stray = serde_json::json!({"role": "tool", "content": "an answer to nothing"});
+    let mut json: Json = serde_json::from_slice(&std::fs::read(&copy).unwrap()).unwrap();
+    json["messages"].as_array_mut().unwrap().insert(0, stray);
+    std::fs::write(&path, json.to_string()).unwrap();
+    assert!(terminal.say(&format!("/load {}", path.display())).contains("a tool result"));
+    assert_eq!(saved(&mut terminal, &copy).len(), 4, "a file that cannot be read changes nothing");
+}
+
+#[test]
+fn thinking_is_dim_unless_colours_are_unwanted() {
+    let place = Place::new();
+    let args = ["-n", "8", "--seed", "1", "--think"];
+    let mut terminal = place.chat(&args);
+    let (answer, figures) = terminal.ask("x");
+    assert!(answer.contains("\u{1b}[2m") && figures.contains("\u{1b}[0m"), "{answer:?} {figures:?}");
+    assert!(terminal.say("/think off").contains("thinking: off"));
+    assert!(terminal.say("/think").contains("thinking: on"));
+
+    let mut command = place.command(&[&["chat", model().to_str().unwrap()], &args[..]].concat());
+    command.env("NO_COLOR", "1");
+    let mut terminal = Terminal::open(command);
+    let (answer, _) = terminal.ask("x");
+    assert!(!answer.contains("\u{1b}[2m") && answer.contains("<think>"), "{answer:?}");
+    terminal.say("/set hide_thinking on");
+    assert!(!terminal.ask("/regen").0.contains("<think>"));
+}
+
+#[test]
+fn ctrl_c_stops_an_answer_and_keeps_it() {
+    let place = Place::new();
+    // The best token of a random model is hardly ever the end of the text.
+    let mut terminal = place.chat(&["--top-k", "1", "-c", "160000"]);
+    terminal.begin("ab");
+    terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
+    terminal.press(CTRL_C);
+    let told = terminal.until(LISTENS);
+    assert!(told.contains("the answer so far is kept"), "{told}");
+    let messages = saved(&mut terminal, &place.file("talk.json"));
+    assert_eq!(messages.len(), 2);
+    assert!(!messages[1].1.is_empty());
+    terminal.say("/set n_predict 3");
+    let (_, figures) = terminal.ask("more");
+    assert!(figures.contains("cached"), "{figures}");
+}
+
+/// How far a stopped prompt was.
+fn stopped_at(told: &str) -> usize {
+    let place = told.find("stopped with ").unwrap_or_else(|| panic!("{told}")) + "stopped with ".len();
+    told[place..].split(' ').next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn ctrl_c_stops_a_prompt_that_shows_its_progress() {
+    let place = Place::new();
+    std::fs::write(place.file("long.txt"), "1a".repeat(75_000)).unwrap();
+    let mut terminal = place.chat(&["-b", "1", "-c", "160000", "-n", "3"]);
+    terminal.say(&format!("/read {}", place.file("long.txt").display()));
+    terminal.begin("what is this?");
+    terminal.until("tokens/s, ");
+    terminal.press(CTRL_C);
+    let first = stopped_at(&terminal.until(LISTENS));
+    assert!(first > 0);
+
+    // It goes on where it was.
+    terminal.begin("/regen");
+    terminal.until("tokens/s, ");
+    terminal.press(CTRL_C);
+    let second = stopped_at(&terminal.until(LISTENS));
+    assert!(second > first, "{second} {first}");
+
+    // A new message takes the place of the one that nobody answered.
+    let told = terminal.say("x");
+    assert!(told.contains("taken back") && told.contains("seed"), "{told}");
+    assert_eq!(saved(&mut terminal, &place.file("talk.json"))[0].1, "x");
+}
+
+#[test]
+fn ctrl_c_clears_a_line_and_twice_on_an_empty_one_leaves() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["-n", "2"]);
+    terminal.press("/nonsense");
+    terminal.press(CTRL_C);
+    assert!(terminal.say("/stats").contains("0 messages"));
+
+    terminal.press(CTRL_C);
+    assert!(terminal.until(LISTENS).contains("Ctrl-C once more leaves"));
+    terminal.say("/stats");
+    terminal.press(CTRL_C);
+    assert!(
+        terminal.until(LISTENS).contains("Ctrl-C once more leaves"),
+        "a line between starts the count anew"
+    );
+    terminal.press(CTRL_C);
+    assert_eq!(terminal.exit_code(), 0);
+
+    let mut terminal = place.chat(&["-n", "2"]);
+    terminal.press("\u{4}");
+    assert_eq!(terminal.exit_code(), 0, "Ctrl-D leaves at once");
+}
+
+#[test]
+fn lines_are_completed_and_remembered() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["-n", "2"]);
+    assert!(terminal.say("/sta\t").contains("0 messages"));
+    assert!(terminal.say("/set hide\t on").contains("hide_thinking = on"));
+    std::fs::write(place.file("notes.txt"), "some notes").unwrap();
+    let told = terminal.say(&format!("/read {}/no\t", place.folder.path().display()));
+    assert!(told.contains("notes.txt") && told.contains("tokens"), "{told}");
+    terminal.say("/think on");
+    drop(terminal);
+
+    let up = "\u{1b}[A";
+    let mut terminal = place.chat(&[]);
+    assert!(terminal.say(up).contains("thinking: on"), "the last line of the session before");
+    let mut terminal = place.chat(&["--no-history"]);
+    assert!(!terminal.say(up).contains("thinking"), "nothing is remembered");
+    assert!(terminal.say("/stats").contains("0 messages"));
+    drop(terminal);
+    let mut terminal = place.chat(&[]);
+    assert!(terminal.say(up).contains("thinking: on"), "nor was anything written");
+}
+
+#[test]
+fn fathom_alone_chats_with_the_built_in_model() {
+    let place = Place::new();
+    let mut terminal = Terminal { pty: spawn_command(place.command(&[]), Some(PATIENCE_MS)).unwrap() };
+    let told = terminal.until(LISTENS);
+    assert!(told.contains("the built-in model") && told.contains("/help"), "{told}");
+    terminal.say("/set n_predict 5");
+    let (_, figures) = terminal.ask("Hello");
+    assert!(figures.contains("context"), "{figures}");
+    terminal.begin("/quit");
+    assert_eq!(terminal.exit_code(), 0);
+}

@@ -1,0 +1,332 @@
+//! `fathom run`, and `fathom chat` without a terminal: prompts, JSON, pipes, exit codes.
+
+mod common;
+
+use common::convert;
+use serde_json::Value as Json;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+
+fn model() -> &'static Path {
+    static MODEL: OnceLock<common::Converted> = OnceLock::new();
+    &MODEL.get_or_init(|| convert("base", "f32")).path
+}
+
+fn fathom(verb: &str, args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
+    command.arg(verb).arg(model()).args(args).stdin(Stdio::null());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn run(args: &[&str]) -> Output {
+    fathom("run", args).output().unwrap()
+}
+
+fn with_stdin(mut command: Command, text: &str) -> Output {
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn code(done: &Output) -> i32 {
+    done.status.code().unwrap_or_else(|| panic!("{:?}", done.status))
+}
+
+fn json(args: &[&str]) -> Json {
+    let done = run(args);
+    assert_eq!(code(&done), 0, "{}", text(&done.stderr));
+    serde_json::from_slice(&done.stdout).unwrap()
+}
+
+fn prompt_tokens(args: &[&str]) -> u64 {
+    json(&[args, &["--json", "-n", "1"]].concat())["usage"]["prompt_tokens"].as_u64().unwrap()
+}
+
+#[test]
+fn the_answer_is_on_stdout_and_the_rest_on_stderr() {
+    let args = ["-p", "the end", "--seed", "5", "-n", "20"];
+    let done = run(&args);
+    assert_eq!(code(&done), 0);
+    let whole = json(&[&args[..], &["--json"]].concat());
+    let answer = whole["text"].as_str().unwrap();
+    assert!(!answer.is_empty());
+    assert_eq!(text(&done.stdout).trim_end_matches('\n'), answer.trim_end_matches('\n'));
+    assert!(text(&done.stdout).ends_with('\n'));
+    let told = text(&done.stderr);
+    assert!(told.contains("tokens/s") && told.contains("seed 5") && !told.contains('\u{1b}'), "{told}");
+}
+
+#[test]
+fn seeds_repeat_and_are_told_where_none_was_given() {
+    let first = json(&["-p", "x", "-n", "30", "--json"]);
+    let seed = first["seed"].to_string();
+    let again = json(&["-p", "x", "-n", "30", "--json", "--seed", &seed, "-t", "1"]);
+    assert_eq!(first["text"], again["text"]);
+    let best = |seed| json(&["-p", "x", "-n", "30", "--json", "--temp", "0", "--seed", seed])["text"].clone();
+    assert_eq!(best("1"), best("2"));
+}
+
+#[test]
+fn json_has_all_and_lines_say_it_bit_by_bit() {
+    let args = ["-p", "the end", "--seed", "3", "-n", "25", "-b", "4"];
+    let whole = json(&[&args[..], &["--json"]].concat());
+    let keys: Vec<&str> = whole.as_object().unwrap().keys().map(String::as_str).collect();
+    let expected = [
+        "model",
+        "text",
+        "reasoning",
+        "tool_calls",
+        "stop_reason",
+        "stop_string",
+        "seed",
+        "usage",
+        "timings",
+    ];
+    assert_eq!(keys, expected);
+    assert!(["n_predict", "eos"].contains(&whole["stop_reason"].as_str().unwrap()));
+    assert!(whole["usage"]["completion_tokens"].as_u64().unwrap() <= 25);
+    assert!(whole["timings"]["prompt_tokens_per_second"].as_f64().unwrap() > 0.0);
+
+    let done = run(&[&args[..], &["--jsonl"]].concat());
+    let lines: Vec<Json> =
+        text(&done.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let joined: String = lines
+        .iter()
+        .filter(|line| line["type"] == "text")
+        .map(|line| line["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(joined, whole["text"].as_str().unwrap());
+    assert_eq!((&lines[0]["type"], &lines[0]["done"]), (&"prompt".into(), &0.into()));
+    assert!(lines.iter().filter(|line| line["type"] == "prompt").count() >= 3, "batches of four");
+    let end = lines.last().unwrap();
+    assert_eq!((&end["type"], &end["text"]), (&"end".into(), &whole["text"]));
+    assert_eq!(text(&done.stderr), "");
+}
+
+#[test]
+fn prompts_come_from_the_flag_the_file_and_stdin() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("prompt.txt");
+    std::fs::write(&file, "one\n").unwrap();
+    let file = file.to_str().unwrap();
+    let n = prompt_tokens(&["-p", "one"]);
+    assert_eq!(prompt_tokens(&["-f", file]), n, "the last line end of a file does not count");
+    assert_eq!(prompt_tokens(&["-p", "two", "-f", file]), prompt_tokens(&["-p", "two\n\none"]));
+    let piped = |args: &[&str], stdin: &str| {
+        let done = with_stdin(fathom("run", &[args, &["--json", "-n", "1"]].concat()), stdin);
+        serde_json::from_slice::<Json>(&done.stdout).unwrap()["usage"]["prompt_tokens"].as_u64().unwrap()
+    };
+    assert_eq!(piped(&[], "one\r\n"), n);
+    assert_eq!(piped(&["-f", "-"], "one"), n);
+    assert_eq!(piped(&["-p", "two"], "one\n"), prompt_tokens(&["-p", "two\n\none"]));
+}
+
+#[test]
+fn raw_text_begins_with_bos_and_knows_control_tokens_only_if_asked() {
+    let n = prompt_tokens(&["--raw", "-p", "ab"]);
+    assert_eq!(n, 3, "BOS, a, b");
+    assert_eq!(prompt_tokens(&["--raw", "--special", "-p", "<｜begin▁of▁sentence｜>ab<｜User｜>"]), 4);
+    assert!(prompt_tokens(&["--raw", "-p", "ab<｜User｜>"]) > 6);
+    let chat = prompt_tokens(&["-p", "ab"]);
+    assert_eq!(chat, 6, "BOS, User, a, b, Assistant, </think>");
+    for flag in ["--system", "--sys", "-sys"] {
+        assert_eq!(prompt_tokens(&["-p", "ab", flag, "x"]), 7);
+    }
+    assert_eq!(
+        prompt_tokens(&["-p", "ab<｜User｜>"]),
+        chat + prompt_tokens(&["--raw", "-p", "<｜User｜>"]) - 1
+    );
+}
+
+#[test]
+fn thinking_is_apart_and_can_be_hidden() {
+    let args = ["-p", "x", "--think", "--seed", "1", "-n", "12"];
+    let whole = json(&[&args[..], &["--json"]].concat());
+    let reasoning = whole["reasoning"].as_str().unwrap();
+    assert!(!reasoning.is_empty());
+    let shown = run(&args);
+    assert!(text(&shown.stderr).contains(&format!("<think>\n{reasoning}")), "{}", text(&shown.stderr));
+    assert_eq!(text(&shown.stdout).trim_end(), whole["text"].as_str().unwrap().trim_end());
+    let hidden = run(&[&args[..], &["--hide-thinking"]].concat());
+    assert!(!text(&hidden.stderr).contains(reasoning));
+    let unthinking = json(&["-p", "x", "--think", "--no-think", "--seed", "1", "-n", "12", "--json"]);
+    assert_eq!(unthinking["reasoning"], "", "the last of the two flags counts");
+}
+
+#[test]
+fn stop_strings_end_the_answer() {
+    let args = ["-p", "x", "--temp", "0", "-n", "40", "--json"];
+    let whole = json(&args)["text"].as_str().unwrap().to_owned();
+    // No argument of a program holds a zero.
+    let part = whole.split('\0').max_by_key(|part| part.len()).unwrap();
+    let stop: String = part.chars().skip(part.chars().count() / 2).take(3).collect();
+    for flag in ["--stop", "-r", "--reverse-prompt"] {
+        let cut = json(&[&args[..], &[flag, &stop]].concat());
+        assert_eq!(
+            (&cut["stop_reason"], &cut["stop_string"]),
+            (&"stop_string".into(), &stop.as_str().into())
+        );
+        assert_eq!(cut["text"].as_str().unwrap(), &whole[..whole.find(&stop).unwrap()]);
+    }
+}
+
+#[test]
+fn chat_without_a_terminal_answers_once() {
+    let args = ["--seed", "4", "-n", "10"];
+    let done = with_stdin(fathom("chat", &args), "one\n");
+    assert_eq!(code(&done), 0, "{}", text(&done.stderr));
+    assert_eq!(done.stdout, run(&["-p", "one", "--seed", "4", "-n", "10"]).stdout);
+    let nothing = fathom("chat", &[]).output().unwrap();
+    assert_eq!(code(&nothing), 2);
+    assert!(text(&nothing.stderr).contains("expected a prompt on stdin"));
+}
+
+#[test]
+fn exit_codes() {
+    let told = |args: &[&str]| {
+        let done = run(args);
+        assert_eq!(text(&done.stdout), "");
+        (code(&done), text(&done.stderr))
+    };
+    let (no_prompt, message) = told(&[]);
+    assert_eq!(no_prompt, 2);
+    assert!(message.contains("-p TEXT"), "{message}");
+    for usage in [
+        &["--temp", "-1"][..],
+        &["--top-p", "2"],
+        &["--json", "--jsonl"],
+        &["--raw", "--think"],
+        &["--special"],
+    ] {
+        assert_eq!(told(&[&["-p", "x"], usage].concat()).0, 2, "{usage:?}");
+    }
+    let (too_long, message) = told(&["-p", "a b c d e f g h", "-c", "5"]);
+    assert_eq!(too_long, 2);
+    assert!(message.contains("holds 5 tokens") && message.contains("larger context"), "{message}");
+    assert_eq!(told(&["-f", "/nowhere/at/all"]).0, 1);
+    let absent = Command::new(env!("CARGO_BIN_EXE_fathom"))
+        .args(["run", "/nowhere.gguf", "-p", "x"])
+        .output()
+        .unwrap();
+    assert_eq!(code(&absent), 3);
+}
+
+#[test]
+fn an_answer_that_fills_the_context_says_so() {
+    let tried = (0..50).map(|seed: u32| {
+        let seed = seed.to_string();
+        run(&["-p", "ab", "-c", "12", "--seed", &seed])
+    });
+    let cut = tried
+        .into_iter()
+        .map(|done| (code(&done), text(&done.stderr)))
+        .find(|(_, told)| told.contains("cut off"));
+    let (code, told) = cut.expect("one of fifty answers does not end by itself");
+    assert_eq!(code, 0);
+    assert!(told.contains("full with 12 tokens") && told.contains("-c"), "{told}");
+}
+
+/// A run that takes very long: the best token of a random model is hardly ever the end of the text.
+fn endless(args: &[&str]) -> Child {
+    fathom("run", &[&["-p", "ab", "--top-k", "1", "-c", "160000"], args].concat()).spawn().unwrap()
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    for args in [&[][..], &["--jsonl"]] {
+        let mut child = endless(args);
+        let mut first = [0; 1];
+        child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+        let done = child.wait_with_output().unwrap();
+        assert_eq!((code(&done), text(&done.stderr)), (0, String::new()), "{args:?}");
+    }
+}
+
+fn interrupt(child: &Child) {
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+}
+
+#[test]
+fn ctrl_c_keeps_the_text_and_exits_with_130() {
+    let mut child = endless(&["--jsonl"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let is = |line: &str, ty: &str| serde_json::from_str::<Json>(line).unwrap()["type"] == ty;
+    let mut said = String::new();
+    for line in lines.by_ref().map(Result::unwrap).filter(|line| is(line, "text")).take(3) {
+        said += serde_json::from_str::<Json>(&line).unwrap()["text"].as_str().unwrap();
+    }
+    interrupt(&child);
+    let end: Json = serde_json::from_str(&lines.map(Result::unwrap).last().unwrap()).unwrap();
+    assert_eq!((&end["type"], &end["stop_reason"]), (&"end".into(), &"interrupted".into()));
+    assert!(end["text"].as_str().unwrap().starts_with(&said));
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(code(&done), 130);
+    assert!(text(&done.stderr).contains("interrupted"));
+}
+
+#[test]
+fn ctrl_c_is_heard_inside_a_prompt() {
+    let folder = tempfile::tempdir().unwrap();
+    let file: PathBuf = folder.path().join("long.txt");
+    std::fs::write(&file, "1a".repeat(60_000)).unwrap();
+    let mut child =
+        fathom("run", &["-f", file.to_str().unwrap(), "-b", "1", "-c", "160000", "--jsonl"]).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().contains("\"done\":0,"));
+    interrupt(&child);
+    let end: Json = serde_json::from_str(&lines.last().unwrap()).unwrap();
+    assert_eq!((&end["stop_reason"], &end["usage"]["completion_tokens"]), (&"interrupted".into(), &0.into()));
+    assert_eq!(code(&child.wait_with_output().unwrap()), 130);
+}
+
+#[test]
+fn a_second_ctrl_c_does_not_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let file: PathBuf = folder.path().join("long.txt");
+    std::fs::write(&file, "1a".repeat(8_000)).unwrap();
+    // All of the prompt in one forward call: the first one is not heard before its end.
+    let args = ["-f", file.to_str().unwrap(), "-b", "20000", "-c", "20000", "--jsonl", "-t", "1"];
+    let mut child = fathom("run", &args).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.next().unwrap().contains("\"done\":0,"));
+    while child.try_wait().unwrap().is_none() {
+        interrupt(&child);
+    }
+    assert_eq!(code(&child.wait_with_output().unwrap()), 130);
+    assert_eq!(lines.next(), None, "it did not come to an end of its own");
+}
+
+#[test]
+fn a_model_without_a_chat_format_continues_raw_text() {
+    let mut bare = common::forge::Model::read(model());
+    bare.unset("tokenizer.chat_template");
+    let (_, tokens) = bare.metadata.iter_mut().find(|(key, _)| key == "tokenizer.ggml.tokens").unwrap();
+    let fathom_gguf::OwnedValue::Array(fathom_gguf::OwnedArray::Str(tokens)) = tokens else {
+        panic!("{tokens:?}")
+    };
+    *tokens.iter_mut().find(|token| *token == "｜DSML｜").unwrap() = "｜other｜".into();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bare.gguf");
+    bare.write(&path);
+    let run = |args: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_fathom"))
+            .arg("run")
+            .arg(&path)
+            .args(args)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    };
+    let refused = run(&["-p", "x"]);
+    assert_eq!(code(&refused), 3);
+    assert!(text(&refused.stderr).contains("run --raw"), "{}", text(&refused.stderr));
+    assert_eq!(code(&run(&["-p", "x", "--raw", "-n", "3"])), 0);
+}
