@@ -82,16 +82,17 @@ class Attention(nn.Module):
         """The mask of chosen keys, or None for all earlier ones; adds the indexer's loss to `run`."""
         if not run.index_loss and not run.sparse:
             return None
-        parts = self.indexer(x.detach(), cq.detach(), run.cos, run.sin)
         mask = None
-        if run.sparse and x.shape[1] > self.c.index_topk:
-            mask = selected_mask(parts, self.c.index_topk)
-            run.masks.append(mask)
-            mask = mask[:, None]
-        if run.index_loss:
-            with torch.autocast(x.device.type, enabled=False):
-                first = run.kl_first(x.shape[0], x.shape[1])
-                run.kl.append(self.indexer.kl(parts, q.detach(), k.detach(), mask, first))
+        # Scores decide by small differences: f32 even where all else is bfloat16.
+        with torch.autocast(x.device.type, enabled=False):
+            parts = self.indexer(full(x.detach()), full(cq.detach()), run.cos, run.sin)
+            if run.sparse and x.shape[1] > self.c.index_topk:
+                mask = selected_mask(parts, self.c.index_topk)
+                run.masks.append(mask)
+                mask = mask[:, None]
+            if run.index_loss:
+                rows = run.kl_rows(x.shape[0], x.shape[1])
+                run.kl.append(self.indexer.kl(parts, q.detach(), k.detach(), mask, rows))
         return mask
 
 
@@ -214,9 +215,13 @@ class Run:
         self.kl_tokens, self.generator = kl_tokens, generator
         self.kl, self.masks = [], []
 
-    def kl_first(self, batch, length):
-        """(first, count): the rows on which the indexer is taught in this pass, some `kl_tokens` in the batch."""
-        count = min(max(self.kl_tokens // batch, 16), length)
+    def kl_rows(self, batch, length):
+        """(first, count): the rows on which the indexer is taught in this pass, some `kl_tokens` in the batch.
+
+        Fewer where rows are long: what is kept for the gradient grows with rows times keys.
+        """
+        count = min(self.kl_tokens // batch, 2048 * self.kl_tokens // (batch * length))
+        count = min(max(count, 16), length)
         last = length - count
         return int(torch.randint(last + 1, (), generator=self.generator)) if last else 0, count
 

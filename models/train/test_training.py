@@ -89,6 +89,15 @@ class Stages(unittest.TestCase):
         records = steps(run, 40)
         self.assertLess(records[-1]["lm"], records[0]["lm"] - 1.0)
 
+    def test_bfloat16_goes_through_all_stages(self):
+        run, plain = training(), training()
+        run.bf16 = True
+        for ours, theirs in zip(steps(run, 100), steps(plain, 100), strict=True):
+            for loss in ("lm", "mtp", "kl"):
+                self.assertEqual(loss in ours, loss in theirs)
+                if loss in ours:
+                    self.assertAlmostEqual(ours[loss], theirs[loss], delta=0.05)
+
     def test_state_of_another_model_is_refused(self):
         with tempfile.TemporaryDirectory() as folder:
             folder = pathlib.Path(folder)

@@ -35,6 +35,8 @@ class Training:
         self.model = Model(recipe.config).initialise(seed).to(device)
         self.optimisers = optim.build(self.model, recipe.rates)
         self.stage, self.step, self.tokens, self.seconds = "dense", 0, 0, 0.0
+        # Processors gain nothing from it, unless they have the instructions.
+        self.bf16 = device.type == "cuda"
         self.gates = [m for m in self.model.modules() if isinstance(m, Gate)]
 
     # --- state ---
@@ -131,7 +133,7 @@ class Training:
         )  # fmt: skip
         cooling = stage == "sparse" and recipe.rate(stage, self.step) < 1.0
         rounding = self.model.shipped_weights() if cooling else contextlib.nullcontext()
-        bf16 = torch.autocast("cuda", torch.bfloat16, enabled=self.device.type == "cuda")
+        bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
         with rounding, bf16:
             if stage == "warmup":
                 # The draft layer's indexer learns only where that layer runs, so here it runs every time.
