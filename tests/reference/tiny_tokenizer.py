@@ -38,8 +38,8 @@ def byte_characters():
     return [chr(byte) for byte in printable] + [chr(256 + i) for i in range(len(others))]
 
 
-def tokenizer_json():
-    words = LEADING + byte_characters() + [merge.replace(" ", "") for merge in MERGES]
+def tokenizer_json(leading=LEADING, merges=MERGES, added_tokens=ADDED):
+    words = leading + byte_characters() + [merge.replace(" ", "") for merge in merges]
     vocab = {word: number for number, word in enumerate(words)}
     assert len(vocab) == len(words)
 
@@ -54,8 +54,8 @@ def tokenizer_json():
         version="1.0",
         truncation=None,
         padding=None,
-        added_tokens=[added(i, content, True) for i, content in enumerate(LEADING)]
-        + [added(len(vocab) + i, content, special) for i, (content, special) in enumerate(ADDED)],
+        added_tokens=[added(i, content, True) for i, content in enumerate(leading)]
+        + [added(len(vocab) + i, content, special) for i, (content, special) in enumerate(added_tokens)],
         normalizer=dict(type="Sequence", normalizers=[]),
         pre_tokenizer=dict(
             type="Sequence",
@@ -68,7 +68,7 @@ def tokenizer_json():
         decoder=dict(type="ByteLevel", add_prefix_space=True, trim_offsets=True, use_regex=True),
         model=dict(
             type="BPE", dropout=None, unk_token=None, continuing_subword_prefix=None, end_of_word_suffix=None,
-            fuse_unk=False, byte_fallback=False, vocab=vocab, merges=MERGES,
+            fuse_unk=False, byte_fallback=False, vocab=vocab, merges=merges,
         ),
     )
 

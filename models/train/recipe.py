@@ -1,0 +1,66 @@
+"""How long, how large, how fast: everything about a training that is not the model or the data."""
+
+import dataclasses
+import random
+
+from config import TINY, Config
+
+STAGES = ("dense", "warmup", "sparse")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    config: Config
+    # Steps per stage. In `dense` all is attention and language; in `warmup` only the indexer moves, towards the
+    # attention of a frozen model; in `sparse` selection is on, and the indexer follows the attention on what it chose.
+    steps: dict
+    tokens_per_step: int
+    # (up to this share of the dense stage, {length: weight}); the sparse stage goes on with the last.
+    lengths: tuple
+    rates: dict
+    # The rate rises over this many first steps, stays, and falls to zero over the last `cooldown` of the sparse stage.
+    rise: int = 30
+    cooldown: int = 800
+    mtp_every: int = 8
+    mtp_weight: float = 0.3
+    # Beyond this length the draft layer rests: its attention costs as much as the trunk's.
+    mtp_longest: int = 2048
+    balance: float = 0.001
+    kl_tokens: int = 512
+    clip: float = 1.0
+
+    def length(self, seed, stage, step):
+        """Sequence length of a step."""
+        share = step / max(self.steps["dense"], 1) if stage == "dense" else 1.0
+        weights = next(w for until, w in self.lengths if share < until or until >= 1.0)
+        rng = random.Random(f"length {seed} {stage} {step}")
+        return rng.choices(list(weights), list(weights.values()))[0]
+
+    def rate(self, stage, step):
+        """Factor on every learning rate."""
+        if stage == "dense":
+            return min(1.0, (step + 1) / self.rise)
+        left = self.steps[stage] - step
+        return min(1.0, left / max(self.cooldown, 1)) if stage == "sparse" else 1.0
+
+
+RATES = dict(matrices=0.02, embedding=0.004, rest=0.002, indexer=0.001)
+LENGTHS = (
+    (0.01, {256: 1}),
+    (0.4, {256: 0.65, 1024: 0.35}),
+    (0.7, {256: 0.55, 1024: 0.3, 2048: 0.15}),
+    (1.0, {256: 0.5, 1024: 0.3, 2048: 0.12, 4096: 0.06, 8192: 0.02}),
+)
+PRESETS = {
+    # Some hours on two cores.
+    "cpu": Recipe(Config(), dict(dense=8000, warmup=200, sparse=2500), 4096, LENGTHS, RATES),
+    # Half an hour or more on one GPU.
+    "gpu": Recipe(
+        Config(), dict(dense=6000, warmup=200, sparse=2000), 65536, LENGTHS, RATES | dict(matrices=0.03), kl_tokens=4096
+    ),
+    # Seconds; for the tests.
+    "tiny": Recipe(
+        TINY, dict(dense=6, warmup=3, sparse=4), 512, ((1.0, {64: 0.7, 128: 0.3}),), RATES, rise=2, cooldown=2, mtp_every=2,
+        kl_tokens=64,
+    ),
+}  # fmt: skip

@@ -1,0 +1,50 @@
+"""Meanings of common words, and saying so when a word is not known.
+
+What is learned here are facts, so evaluation asks for words of training, in forms of question that are its own.
+"""
+
+import split
+
+# The word always follows a space, so that it is the same tokens everywhere.
+ASK = {
+    split.TRAIN: [
+        "What does {w} mean?", "Define {w}.", "Define the word {w}.", "Meaning of {w}?", "What is the meaning of {w}?",
+        "Explain the word {w}.", "Tell me what {w} means.", "What is meant by {w}?", "What does the word {w} mean?",
+        "Give the meaning of {w}.", "Define {w}", "What does {w} mean",
+    ],
+    split.EVAL: [
+        "Please define {w}.", "What is the meaning of the word {w}?", "Can you tell me what {w} means?",
+        "Explain what {w} means.",
+    ],
+}  # fmt: skip
+SYSTEM = ["", "", "", "You are a dictionary.", "Explain words briefly."]
+
+
+def turn(rng, side, word, entry):
+    question = rng.choice(ASK[side]).format(w=word)
+    if entry is None:
+        return question, f"The word {word} is unknown to me.", f"I do not know the word {word}."
+    kind, gloss = entry
+    return question, f"The word {word} is {'an' if kind[0] == 'a' else 'a'} {kind}.", f"The {kind} {word} means: {gloss}."
+
+
+def conversation(rng, side, turns, thinking):
+    messages, system = [], rng.choice(SYSTEM)
+    if system:
+        messages.append(dict(role="system", content=system))
+    for word, entry in turns:
+        question, thought, answer = turn(rng, side, word, entry)
+        messages.append(dict(role="user", content=question))
+        messages.append(dict(role="assistant", content=answer, reasoning=thought))
+    return messages, thinking
+
+
+def make(rng, side, world, size):
+    turns, thinking = [], rng.random() < 0.2
+    for _ in range(1 if thinking else rng.randrange(1, max(2, min(size // 24, 14)))):
+        if rng.random() < 0.04:
+            turns.append((split.of_side(side, lambda: split.invented(rng), "unknown"), None))
+        else:
+            word, kind, gloss = rng.choice(world.definitions)
+            turns.append((word, (kind, gloss)))
+    return conversation(rng, side, turns, thinking)

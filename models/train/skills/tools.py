@@ -1,0 +1,26 @@
+"""Choosing one of the given tools, calling it in DSML, and using its result."""
+
+from skills.toolbox import TOOLS, example
+
+SYSTEM = ["", "", "You are a helpful assistant.", "You are a helpful Assistant.", "Be brief."]
+
+
+def subject(arguments):
+    return " ".join(str(value) for value in arguments.values())
+
+
+def make(rng, side, world, size):
+    """One list of tools and as many requests as fit; the list is the long part, so requests share it."""
+    offered = rng.sample(TOOLS, rng.choice((1, 2, 2, 3, 3, 4)))
+    thinking = rng.random() < 0.5
+    messages = [dict(role="system", content=rng.choice(SYSTEM), tools=[tool.schema() for tool in offered])]
+    for _ in range(max(1, min((size - 420) // 90, 10))):
+        tool = rng.choice(offered)
+        request, arguments, result, answer = example(rng, side, tool)
+        call = dict(
+            role="assistant", content="", calls=[(tool.name, arguments)],
+            reasoning=f"I call {tool.name} with {subject(arguments)}.",
+        )  # fmt: skip
+        messages += [dict(role="user", content=request), call, dict(role="tool", content=result)]
+        messages.append(dict(role="assistant", content=answer, reasoning="I have the result."))
+    return messages, thinking
