@@ -115,8 +115,8 @@ pub(crate) trait Isa: Copy {
 
     /// 16 bytes of 16 rows, turned round: lane r of vector k holds bytes 4k..4k+4 of row r, little-endian.
     fn fours(self, rows: &[&[u8; 16]; TILE_ROWS]) -> [Self::I32; 4];
-    /// Each lane: acc + the sum of four products of unsigned bytes, at most 127 each, with the lane's signed bytes,
-    /// which are not -128.
+    /// Each lane: acc + the sum of four products of unsigned bytes, at most 127 each, with the lane's signed bytes;
+    /// wraps.
     fn dot_fours(self, acc: Self::I32, w: &[u8; 64], x: Self::I32) -> Self::I32;
     /// `op::blocks::dots`, once for each level and not once for each format.
     fn block_dots<const HALVES: bool, const MINS: bool, const G: usize, const T: usize>(

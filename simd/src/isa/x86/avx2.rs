@@ -100,7 +100,7 @@ fn fours8(rows: &[&[u8; 16]; 8]) -> [__m256i; 4] {
 #[inline(always)]
 fn dot_fours8(acc: __m256i, w: &[u8; 32], x: __m256i) -> __m256i {
     intrinsics!({
-        // Two products are at most 2 * 127 * 127, so that this never saturates.
+        // Two products are at most 2 * 127 * 128, so that this never saturates.
         let pairs = _mm256_maddubs_epi16(_mm256_loadu_si256(w.as_ptr().cast()), x);
         _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
     })
