@@ -102,7 +102,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     Ok(())
 }
 
-fn session_failure(error: SessionError) -> Failure {
+pub(super) fn session_failure(error: SessionError) -> Failure {
     match error {
         SessionError::Token { .. } | SessionError::ContextFull { .. } => Failure::usage(error),
         SessionError::NotANumber { .. } | SessionError::NoMtp { .. } => Failure::invalid(error),

@@ -1,5 +1,7 @@
 //! The command line: one file per verb.
 
+pub mod bench;
+mod bench_table;
 pub mod detokenize;
 pub mod doctor;
 mod flags;
@@ -31,6 +33,7 @@ pub enum Verb {
     Synth(synth::Args),
     Inspect(inspect::Args),
     Doctor(doctor::Args),
+    Bench(bench::Args),
     Logits(logits::Args),
     Tokenize(tokenize::Args),
     Detokenize(detokenize::Args),
@@ -47,6 +50,7 @@ impl Cli {
             Verb::Synth(args) => synth::run(args),
             Verb::Inspect(args) => inspect::run(args),
             Verb::Doctor(args) => doctor::run(args),
+            Verb::Bench(args) => bench::run(args),
             Verb::Logits(args) => logits::run(args),
             Verb::Tokenize(args) => tokenize::run(args),
             Verb::Detokenize(args) => detokenize::run(args),
