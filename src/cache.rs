@@ -43,6 +43,11 @@ impl CacheRows {
         self.format
     }
 
+    /// Values of a row.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
     /// Bytes of a row.
     pub fn row_bytes(&self) -> usize {
         self.format.row_bytes(self.dim)

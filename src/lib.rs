@@ -19,6 +19,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod bench;
 pub mod builtin;
 pub mod cache;
 pub mod chat;

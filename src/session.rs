@@ -1,5 +1,9 @@
 //! One timeline: the tokens seen so far, what attention remembers of them, and the scratch to go on.
 
+mod fill;
+
+pub use fill::{FILLED, RandomRows};
+
 use crate::cache::{CacheTypes, KvCache};
 use crate::config::Config;
 use crate::engine::Engine;
@@ -211,7 +215,7 @@ impl<'e> Session<'e> {
         self.engine.config.vocab_size
     }
 
-    /// Tokens in the session.
+    /// Tokens in the session; [`FILLED`] where rows are random.
     pub fn tokens(&self) -> &[u32] {
         &self.tokens
     }

@@ -21,8 +21,6 @@ fn main() {
     let wanted = |id: &str| words.iter().all(|word| id.contains(word.as_str()));
     println!("{:32} {:26} {:>12} {:>10} {:>10}", "kernel", "size", "time", "GB/s", "GMAC/s");
     memory();
-    #[cfg(target_arch = "x86_64")]
-    peak::measure_all();
     for kernels in Kernels::available() {
         for id in kernels.ids().filter(|id| wanted(id)) {
             let stem = &id[..id.len() - kernels.level().name().len() - 1];
@@ -33,36 +31,6 @@ fn main() {
     }
     if wanted("top_k") {
         bench_top_k();
-    }
-}
-
-/// What the integer units can do at most: dot products of bytes from register to register, nothing else.
-#[cfg(target_arch = "x86_64")]
-mod peak {
-    use std::arch::x86_64::*;
-    use std::hint::black_box;
-
-    const ROUNDS: usize = 100_000;
-
-    #[target_feature(enable = "avx512f,avx512vnni")]
-    fn vnni() {
-        let (w, x) = black_box((_mm512_setzero_si512(), _mm512_setzero_si512()));
-        // More independent sums than the latency of five on two ports needs.
-        let mut sums = [_mm512_setzero_si512(); 12];
-        for _ in 0..ROUNDS {
-            for sum in &mut sums {
-                *sum = _mm512_dpbusd_epi32(*sum, w, x);
-            }
-        }
-        black_box(sums);
-    }
-
-    pub fn measure_all() {
-        if std::is_x86_feature_detected!("avx512vnni") {
-            // SAFETY: the instructions are there.
-            let seconds = super::measure(|| unsafe { vnni() });
-            super::row("peak-vnni", "registers only", seconds, 0, ROUNDS * 12 * 64);
-        }
     }
 }
 
@@ -186,6 +154,7 @@ fn bench(b: &Bench<'_>, op: &str) {
             bench_attend(b, 8, 2048);
         }
         "encode_q8" => bench_encode_q8(b),
+        "int_peak" => bench_int_peak(b),
         _ => bench_vector(b, op),
     }
 }
@@ -317,6 +286,17 @@ fn bench_encode_q8(b: &Bench<'_>) {
     encode(scalar(), &mut expected);
     assert_eq!(out, expected);
     b.row("7168", seconds, 5 * 7168 + 8 * 224, 0);
+}
+
+/// What the integer units can do at most.
+fn bench_int_peak(b: &Bench<'_>) {
+    let rounds = b.scaled(100_000);
+    let (mut out, mut expected) = ([0; 16], [0; 16]);
+    let seconds = measure(|| b.kernels.int_peak(black_box(rounds), &mut out));
+    b.kernels.int_peak(7, &mut out);
+    scalar().int_peak(7, &mut expected);
+    assert_eq!(out, expected);
+    b.row("registers only", seconds, 0, rounds * Kernels::INT_PEAK_MACS_PER_ROUND);
 }
 
 /// Ops of one slice. What is computed in place starts from the same values each time, so the copy is measured too.

@@ -33,6 +33,7 @@ macro_rules! with_ops {
                 rope_pairs(x: &mut [f32], cos: &[f32], sin: &[f32]) = op::rope_pairs;
                 rope_halves(x: &mut [f32], cos: &[f32], sin: &[f32]) = op::rope_halves;
                 hadamard(x: &mut [f32]) = op::hadamard;
+                int_peak(rounds: usize, out: &mut [i32; 16]) = op::int_peak;
             }
         }
     };
@@ -373,6 +374,18 @@ impl Kernels {
     /// power of two that divides the length.
     pub fn hadamard(&self, x: &mut [f32]) {
         call!(self.table.hadamard, x);
+    }
+}
+
+/// What kernels are measured by.
+impl Kernels {
+    /// Multiplications, each with its addition, in one round of [`Self::int_peak`].
+    pub const INT_PEAK_MACS_PER_ROUND: usize = op::MACS_PER_ROUND;
+
+    /// `rounds` rounds of 8-bit products between registers, as fast as this level can multiply; their sums, for
+    /// nothing but to be used.
+    pub fn int_peak(&self, rounds: usize, out: &mut [i32; 16]) {
+        call!(self.table.int_peak, rounds, out);
     }
 }
 

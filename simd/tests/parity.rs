@@ -33,6 +33,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("rope_pairs", check_rope_pairs),
     ("rope_halves", check_rope_halves),
     ("hadamard", check_hadamard),
+    ("int_peak", check_int_peak),
 ];
 
 #[test]
@@ -279,4 +280,13 @@ fn check_rope_halves(kernels: &Kernels, scalar: &Kernels, _: Format, random: &mu
 
 fn check_hadamard(kernels: &Kernels, scalar: &Kernels, _: Format, random: &mut Rng) {
     check_in_place(kernels, scalar, random, |kernels, x| kernels.hadamard(x));
+}
+
+fn check_int_peak(kernels: &Kernels, scalar: &Kernels, _: Format, _: &mut Rng) {
+    for rounds in [0, 1, 2, 1000] {
+        let (mut expected, mut found) = ([0; 16], [1; 16]);
+        scalar.int_peak(rounds, &mut expected);
+        kernels.int_peak(rounds, &mut found);
+        assert_eq!(found, expected, "{kernels:?} {rounds}");
+    }
 }

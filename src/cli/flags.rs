@@ -9,18 +9,23 @@ const MOST_THREADS: usize = 4096;
 
 /// A number of tokens.
 pub(super) fn token_count(text: &str) -> Result<usize, String> {
-    up_to(MOST_TOKENS, text)
+    from_to(1, MOST_TOKENS, text)
+}
+
+/// The same, or 0.
+pub(super) fn tokens_or_none(text: &str) -> Result<usize, String> {
+    from_to(0, MOST_TOKENS, text)
 }
 
 /// A number of threads.
 pub(super) fn thread_count(text: &str) -> Result<usize, String> {
-    up_to(MOST_THREADS, text)
+    from_to(1, MOST_THREADS, text)
 }
 
-fn up_to(most: usize, text: &str) -> Result<usize, String> {
+fn from_to(least: usize, most: usize, text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(n) if (1..=most).contains(&n) => Ok(n),
-        _ => Err(format!("expected a whole number from 1 to {most}, found `{text}`")),
+        Ok(n) if (least..=most).contains(&n) => Ok(n),
+        _ => Err(format!("expected a whole number from {least} to {most}, found `{text}`")),
     }
 }
 

@@ -1,5 +1,7 @@
 //! The command line: one file per verb.
 
+pub mod bench;
+mod bench_table;
 pub mod chat;
 pub mod completions;
 pub mod detokenize;
@@ -50,6 +52,7 @@ pub enum Verb {
     Synth(synth::Args),
     Inspect(inspect::Args),
     Doctor(doctor::Args),
+    Bench(bench::Args),
     Logits(logits::Args),
     Perplexity(perplexity::Args),
     Tokenize(tokenize::Args),
@@ -94,6 +97,7 @@ impl Cli {
             Verb::Synth(args) => synth::run(args),
             Verb::Inspect(args) => inspect::run(args),
             Verb::Doctor(args) => doctor::run(args),
+            Verb::Bench(args) => bench::run(args),
             Verb::Logits(args) => logits::run(args),
             Verb::Perplexity(args) => perplexity::run(args),
             Verb::Tokenize(args) => tokenize::run(args),

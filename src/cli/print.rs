@@ -12,12 +12,20 @@ pub(crate) fn answer(text: &str) -> Result<(), Failure> {
 
 /// The same for an answer that need not be text.
 pub(super) fn answer_bytes(bytes: &[u8]) -> Result<(), Failure> {
+    written(bytes).map(|_| ())
+}
+
+/// Prints a part of an answer; false when nobody reads on, so that the rest need not be made.
+pub(super) fn piece(text: &str) -> Result<bool, Failure> {
+    written(text.as_bytes())
+}
+
+fn written(bytes: &[u8]) -> Result<bool, Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::runtime(format!("cannot write the answer: {error}")))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::runtime(format!("cannot write the answer: {error}"))),
     }
 }
 

@@ -56,6 +56,11 @@ pub fn lock_limit(root: &Path) -> Option<u64> {
     soft_and_hard.split_whitespace().next()?.parse().ok()
 }
 
+/// Bytes of this process that are in memory now, mapped files among them.
+pub fn resident(root: &Path) -> Option<u64> {
+    kib_field(&read_to_string(root.join("proc/self/status")).ok()?, "VmRSS:")
+}
+
 /// The value of a `Name:  123 kB` line, in bytes.
 pub(super) fn kib_field(text: &str, name: &str) -> Option<u64> {
     let (_, rest) = text.lines().find_map(|line| line.split_once(name))?;
@@ -101,6 +106,15 @@ mod tests {
             lock_limit(root.path())
         };
         assert_eq!((put("8192"), put("unlimited")), (Some(8192), None));
+    }
+
+    #[test]
+    fn what_is_resident_is_read_where_it_is_told() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(resident(root.path()), None);
+        create_dir_all(root.path().join("proc/self")).unwrap();
+        write(root.path().join("proc/self/status"), "VmHWM:\t 3 kB\nVmRSS:\t 2 kB\n").unwrap();
+        assert_eq!(resident(root.path()), Some(2048));
     }
 
     #[test]

@@ -4,7 +4,7 @@ pub mod cgroup;
 mod memory;
 
 pub use crate::threads::Cores;
-pub use memory::{Limit, Memory, lock_limit};
+pub use memory::{Limit, Memory, lock_limit, resident};
 
 use crate::threads::parse_cpu_list;
 use std::fs::read_to_string;

@@ -119,8 +119,8 @@ pub(crate) trait Isa: Copy {
     fn fours(self, rows: &[&[u8; 16]; TILE_ROWS]) -> [Self::I32; 4];
     /// Begins a run of `dot_fours` on top of `acc`.
     fn begin_fours(self, acc: Self::I32) -> Self::Fours;
-    /// Each lane: plus the sum of four products of unsigned bytes with the lane's signed bytes, which are not -128. A run
-    /// may be as long as two products of each step, all steps together, stay below 2^15: levels without a 32-bit dot
+    /// Each lane: plus the sum of four products of unsigned bytes, at most 127 each, with the lane's signed bytes; wraps. A
+    /// run may be as long as two products of each step, all steps together, stay below 2^15: levels without a 32-bit dot
     /// product of bytes sum pairs in 16 bits and widen them once a run.
     fn dot_fours(self, sums: Self::Fours, w: &[u8; 64], x: Self::I32) -> Self::Fours;
     /// `acc`, the one that the run began with, and the run's sums.

@@ -271,7 +271,7 @@ impl Isa for Scalar {
     fn dot_fours(self, sums: Self::Fours, w: &[u8; 64], x: Self::I32) -> Self::Fours {
         array::from_fn(|lane| {
             let products = w.as_chunks::<4>().0[lane].into_iter().zip(x[lane].to_le_bytes());
-            sums[lane] + products.map(|(w, x)| i32::from(w) * i32::from(x as i8)).sum::<i32>()
+            sums[lane].wrapping_add(products.map(|(w, x)| i32::from(w) * i32::from(x as i8)).sum())
         })
     }
     #[inline(always)]

@@ -99,7 +99,7 @@ fn fours8(rows: &[&[u8; 16]; 8]) -> [__m256i; 4] {
 /// See `Isa::dot_fours`, for eight rows: no step of a run saturates or wraps, by the bound on its length.
 #[inline(always)]
 fn dot_fours8(sums: __m256i, w: &[u8; 32], x: __m256i) -> __m256i {
-    intrinsics!({ _mm256_add_epi16(sums, _mm256_maddubs_epi16(_mm256_loadu_si256(w.as_ptr().cast()), x)) })
+    intrinsics!(_mm256_add_epi16(sums, _mm256_maddubs_epi16(_mm256_loadu_si256(w.as_ptr().cast()), x)))
 }
 
 /// Folds eight lanes to one: i takes i + 4, i + 2, i + 1.

@@ -1,0 +1,216 @@
+//! `fathom bench`: how fast a model runs here, and what holds it back.
+
+use super::bench_table::{Format as Table, Model, Record};
+use super::flags::{index_type, latent_type, thread_count, token_count, tokens_or_none};
+use super::{Failure, print};
+use crate::Engine;
+use crate::bench::{Fill, Kind, Room, RoomOptions, Test};
+use crate::cache::CacheTypes;
+use crate::config::{Config, Overrides};
+use crate::fit::{Plan, Setting, WeightBytes};
+use crate::inventory::Inventory;
+use crate::machine::Machine;
+use crate::mmap::Mapping;
+use crate::session::Session;
+use crate::threads::default_threads;
+use clap::ValueEnum;
+use fathom_gguf::{Gguf, TensorType};
+use fathom_simd::{Format, Kernels};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Measure how fast a model runs on this machine, with llama-bench's tests and columns.
+///
+/// pp N is a prompt of N tokens, tg N are N tokens one after another; @ d N says that the cache held N positions
+/// before. The rate (t/s) is the median of the repetitions, with their standard deviation; one more run before them
+/// is not timed. Beside it stand the bytes of weights and cache that were touched in a second (GB/s), their share of
+/// the read bandwidth over the model's own mapping (bandwidth), the products' share of the most that the integer
+/// units can do (int peak), both limits measured with the same threads between the repetitions, the latent rows that a
+/// token attends to in a layer (rows), and the memory that the process has (resident).
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// GGUF file, any shard of a split one, or a folder that holds one model.
+    model: PathBuf,
+    /// Lengths of prompts; 0 leaves the test out.
+    #[arg(short = 'p', long, value_name = "N,..", default_value = "512", value_delimiter = ',', value_parser = tokens_or_none)]
+    n_prompt: Vec<usize>,
+    /// Numbers of tokens to generate; 0 leaves the test out.
+    #[arg(short = 'n', long, value_name = "N,..", default_value = "128", value_delimiter = ',', value_parser = tokens_or_none)]
+    n_gen: Vec<usize>,
+    /// Positions in the cache before [default: 0; with --sweep 0, 2048 and on in doublings to 32768].
+    #[arg(short = 'd', long, value_name = "N,..", value_delimiter = ',', value_parser = tokens_or_none)]
+    n_depth: Vec<usize>,
+    /// Threads [default: physical cores this process may use].
+    #[arg(short, long, value_name = "T,..", value_delimiter = ',', value_parser = thread_count)]
+    threads: Vec<usize>,
+    /// Most tokens in one forward call.
+    #[arg(short, long, value_name = "N", default_value_t = 512, value_parser = token_count)]
+    batch: usize,
+    /// Timed runs of each test.
+    #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    repetitions: u32,
+    /// How the answer is written.
+    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Table::Md)]
+    output: Table,
+    /// Compute the logits of a prompt's last token alone, as llama-bench does; otherwise of all its tokens.
+    #[arg(long)]
+    last_logits: bool,
+    /// How the positions before are filled: with seeded random rows, or by computing random tokens.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = FillBy::Random)]
+    fill: FillBy,
+    /// Walk the depths upwards in one session: each is filled from the one before.
+    #[arg(long)]
+    sweep: bool,
+    /// Format of cached latent rows: f32, bf16 or f16.
+    #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = latent_type)]
+    cache_type: Format,
+    /// Format of cached index keys: f32 or f16.
+    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = index_type)]
+    index_cache: Format,
+    /// Seed of tokens and rows.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug)]
+enum FillBy {
+    Random,
+    Text,
+}
+
+/// Depths of a sweep that names none.
+const SWEEP: [usize; 6] = [0, 2048, 4096, 8192, 16384, 32768];
+
+/// Runs the verb.
+///
+/// # Errors
+/// A model that cannot be loaded, depths that do not fit in memory, numbers that go bad.
+pub fn run(args: Args) -> Result<(), Failure> {
+    let tests = tests(&args)?;
+    let kernels = Kernels::from_env().map_err(Failure::usage)?;
+    let mapping = Mapping::open(&args.model).map_err(Failure::invalid)?;
+    let threads = if args.threads.is_empty() { vec![default_threads()] } else { args.threads.clone() };
+    let most_threads = threads.iter().copied().max().unwrap_or(1);
+    let model = describe(&args, &mapping, &tests, most_threads)?;
+    let mut out = args.output.writer();
+    if !print::piece(&out.begin())? {
+        return Ok(());
+    }
+    for n_threads in threads {
+        let engine = Engine::load(mapping.shards(), &Overrides::default(), kernels, n_threads)
+            .map_err(|error| named(&args.model, error))?;
+        let bytes = mapping.shards().into_iter().map(|(_, bytes)| bytes);
+        let mut room = Room::new(&engine, bytes, options(&args));
+        let mut session: Option<Session<'_>> = None;
+        for (depth, tests) in &tests {
+            if session.is_none() || !args.sweep {
+                // The old one's memory goes first.
+                drop(session.take());
+                session = Some(room.session(n_ctx(&args, *depth))?);
+            }
+            let session = session.as_mut().expect("made above");
+            room.fill(session, *depth)?;
+            for test in tests {
+                let found = room.measure(session, *test, args.repetitions as usize)?;
+                let record =
+                    Record { model: &model, options: options(&args), n_threads, kernels, found: &found };
+                if !print::piece(&out.row(&record))? {
+                    return Ok(());
+                }
+            }
+        }
+    }
+    print::piece(&out.end()).map(|_| ())
+}
+
+/// The tests by depth, in llama-bench's order: prompts before generation.
+fn tests(args: &Args) -> Result<Vec<(usize, Vec<Test>)>, Failure> {
+    let mut depths = match (&args.n_depth[..], args.sweep) {
+        ([], true) => SWEEP.to_vec(),
+        ([], false) => vec![0],
+        (named, _) => named.to_vec(),
+    };
+    if args.sweep {
+        depths.sort_unstable();
+        depths.dedup();
+    }
+    let kinds = [(Kind::Prompt, &args.n_prompt), (Kind::Generation, &args.n_gen)];
+    let at = |depth: usize| -> Vec<Test> {
+        let all = kinds.iter().flat_map(|(kind, ns)| ns.iter().map(|&n| Test { kind: *kind, n, depth }));
+        all.filter(|test| test.n > 0).collect()
+    };
+    if at(0).is_empty() {
+        return Err(Failure::usage(
+            "expected something to measure, found -p 0 and -n 0; give one of them tokens",
+        ));
+    }
+    Ok(depths.into_iter().map(|depth| (depth, at(depth))).collect())
+}
+
+fn options(args: &Args) -> RoomOptions {
+    RoomOptions {
+        batch: args.batch,
+        cache: CacheTypes { latent: args.cache_type, index: args.index_cache },
+        last_logits: args.last_logits,
+        fill: match args.fill {
+            FillBy::Random => Fill::Random,
+            FillBy::Text => Fill::Text,
+        },
+        seed: args.seed,
+    }
+}
+
+/// Tokens that a session at `depth` must hold; in a sweep one session holds them all.
+fn n_ctx(args: &Args, depth: usize) -> usize {
+    let deepest = args.n_depth.iter().copied().max().unwrap_or(SWEEP[SWEEP.len() - 1]);
+    let longest = args.n_prompt.iter().chain(&args.n_gen).copied().max().unwrap_or(0);
+    longest + if args.sweep { deepest } else { depth }
+}
+
+/// Reads the header; refuses what would push the machine into swapping, before anything is measured.
+fn describe(
+    args: &Args,
+    mapping: &Mapping,
+    tests: &[(usize, Vec<Test>)],
+    n_threads: usize,
+) -> Result<Model, Failure> {
+    let path = &args.model;
+    let gguf = Gguf::from_shards(mapping.shards()).map_err(Failure::invalid)?;
+    let config = Config::from_gguf(gguf.metadata(), &Overrides::default()).map_err(|e| named(path, e))?;
+    let weights = WeightBytes::of(&gguf, &config).map_err(|e| named(path, e))?;
+    let deepest = tests.iter().map(|(depth, _)| *depth).max().unwrap_or(0);
+    let RoomOptions { batch, cache, .. } = options(args);
+    let plan = Plan { config: &config, weights, n_threads, mtp: false, in_memory: false };
+    let own = plan.own(Setting { n_ctx: n_ctx(args, deepest), batch, cache });
+    match Machine::read().memory.usable() {
+        Some(usable) if own > usable => {
+            let (own, usable) = (print::bytes(own), print::bytes(usable));
+            return Err(Failure::memory(format!(
+                "depth {deepest}: cache and scratch need {own}, {usable} available; measure a smaller depth or a \
+                 smaller batch (-b)"
+            )));
+        }
+        _ => {}
+    }
+    let inventory = Inventory::take(&gguf);
+    let arch = gguf.metadata().str("general.architecture").ok().flatten().unwrap_or_default();
+    Ok(Model {
+        filename: path.display().to_string(),
+        kind: format!("{arch} {}", most_common_type(&inventory).to_uppercase()),
+        size: inventory.total.n_bytes,
+        n_params: inventory.total.n_weights,
+    })
+}
+
+/// The type of most weights.
+fn most_common_type(inventory: &Inventory) -> &'static str {
+    let mut types: BTreeMap<TensorType, u64> = BTreeMap::new();
+    for ((_, ty), share) in &inventory.kinds {
+        *types.entry(*ty).or_default() += share.n_weights;
+    }
+    types.into_iter().max_by_key(|(_, n)| *n).map_or("", |(ty, _)| ty.name())
+}
+
+fn named(path: &Path, error: impl std::fmt::Display) -> Failure {
+    Failure::invalid(format!("{}: {error}", path.display()))
+}

@@ -1,0 +1,50 @@
+# Builds llama.cpp (from the crate llama-cpp-sys-2), what works with it, and Fathom, under target/interop. Sourced by
+# tests/interop/run.sh and bench/peer/run.sh, which so share one llama.cpp: all is built by one command, so that
+# cargo sees one set of features.
+#
+# Installs what is missing on Debian and Ubuntu. Sets `target` and, where it was not set, FATHOM_BIN. With one job
+# llama.cpp takes nine minutes to build; CARGO_BUILD_JOBS and CMAKE_BUILD_PARALLEL_LEVEL are respected.
+target=$PWD/target/interop
+started=$SECONDS
+
+minutes() { printf '%s: %.1f minutes\n' "$1" "$(echo "$((SECONDS - $2))" | awk '{ print $1 / 60 }')" >&2; }
+
+have_libclang() {
+    [[ -n ${LIBCLANG_PATH:-} ]] || compgen -G '/usr/lib/llvm*/lib/libclang*.so*' >/dev/null ||
+        compgen -G '/usr/lib/*/libclang*.so*' >/dev/null
+}
+
+missing=()
+command -v cmake >/dev/null || missing+=(cmake)
+command -v make >/dev/null || missing+=(make)
+command -v c++ >/dev/null || missing+=(g++)
+command -v python3 >/dev/null || missing+=(python3)
+python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+have_libclang || missing+=(libclang-dev)
+if ((${#missing[@]})); then
+    if ! command -v apt-get >/dev/null; then
+        echo "missing: ${missing[*]} (names as in Debian); install them and run this again" >&2
+        exit 1
+    fi
+    root=()
+    ((EUID == 0)) || root=(sudo)
+    "${root[@]}" apt-get update -qq >&2
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+fi
+
+# A Python that makes the tiny checkpoints.
+if [[ -z ${INTEROP_PYTHON:-} ]]; then
+    [[ -x $target/python/bin/python ]] || python3 -m venv "$target/python"
+    "$target/python/bin/python" -m pip install -q --disable-pip-version-check -r tests/interop/requirements.txt
+    export INTEROP_PYTHON=$target/python/bin/python
+fi
+
+# llama.cpp for the CPU of this machine, as whoever wants its speed builds it. The flags reach the C compiler only: Rust
+# code, Fathom's too, stays as it is shipped, and finds its instructions when it runs.
+unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
+export CFLAGS=-march=native CXXFLAGS=-march=native
+
+at=$SECONDS
+cargo build --release --locked --target-dir "$target" -p fathom-interop -p fathom-bench-peer -p fathom --bins
+minutes "building llama.cpp and Fathom" "$at"
+export FATHOM_BIN=${FATHOM_BIN:-$target/release/fathom}
