@@ -3,6 +3,7 @@
 use super::{Failure, print};
 use fathom_quantize::Error;
 use fathom_quantize::pipeline::{Job, RoleSize, Watch};
+use fathom_simd::Kernels;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use std::io::{IsTerminal, stderr};
@@ -47,11 +48,12 @@ pub(super) fn write(
     threads: Option<NonZeroUsize>,
     json: bool,
 ) -> Result<(), Failure> {
+    let kernels = Kernels::from_env().map_err(Failure::usage)?;
     let stop = stop_on_signals()?;
     let meter = Meter::new(job.file_bytes());
     let start = Instant::now();
     on_threads(threads, || {
-        job.write(&to.path, to.force, Watch { stop, progress: &|bytes| meter.advance(bytes) })
+        job.write(kernels, &to.path, to.force, Watch { stop, progress: &|bytes| meter.advance(bytes) })
     })??;
     meter.bar.finish_and_clear();
     let seconds = start.elapsed().as_secs_f64();
