@@ -5,44 +5,10 @@
 
 mod common;
 
-use common::{Reference, convert, difference, with_engine};
-use fathom::probe::{Point, Probe, Values};
+use common::{Recorder, Reference, convert, difference, with_engine};
+use fathom::probe::Point;
 use fathom::{Engine, Session, SessionOptions, Wanted};
 use fathom_simd::Kernels;
-use std::collections::BTreeMap;
-
-/// Keeps everything it is shown, by point, layer and first position.
-#[derive(Default)]
-struct Recorder {
-    f32s: BTreeMap<(Point, usize, usize), Vec<f32>>,
-    ids: BTreeMap<(Point, usize, usize), Vec<u32>>,
-}
-
-impl Probe for Recorder {
-    fn record(&mut self, point: Point, layer: usize, first: usize, values: Values<'_>) {
-        match values {
-            Values::F32(values) => {
-                assert!(self.f32s.insert((point, layer, first), values.to_vec()).is_none())
-            }
-            Values::Ids(ids) => assert!(self.ids.insert((point, layer, first), ids.to_vec()).is_none()),
-        }
-    }
-}
-
-impl Recorder {
-    /// All rows of a point, calls joined in order of position.
-    fn all(&self, point: Point, layer: usize) -> Vec<f32> {
-        self.f32s
-            .range((point, layer, 0)..=(point, layer, usize::MAX))
-            .flat_map(|(_, v)| v)
-            .copied()
-            .collect()
-    }
-
-    fn all_ids(&self, point: Point, layer: usize) -> Vec<u32> {
-        self.ids.range((point, layer, 0)..=(point, layer, usize::MAX)).flat_map(|(_, v)| v).copied().collect()
-    }
-}
 
 /// Columns `cols` of rows of `width`.
 fn columns(values: &[f32], width: usize, cols: std::ops::Range<usize>) -> Vec<f32> {

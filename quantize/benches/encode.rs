@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use fathom_quantize::encode::Encoding;
+use fathom_simd::Kernels;
 use std::time::Instant;
 
 const N_COLS: usize = 7168;
@@ -21,7 +22,9 @@ fn main() {
             let seconds = (0..30)
                 .map(|_| {
                     let start = Instant::now();
-                    encoding.encode_rows(&values, importance, &mut out).expect("values are small");
+                    encoding
+                        .encode_rows(Kernels::best(), &values, importance, &mut out)
+                        .expect("values are small");
                     start.elapsed().as_secs_f64()
                 })
                 .fold(f64::INFINITY, f64::min);

@@ -5,9 +5,8 @@
 //! Source: DeepSeek-V3, inference/kernel.py, `weight_dequant`.
 
 use crate::error::Error;
-use crate::source::{Dtype, Found, Source, Stored, scale_name};
-use fathom_simd::fp8_e4m3;
-use half::{bf16, f16, slice::HalfFloatSliceExt};
+use crate::source::{Dtype, Found, Source, scale_name};
+use fathom_simd::{Format, Kernels};
 use std::ops::Range;
 
 /// A power of two; 255 is NaN.
@@ -24,13 +23,11 @@ pub fn e8m0(code: u8) -> f32 {
 ///
 /// # Panics
 /// If the lengths disagree.
-pub fn e4m3_row(codes: &[u8], scales: &[f32], block_cols: usize, out: &mut [f32]) {
+pub fn e4m3_row(kernels: &Kernels, codes: &[u8], scales: &[f32], block_cols: usize, out: &mut [f32]) {
     assert_eq!(codes.len(), out.len(), "one value per code");
     assert_eq!(scales.len(), codes.len().div_ceil(block_cols), "one scale per block");
     for ((codes, out), &scale) in codes.chunks(block_cols).zip(out.chunks_mut(block_cols)).zip(scales) {
-        for (&code, value) in codes.iter().zip(out) {
-            *value = fp8_e4m3::decode(code) * scale;
-        }
+        kernels.decode_e4m3(codes, scale, out);
     }
 }
 
@@ -38,32 +35,18 @@ pub fn e4m3_row(codes: &[u8], scales: &[f32], block_cols: usize, out: &mut [f32]
 ///
 /// # Panics
 /// If the type needs scales or is foreign, or if the lengths disagree: the plan was checked before.
-pub fn widen(dtype: &Dtype, bytes: &[u8], out: &mut [f32]) {
+pub fn widen(kernels: &Kernels, dtype: &Dtype, bytes: &[u8], out: &mut [f32]) {
     assert_eq!(Some(bytes.len()), dtype.size().map(|size| size * out.len()), "bytes of {dtype}");
     match dtype {
-        Dtype::F32 => bytemuck::cast_slice_mut::<f32, u8>(out).copy_from_slice(bytes),
-        Dtype::BF16 => {
-            for (two, value) in bytes.as_chunks::<2>().0.iter().zip(out) {
-                *value = bf16::from_le_bytes(*two).to_f32();
-            }
-        }
-        Dtype::F16 => widen_f16(bytes, out),
+        Dtype::F32 => kernels.decode_row(Format::F32, bytes, out),
+        Dtype::BF16 => kernels.decode_row(Format::BF16, bytes, out),
+        Dtype::F16 => kernels.decode_row(Format::F16, bytes, out),
         Dtype::F8E8M0 => {
             for (&code, value) in bytes.iter().zip(out) {
                 *value = e8m0(code);
             }
         }
         Dtype::F8E4M3 | Dtype::Other(_) => panic!("{dtype} has no value of its own"),
-    }
-}
-
-/// Through an aligned buffer, so that `half` may use the machine's own instruction.
-fn widen_f16(bytes: &[u8], out: &mut [f32]) {
-    let mut aligned = [f16::ZERO; 256];
-    for (bytes, out) in bytes.chunks(512).zip(out.chunks_mut(256)) {
-        let aligned = &mut aligned[..out.len()];
-        bytemuck::cast_slice_mut::<f16, u8>(aligned).copy_from_slice(bytes);
-        aligned.convert_to_f32_slice(out);
     }
 }
 
@@ -83,6 +66,7 @@ pub struct Buffers {
 /// # Panics
 /// If the array was not checked with [`crate::source::problems`], or if `out` has another length than the rows.
 pub fn read_rows(
+    kernels: &Kernels,
     source: &dyn Source,
     name: &str,
     rows: Range<usize>,
@@ -90,44 +74,49 @@ pub fn read_rows(
     out: &mut [f32],
 ) -> Result<(), Error> {
     let Found::Here(stored) = source.find(name) else { panic!("{name} was not checked") };
-    assert_eq!(out.len(), rows.len() * stored.n_cols(), "{name}: values of rows {rows:?}");
+    let n_cols = stored.n_cols();
+    assert_eq!(out.len(), rows.len() * n_cols, "{name}: values of rows {rows:?}");
     source.read(name, rows.clone(), &mut buffers.raw)?;
     match stored.dtype {
-        Dtype::F8E4M3 => read_scaled(source, name, stored, rows.clone(), buffers, out)?,
-        ref dtype => widen(dtype, &buffers.raw, out),
+        Dtype::F8E4M3 => {
+            let [block_rows, block_cols] = source.scale_block();
+            let per_row = read_scales(kernels, source, name, &rows, buffers)?;
+            let codes = buffers.raw.chunks(n_cols).zip(out.chunks_mut(n_cols));
+            for (row, (codes, out)) in rows.clone().zip(codes) {
+                let block = row / block_rows - rows.start / block_rows;
+                let scales = &buffers.scales[block * per_row..][..per_row];
+                e4m3_row(kernels, codes, scales, block_cols, out);
+            }
+        }
+        ref dtype => widen(kernels, dtype, &buffers.raw, out),
     }
     match not_finite(out) {
         None => Ok(()),
         Some(at) => Err(Error::NotFinite {
             tensor: name.to_owned(),
-            row: rows.start + at / stored.n_cols(),
-            col: at % stored.n_cols(),
+            row: rows.start + at / n_cols,
+            col: at % n_cols,
             value: out[at],
         }),
     }
 }
 
-fn read_scaled(
+/// The scales of all blocks that the rows touch, to `buffers.scales`; returns how many one row has.
+fn read_scales(
+    kernels: &Kernels,
     source: &dyn Source,
     name: &str,
-    stored: &Stored,
-    rows: Range<usize>,
+    rows: &Range<usize>,
     buffers: &mut Buffers,
-    out: &mut [f32],
-) -> Result<(), Error> {
-    let [block_rows, block_cols] = source.scale_block();
+) -> Result<usize, Error> {
+    let [block_rows, _] = source.scale_block();
     let name = scale_name(name);
     let Found::Here(scales) = source.find(&name) else { panic!("{name} was not checked") };
-    let block_range = rows.start / block_rows..rows.end.div_ceil(block_rows);
-    source.read(&name, block_range.clone(), &mut buffers.raw_scales)?;
-    buffers.scales.resize(block_range.len() * scales.n_cols(), 0.0);
-    widen(&scales.dtype, &buffers.raw_scales, &mut buffers.scales);
-    let n_cols = stored.n_cols();
-    for ((row, codes), out) in rows.zip(buffers.raw.chunks(n_cols)).zip(out.chunks_mut(n_cols)) {
-        let block = row / block_rows - block_range.start;
-        e4m3_row(codes, &buffers.scales[block * scales.n_cols()..][..scales.n_cols()], block_cols, out);
-    }
-    Ok(())
+    let blocks = rows.start / block_rows..rows.end.div_ceil(block_rows);
+    source.read(&name, blocks.clone(), &mut buffers.raw_scales)?;
+    buffers.scales.resize(blocks.len() * scales.n_cols(), 0.0);
+    widen(kernels, &scales.dtype, &buffers.raw_scales, &mut buffers.scales);
+    Ok(scales.n_cols())
 }
 
 /// Position of the first value that is not finite.
@@ -143,6 +132,7 @@ fn not_finite(values: &[f32]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use half::f16;
 
     /// The format's definition in other words: (-1)^s * 2^(e-7) * (1 + m/8), subnormal 2^-6 * m/8.
     fn reference_e4m3(code: u8) -> f32 {
@@ -169,7 +159,7 @@ mod tests {
         let codes: Vec<u8> = (0..=255).cycle().take(300).collect();
         let scales = [0.5, 3.0, 2f32.powi(-130)];
         let mut out = vec![0.0; 300];
-        e4m3_row(&codes, &scales, 128, &mut out);
+        e4m3_row(Kernels::best(), &codes, &scales, 128, &mut out);
         for (col, value) in out.iter().enumerate() {
             let expected = reference_e4m3(codes[col]) * scales[col / 128];
             assert!(
@@ -183,7 +173,7 @@ mod tests {
     fn halves_are_widened_exactly() {
         let all: Vec<u8> = (0..=u16::MAX).flat_map(u16::to_le_bytes).collect();
         let mut out = vec![0.0; 1 << 16];
-        widen(&Dtype::F16, &all, &mut out);
+        widen(Kernels::best(), &Dtype::F16, &all, &mut out);
         for (bits, value) in (0..=u16::MAX).zip(&out) {
             let expected = f16::from_bits(bits).to_f32_const();
             assert!(
@@ -191,7 +181,7 @@ mod tests {
                 "f16 {bits:#x}"
             );
         }
-        widen(&Dtype::BF16, &all, &mut out);
+        widen(Kernels::best(), &Dtype::BF16, &all, &mut out);
         for (bits, value) in (0..=u16::MAX).zip(&out) {
             let expected = f32::from_bits(u32::from(bits) << 16);
             assert!(

@@ -13,6 +13,7 @@ use crate::plan::{KvHalf, Origin, Role, TensorPlan};
 use crate::slabs;
 use crate::source::{Found, Source, problems, scale_name};
 use fathom_gguf::{Layout, OwnedValue, Writer};
+use fathom_simd::Kernels;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -131,17 +132,23 @@ impl<'a> Job<'a> {
         sizes.into_values().collect()
     }
 
-    /// Writes the file with the threads of the current rayon pool.
+    /// Writes the file with the threads of the current rayon pool. The bytes do not depend on the kernels' level.
     ///
     /// # Errors
     /// If the source or the disk fails, a weight is not finite or does not fit its type, or `watch` says stop. The
     /// unfinished file is gone then.
-    pub fn write(&self, target: &Path, replace: bool, watch: Watch<'_>) -> Result<(), Error> {
+    pub fn write(
+        &self,
+        kernels: &Kernels,
+        target: &Path,
+        replace: bool,
+        watch: Watch<'_>,
+    ) -> Result<(), Error> {
         let output = PartFile::create(target, self.file_bytes(), replace)?;
         output.write_at(&self.layout.header, 0)?;
         (watch.progress)(self.header_bytes());
         let slabs = self.slabs(slab_values(rayon::current_num_threads()));
-        slabs::run(&slabs, watch, |slab, workspace| self.write_slab(slab, &output, workspace))?;
+        slabs::run(&slabs, watch, |slab, workspace| self.write_slab(kernels, slab, &output, workspace))?;
         output.finish(|| watch.stopped())
     }
 
@@ -181,12 +188,18 @@ impl<'a> Job<'a> {
     }
 
     /// Returns the number of bytes written.
-    fn write_slab(&self, slab: &Slab, output: &PartFile, workspace: &mut Workspace) -> Result<u64, Error> {
+    fn write_slab(
+        &self,
+        kernels: &Kernels,
+        slab: &Slab,
+        output: &PartFile,
+        workspace: &mut Workspace,
+    ) -> Result<u64, Error> {
         let tensor = &self.plan[slab.tensor];
         let encoding = self.encodings[slab.tensor];
-        let first_row = self.fill(tensor, slab, workspace)?;
+        let first_row = self.fill(kernels, tensor, slab, workspace)?;
         let Workspace { values, encoded, .. } = workspace;
-        encoding.encode(values, encoded).map_err(|value| Error::TooLarge {
+        encoding.encode(kernels, values, encoded).map_err(|value| Error::TooLarge {
             tensor: tensor.name.clone(),
             value,
             ty: encoding.name(),
@@ -197,20 +210,29 @@ impl<'a> Job<'a> {
     }
 
     /// Puts the slab's values into `workspace.values`; returns the number of the tensor's row that they begin with.
-    fn fill(&self, tensor: &TensorPlan, slab: &Slab, workspace: &mut Workspace) -> Result<usize, Error> {
+    fn fill(
+        &self,
+        kernels: &Kernels,
+        tensor: &TensorPlan,
+        slab: &Slab,
+        workspace: &mut Workspace,
+    ) -> Result<usize, Error> {
+        let read = |name: &str, rows, buffers: &mut Buffers, out: &mut [f32]| {
+            read_rows(kernels, self.source, name, rows, buffers, out)
+        };
         let Workspace { buffers, values, head, .. } = workspace;
         let rows = slab.first..slab.first + slab.n;
         match &tensor.origin {
             Origin::Tensor(name) => {
                 values.resize(slab.n * tensor.n_cols(), 0.0);
-                read_rows(self.source, name, rows, buffers, values)?;
+                read(name, rows, buffers, values)?;
                 Ok(slab.first)
             }
             Origin::Stack(names) => {
                 let per_expert = n_rows(tensor) / names.len();
                 let (expert, first) = (slab.first / per_expert, slab.first % per_expert);
                 values.resize(slab.n * tensor.n_cols(), 0.0);
-                read_rows(self.source, &names[expert], first..first + slab.n, buffers, values)?;
+                read(&names[expert], first..first + slab.n, buffers, values)?;
                 Ok(slab.first)
             }
             Origin::KvB { name, half, qk_nope_head_dim, v_head_dim, .. } => {
@@ -223,10 +245,10 @@ impl<'a> Job<'a> {
                 for (index, out) in rows.zip(values.chunks_mut(n * m)) {
                     let start = index * (qk_nope_head_dim + v_head_dim) + skip;
                     match half {
-                        KvHalf::V => read_rows(self.source, name, start..start + take, buffers, out)?,
+                        KvHalf::V => read(name, start..start + take, buffers, out)?,
                         KvHalf::K => {
                             head.resize(n * m, 0.0);
-                            read_rows(self.source, name, start..start + take, buffers, head)?;
+                            read(name, start..start + take, buffers, head)?;
                             transpose(head, n, out);
                         }
                     }

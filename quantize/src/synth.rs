@@ -223,6 +223,7 @@ mod tests {
     use super::*;
     use crate::dequant::{Buffers, read_rows};
     use crate::plan::Origin;
+    use fathom_simd::Kernels;
 
     fn tensor(name: &str, role: Role, shape: &[usize]) -> TensorPlan {
         TensorPlan {
@@ -236,7 +237,8 @@ mod tests {
     fn values(model: &Synthetic, name: &str) -> Vec<f32> {
         let Found::Here(stored) = model.find(name) else { panic!("{name}") };
         let mut out = vec![0.0; stored.n_rows() * stored.n_cols()];
-        read_rows(model, name, 0..stored.n_rows(), &mut Buffers::default(), &mut out).unwrap();
+        read_rows(Kernels::best(), model, name, 0..stored.n_rows(), &mut Buffers::default(), &mut out)
+            .unwrap();
         out
     }
 

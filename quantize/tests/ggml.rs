@@ -6,6 +6,7 @@
 
 use fathom_gguf::TensorType;
 use fathom_quantize::encode::Encoding;
+use fathom_simd::Kernels;
 use libloading::{Library, Symbol, library_filename};
 use std::env;
 use std::ffi::c_void;
@@ -145,7 +146,7 @@ fn errors_are_not_above_ggmls() {
                 let values = data(name);
                 let theirs = ggml.decode(encoding, &ggml.encode(encoding, &values, importance));
                 let mut bytes = Vec::new();
-                encoding.encode_rows(&values, importance, &mut bytes).unwrap();
+                encoding.encode_rows(Kernels::best(), &values, importance, &mut bytes).unwrap();
                 let ours = ggml.decode(encoding, &bytes);
                 let ratio = error(&values, &ours, importance) / error(&values, &theirs, importance);
                 print!(" {ratio:6.4}");
@@ -168,7 +169,7 @@ fn types_without_a_search_are_ggmls_byte_for_byte() {
     let values = data("heavy");
     for encoding in [Encoding::Q8_0, Encoding::F16, Encoding::BF16] {
         let mut bytes = Vec::new();
-        encoding.encode(&values, &mut bytes).unwrap();
+        encoding.encode(Kernels::best(), &values, &mut bytes).unwrap();
         assert!(bytes == ggml.encode(encoding, &values, None), "{encoding}");
     }
 }

@@ -155,6 +155,9 @@ fn bench(b: &Bench<'_>, op: &str) {
         }
         "encode_q8" => bench_encode_q8(b),
         "int_peak" => bench_int_peak(b),
+        "decode_e4m3" => bench_decode_e4m3(b),
+        "to_lanes" | "fit_totals" | "fit_scale" | "fit_line" | "fit_error" | "fit_quants"
+        | "nearest_scale" | "nearest_line" => bench_fit(b, op),
         _ => bench_vector(b, op),
     }
 }
@@ -297,6 +300,59 @@ fn bench_int_peak(b: &Bench<'_>) {
     scalar().int_peak(7, &mut expected);
     assert_eq!(out, expected);
     b.row("registers only", seconds, 0, rounds * Kernels::INT_PEAK_MACS_PER_ROUND);
+}
+
+fn bench_decode_e4m3(b: &Bench<'_>) {
+    let codes: Vec<u8> = (0..7168).map(|at| (at * 37 % 251) as u8 & 0x7e).collect();
+    let (mut out, mut expected) = (vec![0.0; 7168], vec![0.0; 7168]);
+    let seconds = measure(|| b.kernels.decode_e4m3(black_box(&codes), 0.37, &mut out));
+    scalar().decode_e4m3(&codes, 0.37, &mut expected);
+    assert_eq!(out, expected);
+    b.row("7168", seconds, 5 * 7168, 0);
+}
+
+/// The parts of an encoder's search, on 16 sub-blocks of 32 values; bytes are the values' own, as floats.
+fn bench_fit(b: &Bench<'_>, op: &str) {
+    use fathom_simd::fit::{Lanes, Lines, NearestLine, NearestScale, Range, Residuals, Totals};
+    let (n, values) = (32, floats(16 * 32));
+    let (mut x, w) = (vec![[0.0; 16]; n], vec![[1.0; 16]; n]);
+    scalar().to_lanes(&values, &mut x);
+    let v = Lanes { x: &x, w: &w };
+    let (range, unit) = (Range { low: -8.0, high: 7.0 }, [2e-3; 16]);
+    let ideal = Lines { scale: [0.13; 16], offset: [-0.9; 16] };
+    let units = Lines { scale: unit, offset: [0.01; 16] };
+    let mut totals = Totals::default();
+    scalar().fit_totals(v, &mut totals);
+    let run = |kernels: &Kernels, out: &mut Vec<f32>| {
+        let (mut lines, mut residuals, mut sums) = (Lines::default(), Residuals::default(), totals);
+        let mut quants = [0; 16 * 32];
+        match op {
+            "to_lanes" => kernels.to_lanes(black_box(&values), out.as_chunks_mut().0),
+            "fit_totals" => kernels.fit_totals(black_box(v), &mut sums),
+            "fit_scale" => kernels.fit_scale(black_box(v), range, &[-8.0; 14], &mut lines.scale),
+            "fit_line" => kernels.fit_line(black_box(v), 15.0, true, &[15.0; 12], &mut lines),
+            "fit_error" => kernels.fit_error(black_box(v), &ideal, range, &mut residuals),
+            "fit_quants" => kernels.fit_quants(black_box(v), &ideal, range, &mut quants),
+            "nearest_scale" => {
+                let scales = Range { low: -32.0, high: 31.0 };
+                let near = NearestScale { ideal: &ideal.scale, unit: &unit, quants: range, scales };
+                kernels.nearest_scale(black_box(v), near, &mut lines.scale, &mut residuals);
+            }
+            _ => {
+                let near =
+                    NearestLine { ideal: &ideal, unit: &units, totals: &totals, top: 15.0, most: 63.0 };
+                kernels.nearest_line(black_box(v), near, &mut lines, &mut residuals);
+            }
+        }
+        out[0] +=
+            lines.scale[3] + lines.offset[2] + residuals.error[1] + sums.weighted[0] + f32::from(quants[7]);
+    };
+    let (mut out, mut expected) = (vec![0.0; 512], vec![0.0; 512]);
+    run(b.kernels, &mut out);
+    run(scalar(), &mut expected);
+    assert_eq!(out, expected);
+    let seconds = measure(|| run(b.kernels, &mut out));
+    b.row("16 x 32", seconds, 4 * values.len(), 0);
 }
 
 /// Ops of one slice. What is computed in place starts from the same values each time, so the copy is measured too.

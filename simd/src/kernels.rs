@@ -4,6 +4,7 @@
 //! only handed out on a machine that has the level's instructions, so holding one is the proof that every entry may
 //! be called; that is the whole safety argument of this file.
 
+use crate::fit::{Lanes, Lines, NearestLine, NearestScale, Range, Residuals, Totals};
 use crate::format::{ActKind, BlockFormat, Format, per_format};
 use crate::level::{Level, LevelError};
 use crate::op;
@@ -34,6 +35,19 @@ macro_rules! with_ops {
                 rope_halves(x: &mut [f32], cos: &[f32], sin: &[f32]) = op::rope_halves;
                 hadamard(x: &mut [f32]) = op::hadamard;
                 int_peak(rounds: usize, out: &mut [i32; 16]) = op::int_peak;
+                decode_e4m3(codes: &[u8], scale: f32, out: &mut [f32]) = op::decode_e4m3;
+                to_lanes(values: &[f32], out: &mut [[f32; 16]]) = op::to_lanes;
+                fit_totals(v: Lanes<'_>, out: &mut Totals) = op::fit_totals;
+                fit_scale(v: Lanes<'_>, range: Range, reaches: &[f32], out: &mut [f32; 16]) = op::fit_scale;
+                fit_line(v: Lanes<'_>, form: (f32, bool), reaches: &[f32], out: &mut Lines) = op::fit_line;
+                fit_error(v: Lanes<'_>, lines: &Lines, range: Range, out: &mut Residuals) = op::fit_error;
+                fit_quants(v: Lanes<'_>, lines: &Lines, range: Range, out: &mut [i8]) = op::fit_quants;
+                nearest_scale(
+                    v: Lanes<'_>, near: NearestScale<'_>, scale: &mut [f32; 16], out: &mut Residuals
+                ) = op::nearest_scale;
+                nearest_line(
+                    v: Lanes<'_>, near: NearestLine<'_>, pairs: &mut Lines, out: &mut Residuals
+                ) = op::nearest_line;
             }
         }
     };
@@ -280,8 +294,9 @@ impl Kernels {
 /// Conversions.
 impl Kernels {
     /// Activations to 8-bit blocks of 32: `scale = amax / 127`, quants rounded to nearest even, never -128, and the
-    /// sums of the two halves of each block's quants. A block whose amax is below 2^-120 becomes zero; one with an infinity or NaN gets
-    /// scale NaN. The length is a multiple of 32.
+    /// sums of the two halves of each block's quants. A value is off by at most amax / 254 (and roundings; see
+    /// `op/q8.rs`). A block whose amax is below 2^-120 becomes zero; one with an infinity or NaN gets scale NaN. The
+    /// length is a multiple of 32.
     pub fn encode_q8(&self, x: &[f32], values: &mut [i8], scales: &mut [f32], sums: &mut [[i16; 2]]) {
         assert!(x.len().is_multiple_of(32), "{} activations are no multiple of 32", x.len());
         assert_eq!(values.len(), x.len(), "quants of as many activations");
@@ -303,10 +318,78 @@ impl Kernels {
         self.encode_row(format, x, out);
     }
 
+    /// FP8 codes ([`crate::fp8_e4m3`]) of one scale block to floats: each value times `scale`, rounded once.
+    pub fn decode_e4m3(&self, codes: &[u8], scale: f32, out: &mut [f32]) {
+        assert_eq!(out.len(), codes.len(), "values of as many codes");
+        call!(self.table.decode_e4m3, codes, scale, out);
+    }
+
     /// One row of a format's bytes to floats: [`Format::decode`], faster.
     pub fn decode_row(&self, format: Format, row: &[u8], out: &mut [f32]) {
         assert_eq!(row.len(), format.row_bytes(out.len()), "{} bytes of {} values", format.name(), out.len());
         call!(self.format(format).decode_row, row, out);
+    }
+}
+
+/// The encoders' searches, 16 sub-blocks at a time; the same bits on every level. Definitions: `op/fit.rs`.
+impl Kernels {
+    /// Turns 16 sub-blocks of `out.len()` values round: `out[k][sub] = values[sub * out.len() + k]`.
+    pub fn to_lanes(&self, values: &[f32], out: &mut [[f32; 16]]) {
+        assert!(out.len().is_multiple_of(16), "{} vectors are no multiple of 16", out.len());
+        assert_eq!(values.len(), 16 * out.len(), "values of 16 sub-blocks of {}", out.len());
+        call!(self.table.to_lanes, values, out);
+    }
+
+    /// Sums that do not depend on any integers.
+    pub fn fit_totals(&self, v: Lanes<'_>, out: &mut Totals) {
+        v.check();
+        call!(self.table.fit_totals, v, out);
+    }
+
+    /// The scale with which integers of the range come nearest to each sub-block. It may be negative. `reaches` are
+    /// the integers, perhaps fractions, that the value of largest magnitude is tried at.
+    pub fn fit_scale(&self, v: Lanes<'_>, range: Range, reaches: &[f32], out: &mut [f32; 16]) {
+        v.check();
+        call!(self.table.fit_scale, v, range, reaches, out);
+    }
+
+    /// The scale, not negative, and the offset with which integers in `0..=top` come nearest to each sub-block; no
+    /// offset is positive if `pinned`. `reaches` are the integers that the span of the values is tried at.
+    pub fn fit_line(&self, v: Lanes<'_>, top: f32, pinned: bool, reaches: &[f32], out: &mut Lines) {
+        v.check();
+        call!(self.table.fit_line, v, (top, pinned), reaches, out);
+    }
+
+    /// What lines miss with the nearest integers of the range.
+    pub fn fit_error(&self, v: Lanes<'_>, lines: &Lines, range: Range, out: &mut Residuals) {
+        v.check();
+        call!(self.table.fit_error, v, lines, range, out);
+    }
+
+    /// Those integers, in the order in which the values were before [`Self::to_lanes`].
+    pub fn fit_quants(&self, v: Lanes<'_>, lines: &Lines, range: Range, out: &mut [i8]) {
+        v.check();
+        assert_eq!(out.len(), 16 * v.x.len(), "quants of 16 sub-blocks of {}", v.x.len());
+        call!(self.table.fit_quants, v, lines, range, out);
+    }
+
+    /// For each sub-block the integer `scale`, next to `ideal / unit`, with which `unit * scale` misses least.
+    pub fn nearest_scale(
+        &self,
+        v: Lanes<'_>,
+        near: NearestScale<'_>,
+        scale: &mut [f32; 16],
+        out: &mut Residuals,
+    ) {
+        v.check();
+        call!(self.table.nearest_scale, v, near, scale, out);
+    }
+
+    /// For each sub-block the integers, next to the ideal line, with which `unit.scale * scale * l - unit.offset *
+    /// offset` misses least; `pairs.offset` is a minimum, to be subtracted.
+    pub fn nearest_line(&self, v: Lanes<'_>, near: NearestLine<'_>, pairs: &mut Lines, out: &mut Residuals) {
+        v.check();
+        call!(self.table.nearest_line, v, near, pairs, out);
     }
 }
 

@@ -27,6 +27,7 @@
 
 #![deny(unsafe_code)]
 
+pub mod fit;
 pub mod format;
 mod isa;
 #[allow(unsafe_code, reason = "calls through the kernel table; the argument is at the head of the file")]

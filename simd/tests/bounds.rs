@@ -89,6 +89,54 @@ fn products_are_within_their_bounds() {
     }
 }
 
+/// Activation blocks: half a step of 127 to the largest value, at any size that a float has; never -128; sums that are
+/// the quants'.
+#[test]
+fn activations_are_within_their_bound() {
+    let random = &mut Rng::with_seed(27);
+    for kernels in levels() {
+        for exponent in -110..127 {
+            let size = 2_f32.powi(exponent);
+            let mut x: Vec<f32> = tame(random, 8 * 32).into_iter().map(|x| x * size).collect();
+            // One value above all others, at either end of the range.
+            (x[37], x[70], x[100]) = (size, -size, f32::MIN_POSITIVE);
+            let (mut values, mut scales) = (vec![0; x.len()], vec![0.0; x.len() / 32]);
+            let mut sums = vec![[0; 2]; x.len() / 32];
+            kernels.encode_q8(&x, &mut values, &mut scales, &mut sums);
+            for (block, (x, q)) in x.chunks_exact(32).zip(values.chunks_exact(32)).enumerate() {
+                let amax = f64::from(x.iter().fold(0.0_f32, |amax, x| amax.max(x.abs())));
+                assert!(scales[block].is_normal(), "{kernels:?}: scale {} of {amax}", scales[block]);
+                for (x, &q) in x.iter().zip(q) {
+                    assert!(q != i8::MIN);
+                    let found = f64::from(q) * f64::from(scales[block]);
+                    let error = (found - f64::from(*x)).abs();
+                    assert!(error <= amax / 254.0 + 3.0 * U * amax, "{kernels:?}: {x} is {found}");
+                }
+                for (half, sum) in q.chunks_exact(16).zip(sums[block]) {
+                    assert_eq!(half.iter().map(|&q| i32::from(q)).sum::<i32>(), i32::from(sum));
+                }
+            }
+        }
+    }
+}
+
+/// The figure in `op/q8.rs`.
+#[test]
+fn normal_activations_lose_half_a_percent() {
+    let random = &mut Rng::with_seed(28);
+    let normal = |random: &mut Rng| {
+        let radius = (-2.0 * (1.0 - random.f64()).ln()).sqrt();
+        (radius * (std::f64::consts::TAU * random.f64()).cos()) as f32
+    };
+    let x: Vec<f32> = (0..32_768).map(|_| normal(random)).collect();
+    let (mut values, mut scales, mut sums) = (vec![0; x.len()], vec![0.0; 1024], vec![[0; 2]; 1024]);
+    fathom_simd::Kernels::best().encode_q8(&x, &mut values, &mut scales, &mut sums);
+    let miss = |at: usize| f64::from(x[at]) - f64::from(values[at]) * f64::from(scales[at / 32]);
+    let missed: f64 = (0..x.len()).map(|at| miss(at).powi(2)).sum();
+    let share = (missed / x.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>()).sqrt();
+    assert!((0.0050..0.0056).contains(&share), "{share}");
+}
+
 #[test]
 fn norms_are_within_their_bounds() {
     let random = &mut Rng::with_seed(22);

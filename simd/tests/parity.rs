@@ -7,6 +7,7 @@
 mod support;
 
 use fastrand::Rng;
+use fathom_simd::fit::{Lanes, Lines, NearestLine, NearestScale, Range, Residuals, Totals};
 use fathom_simd::{Attend, Format, IndexScores, Kernels, Level, Pick, Rows};
 use support::{Tokens, bits, columns, levels, product, tame, weights, wild};
 
@@ -34,6 +35,15 @@ const CHECKS: &[(&str, Check)] = &[
     ("rope_halves", check_rope_halves),
     ("hadamard", check_hadamard),
     ("int_peak", check_int_peak),
+    ("decode_e4m3", check_decode_e4m3),
+    ("to_lanes", check_to_lanes),
+    ("fit_totals", check_fit_totals),
+    ("fit_scale", check_fit_scale),
+    ("fit_line", check_fit_line),
+    ("fit_error", check_fit_error),
+    ("fit_quants", check_fit_quants),
+    ("nearest_scale", check_nearest_scale),
+    ("nearest_line", check_nearest_line),
 ];
 
 #[test]
@@ -289,4 +299,194 @@ fn check_int_peak(kernels: &Kernels, scalar: &Kernels, _: Format, _: &mut Rng) {
         kernels.int_peak(rounds, &mut found);
         assert_eq!(found, expected, "{kernels:?} {rounds}");
     }
+}
+
+fn check_decode_e4m3(kernels: &Kernels, _: &Kernels, _: Format, random: &mut Rng) {
+    for n in (0..=70).chain([128, 300]).cycle().take(rounds(kernels, 700)) {
+        let codes: Vec<u8> = (0..n).map(|_| random.u8(..)).collect();
+        let scale = f32::from_bits(random.u32(..));
+        let expected: Vec<f32> =
+            codes.iter().map(|&code| fathom_simd::fp8_e4m3::decode(code) * scale).collect();
+        let mut found = vec![1.0; n as usize];
+        kernels.decode_e4m3(&codes, scale, &mut found);
+        assert_eq!(bits(&found), bits(&expected), "{kernels:?} {scale} {codes:?}");
+    }
+}
+
+/// 16 sub-blocks of 16 or 32 values, of all kinds that encoders meet, and their weights; turned round by hand.
+struct Group {
+    rows: Vec<f32>,
+    x: Vec<[f32; 16]>,
+    w: Vec<[f32; 16]>,
+}
+
+impl Group {
+    fn random(random: &mut Rng) -> Self {
+        let n = if random.bool() { 16 } else { 32 };
+        let (mut rows, mut weights) = (Vec::new(), Vec::new());
+        for _ in 0..16 {
+            let size = 10_f32.powi(random.i32(-44..9));
+            let kind = random.u32(0..8);
+            rows.extend((0..n).map(|at| match kind {
+                0 => 0.0,
+                1 => size,
+                2 => size * random.f32(),
+                3 if at != 5 => -0.0,
+                4 => size * f32::from(random.i8(-3..3)),
+                5 => size * (1.0 + 1e-6 * random.f32()),
+                _ => size * (random.f32() - 0.5),
+            }));
+            let equal = random.bool();
+            weights.extend((0..n).map(|_| if equal { 1.0 } else { random.f32().powi(4) + 1e-6 }));
+        }
+        let turned = |rows: &[f32]| {
+            let column = |k| std::array::from_fn(|sub| rows[sub * n + k]);
+            (0..n).map(column).collect()
+        };
+        Self { x: turned(&rows), w: turned(&weights), rows }
+    }
+
+    fn lanes(&self) -> Lanes<'_> {
+        Lanes { x: &self.x, w: &self.w }
+    }
+}
+
+/// Some formats' quants.
+fn some_range(random: &mut Rng) -> Range {
+    let high = [1.0, 3.0, 7.0, 15.0, 31.0][random.usize(0..5)];
+    Range { low: if random.bool() { 0.0 } else { -high - 1.0 }, high }
+}
+
+/// Lines that nearly fit, and some that do not at all.
+fn some_lines(random: &mut Rng, group: &Group) -> Lines {
+    let mut lines = Lines::default();
+    for sub in 0..16 {
+        let span = group.x.iter().fold(0.0_f32, |span, x| span.max(x[sub].abs()));
+        lines.scale[sub] = span * [0.1, -0.13, 0.03, 0.0, 1e-20][random.usize(0..5)];
+        lines.offset[sub] = span * [0.0, -1.0, 0.5][random.usize(0..3)];
+    }
+    lines
+}
+
+/// Runs an op on random groups on both levels and compares what it returns, bit by bit.
+fn check_fit(
+    kernels: &Kernels,
+    scalar: &Kernels,
+    random: &mut Rng,
+    op: impl Fn(&Kernels, &Group, &mut Rng) -> Vec<f32>,
+) {
+    for round in 0..rounds(kernels, 2000) {
+        let group = Group::random(random);
+        let seed = random.u64(..);
+        let run = |kernels: &Kernels| bits(&op(kernels, &group, &mut Rng::with_seed(seed)));
+        assert_eq!(run(kernels), run(scalar), "{kernels:?}, round {round}: {:?}", group.rows);
+    }
+}
+
+fn flat(lines: &Lines, residuals: &Residuals) -> Vec<f32> {
+    let Residuals { error, l, ll, xl } = residuals;
+    [lines.scale, lines.offset, *error, *l, *ll, *xl].concat()
+}
+
+fn check_to_lanes(kernels: &Kernels, scalar: &Kernels, _: Format, random: &mut Rng) {
+    check_fit(kernels, scalar, random, |kernels, group, _| {
+        let mut out = vec![[1.0; 16]; group.x.len()];
+        kernels.to_lanes(&group.rows, &mut out);
+        assert_eq!(bits(out.as_flattened()), bits(group.x.as_flattened()));
+        out.concat()
+    });
+}
+
+fn check_fit_totals(kernels: &Kernels, scalar: &Kernels, _: Format, random: &mut Rng) {
+    check_fit(kernels, scalar, random, |kernels, group, _| {
+        let mut out = Totals::default();
+        kernels.fit_totals(group.lanes(), &mut out);
+        [out.weight, out.weighted].concat()
+    });
+}
+
+fn check_fit_scale(kernels: &Kernels, scalar: &Kernels, _: Format, random: &mut Rng) {
+    check_fit(kernels, scalar, random, |kernels, group, random| {
+        let mut range = some_range(random);
+        range.low = -range.high - 1.0;
+        let reaches = [range.low * 1.1, range.low, range.high, range.high * 0.9];
+        let mut out = [1.0; 16];
+        kernels.fit_scale(group.lanes(), range, &reaches[random.usize(0..4)..], &mut out);
+        out.to_vec()
+    });
+}
+
+fn check_fit_line(kernels: &Kernels, scalar: &Kernels, _: Format, random: &mut Rng) {
+    check_fit(kernels, scalar, random, |kernels, group, random| {
+        let top = some_range(random).high;
+        let reaches = [top - 0.5, top, top + 0.4, top * 1.2];
+        let mut out = Lines::default();
+        let reaches = &reaches[random.usize(0..4)..];
+        kernels.fit_line(group.lanes(), top, random.bool(), reaches, &mut out);
+        flat(&out, &Residuals::default())
+    });
+}
+
+fn check_fit_error(kernels: &Kernels, scalar: &Kernels, _: Format, random: &mut Rng) {
+    check_fit(kernels, scalar, random, |kernels, group, random| {
+        let lines = some_lines(random, group);
+        let mut out = Residuals::default();
+        kernels.fit_error(group.lanes(), &lines, some_range(random), &mut out);
+        flat(&lines, &out)
+    });
+}
+
+fn check_fit_quants(kernels: &Kernels, scalar: &Kernels, _: Format, random: &mut Rng) {
+    check_fit(kernels, scalar, random, |kernels, group, random| {
+        let (lines, range) = (some_lines(random, group), some_range(random));
+        let mut out = vec![99; group.rows.len()];
+        kernels.fit_quants(group.lanes(), &lines, range, &mut out);
+        let quants: Vec<f32> = out.into_iter().map(f32::from).collect();
+        assert!(quants.iter().all(|q| (range.low..=range.high).contains(q)));
+        quants
+    });
+}
+
+fn check_nearest_scale(kernels: &Kernels, scalar: &Kernels, _: Format, random: &mut Rng) {
+    check_fit(kernels, scalar, random, |kernels, group, random| {
+        let high = some_range(random).high;
+        let range = Range { low: -high - 1.0, high };
+        let ideal = some_lines(random, group);
+        let unit = ideal.scale.map(|scale| scale / [7.3, -3.9, 1.0, 900.0][random.usize(0..4)]);
+        let near = NearestScale {
+            ideal: &ideal.scale,
+            unit: &unit,
+            quants: range,
+            scales: Range { low: -32.0, high: 31.0 },
+        };
+        let (mut out, mut residuals) = ([1.0; 16], Residuals::default());
+        kernels.nearest_scale(group.lanes(), near, &mut out, &mut residuals);
+        assert!(out.iter().all(|scale| (-32.0..=31.0).contains(scale) && scale.fract() == 0.0));
+        flat(&Lines { scale: out, offset: unit }, &residuals)
+    });
+}
+
+fn check_nearest_line(kernels: &Kernels, scalar: &Kernels, _: Format, random: &mut Rng) {
+    check_fit(kernels, scalar, random, |kernels, group, random| {
+        let mut ideal = some_lines(random, group);
+        ideal.scale = ideal.scale.map(f32::abs);
+        ideal.offset = ideal.offset.map(|offset| -offset.abs());
+        let by = [20.7, 1.0, 70.0][random.usize(0..3)];
+        let unit = Lines {
+            scale: ideal.scale.map(|scale| scale / by),
+            offset: ideal.offset.map(|offset| -offset / by),
+        };
+        let mut totals = Totals::default();
+        scalar.fit_totals(group.lanes(), &mut totals);
+        let near = NearestLine {
+            ideal: &ideal,
+            unit: &unit,
+            totals: &totals,
+            top: some_range(random).high,
+            most: 63.0,
+        };
+        let (mut out, mut residuals) = (Lines::default(), Residuals::default());
+        kernels.nearest_line(group.lanes(), near, &mut out, &mut residuals);
+        flat(&out, &residuals)
+    });
 }

@@ -4,6 +4,7 @@ use super::meter::Meter;
 use super::{Failure, print, signals};
 use fathom_quantize::Error;
 use fathom_quantize::pipeline::{Job, RoleSize, Watch};
+use fathom_simd::Kernels;
 use serde_json::json;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -35,16 +36,14 @@ pub(super) fn write(
     threads: Option<NonZeroUsize>,
     json: bool,
 ) -> Result<(), Failure> {
+    let kernels = Kernels::from_env().map_err(Failure::usage)?;
     // Ctrl-C ends the work at the next slab.
     let signals = signals::listen()?;
     let meter = meter(job.file_bytes());
     let start = Instant::now();
     on_threads(threads, || {
-        job.write(
-            &to.path,
-            to.force,
-            Watch { stop: signals.flag(), progress: &|bytes| advance(&meter, bytes) },
-        )
+        let watch = Watch { stop: signals.flag(), progress: &|bytes| advance(&meter, bytes) };
+        job.write(kernels, &to.path, to.force, watch)
     })??;
     meter.finish();
     let seconds = start.elapsed().as_secs_f64();

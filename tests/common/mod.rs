@@ -2,14 +2,15 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 pub mod forge;
+pub mod made_up;
 
 use fathom::config::Overrides;
 use fathom::mmap::Mapping;
-use fathom::probe::NoProbe;
+use fathom::probe::{NoProbe, Point, Probe, Values};
 use fathom::{Engine, Session, SessionOptions, Wanted};
 use fathom_simd::Kernels;
 use safetensors::{Dtype, SafeTensors};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -93,6 +94,39 @@ pub fn convert(shape: &str, ty: &str) -> Converted {
         .unwrap();
     assert!(done.status.success(), "{shape}: {}", String::from_utf8_lossy(&done.stderr));
     Converted { _folder: folder, path }
+}
+
+/// Keeps everything it is shown, by point, layer and first position.
+#[derive(Default)]
+pub struct Recorder {
+    pub f32s: BTreeMap<(Point, usize, usize), Vec<f32>>,
+    pub ids: BTreeMap<(Point, usize, usize), Vec<u32>>,
+}
+
+impl Probe for Recorder {
+    fn record(&mut self, point: Point, layer: usize, first: usize, values: Values<'_>) {
+        match values {
+            Values::F32(values) => {
+                assert!(self.f32s.insert((point, layer, first), values.to_vec()).is_none())
+            }
+            Values::Ids(ids) => assert!(self.ids.insert((point, layer, first), ids.to_vec()).is_none()),
+        }
+    }
+}
+
+impl Recorder {
+    /// All rows of a point, calls joined in order of position.
+    pub fn all(&self, point: Point, layer: usize) -> Vec<f32> {
+        self.f32s
+            .range((point, layer, 0)..=(point, layer, usize::MAX))
+            .flat_map(|(_, v)| v)
+            .copied()
+            .collect()
+    }
+
+    pub fn all_ids(&self, point: Point, layer: usize) -> Vec<u32> {
+        self.ids.range((point, layer, 0)..=(point, layer, usize::MAX)).flat_map(|(_, v)| v).copied().collect()
+    }
 }
 
 /// Loads a model and hands it to `f`.

@@ -1,12 +1,13 @@
-//! From f32 to the bytes of a GGUF type. What the bytes mean is defined by the decoders in `fathom-simd`.
-
+//! From f32 to the bytes of a GGUF type. What the bytes mean is defined by the decoders in `fathom-simd`, and the loops
+//! over values are its kernels.
 //!
 //! Block formats are fitted: of all bytes a block could hold, those with the least squared error are sought, weighted by
 //! the importance of columns where it is known. With importance the measure is `sum(importance * (x - decoded)^2)`,
 //! without it the plain `sum((x - decoded)^2)`; nothing else enters, neither a preference for large values nor a
 //! rounding of the measure itself.
 
-mod fit;
+mod block_of_32;
+mod group;
 mod pack;
 mod q2_k;
 mod q3_k;
@@ -17,11 +18,12 @@ mod q5_0;
 mod q5_1;
 mod q5_k;
 mod q6_k;
-mod q8_0;
 mod super_block;
 
 use fathom_gguf::TensorType;
-use half::{bf16, f16, slice::HalfFloatSliceExt};
+use fathom_simd::{Format, Kernels};
+use group::{Form, Group, SUBS};
+use half::f16;
 
 /// A type that this crate can write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -120,15 +122,15 @@ impl Encoding {
         self.tensor_type().row_bytes(n_cols)
     }
 
-    /// Encodes `values`, whole blocks of them, replacing the contents of `out`.
+    /// Encodes `values`, whole blocks of them, replacing the contents of `out`. The bytes are the same on every level.
     ///
     /// # Errors
     /// The first value that the type cannot hold.
     ///
     /// # Panics
     /// If blocks do not divide the number of values.
-    pub fn encode(self, values: &[f32], out: &mut Vec<u8>) -> Result<(), f32> {
-        self.encode_rows(values, None, out)
+    pub fn encode(self, kernels: &Kernels, values: &[f32], out: &mut Vec<u8>) -> Result<(), f32> {
+        self.encode_rows(kernels, values, None, out)
     }
 
     /// Encodes whole rows, replacing the contents of `out`. `importance` has one weight for each column: how much a
@@ -143,6 +145,7 @@ impl Encoding {
     /// If blocks do not divide the number of values, or rows of `importance.len()` values do not.
     pub fn encode_rows(
         self,
+        kernels: &Kernels,
         values: &[f32],
         importance: Option<&[f32]>,
         out: &mut Vec<u8>,
@@ -159,22 +162,18 @@ impl Encoding {
         out.resize(usize::try_from(n_bytes).expect("a slab fits into memory"), 0);
         match self {
             Encoding::F32 => out.copy_from_slice(bytemuck::cast_slice(values)),
-            Encoding::F16 => {
-                halves::<f16>(values, out, |from, to| to.convert_from_f32_slice(from), f16::is_finite)?;
-            }
-            Encoding::BF16 => {
-                halves::<bf16>(values, out, |from, to| to.convert_from_f32_slice(from), bf16::is_finite)?;
-            }
-            Encoding::Q8_0 => q8_0::encode(values, out)?,
-            Encoding::Q6K => blocks(values, importance, out, q6_k::block)?,
-            Encoding::Q5_1 => blocks(values, importance, out, q5_1::block)?,
-            Encoding::Q5_0 => blocks(values, importance, out, q5_0::block)?,
-            Encoding::Q5K => blocks(values, importance, out, q5_k::block)?,
-            Encoding::Q4_1 => blocks(values, importance, out, q4_1::block)?,
-            Encoding::Q4_0 => blocks(values, importance, out, q4_0::block)?,
-            Encoding::Q4K => blocks(values, importance, out, q4_k::block)?,
-            Encoding::Q3K => blocks(values, importance, out, q3_k::block)?,
-            Encoding::Q2K => blocks(values, importance, out, q2_k::block)?,
+            Encoding::F16 => rounded(kernels, Format::F16, values, out)?,
+            Encoding::BF16 => rounded(kernels, Format::BF16, values, out)?,
+            Encoding::Q8_0 => rounded(kernels, Format::Q8_0, values, out)?,
+            Encoding::Q6K => blocks::<q6_k::Q6K>(kernels, values, importance, out)?,
+            Encoding::Q5_1 => blocks::<q5_1::Q5_1>(kernels, values, importance, out)?,
+            Encoding::Q5_0 => blocks::<q5_0::Q5_0>(kernels, values, importance, out)?,
+            Encoding::Q5K => blocks::<q5_k::Q5K>(kernels, values, importance, out)?,
+            Encoding::Q4_1 => blocks::<q4_1::Q4_1>(kernels, values, importance, out)?,
+            Encoding::Q4_0 => blocks::<q4_0::Q4_0>(kernels, values, importance, out)?,
+            Encoding::Q4K => blocks::<q4_k::Q4K>(kernels, values, importance, out)?,
+            Encoding::Q3K => blocks::<q3_k::Q3K>(kernels, values, importance, out)?,
+            Encoding::Q2K => blocks::<q2_k::Q2K>(kernels, values, importance, out)?,
         }
         Ok(())
     }
@@ -193,25 +192,55 @@ const LEAST_IMPORTANCE: f32 = 1e-6;
 /// up in single precision.
 const BEYOND_EVERY_BLOCK: f32 = 1e9;
 
-/// Encodes blocks one by one with `encode`, which is given the values and their weights and answers `None` if a scale is
-/// beyond a half. Fails with the block's largest value then, or with the first that is no finite number.
-fn blocks<const LEN: usize, const BYTES: usize>(
+/// Encodes blocks in groups of 16 sub-blocks. Fails with the first value that is no finite number or beyond every block,
+/// or with the largest of the first block whose scale is beyond a half.
+fn blocks<F: Form>(
+    kernels: &Kernels,
     values: &[f32],
     importance: Option<&[f32]>,
     out: &mut [u8],
-    encode: impl Fn(&[f32; LEN], &[f32; LEN], &mut [u8; BYTES]) -> Option<()>,
 ) -> Result<(), f32> {
-    let mut columns = importance.map(|importance| importance.as_chunks::<LEN>().0.iter().cycle());
-    let (out, _) = out.as_chunks_mut::<BYTES>();
-    for (values, out) in values.as_chunks::<LEN>().0.iter().zip(out) {
-        if let Some(value) = values.iter().find(|v| v.is_nan() || v.abs() > BEYOND_EVERY_BLOCK) {
+    let n = SUBS * F::SUB;
+    let mut group = Group::new(kernels, F::SUB);
+    let (mut padded, mut weights) = ([0.0; group::MAX_VALUES], [1.0; group::MAX_VALUES]);
+    let mut columns = importance.map(|importance| importance.chunks_exact(F::LEN).cycle());
+    for (values, out) in values.chunks(n).zip(out.chunks_mut(n / F::LEN * F::BYTES)) {
+        let sound = |v: &f32| v.abs() <= BEYOND_EVERY_BLOCK;
+        // Most groups are sound: the quick look has no branch.
+        let all_sound = values.iter().fold(true, |all, v| all & sound(v));
+        let cleaned = |v: &f32| if sound(v) { *v } else { 0.0 };
+        if let Some(columns) = &mut columns {
+            for (weights, importance) in weights[..n].chunks_exact_mut(F::LEN).zip(columns) {
+                weigh(importance, weights);
+            }
+        }
+        let weights = columns.is_some().then_some(&weights[..n]);
+        if all_sound && values.len() == n {
+            group.fill(values, weights);
+        } else {
+            padded.fill(0.0);
+            padded.iter_mut().zip(values).for_each(|(padded, v)| *padded = cleaned(v));
+            group.fill(&padded[..n], weights);
+        }
+        let within = F::encode(&group, out);
+        if !all_sound || within.contains(&false) {
+            refuse(values.chunks_exact(F::LEN).zip(within), sound)?;
+        }
+    }
+    Ok(())
+}
+
+/// The value of the first block that is to blame, if one is.
+#[cold]
+fn refuse<'v>(
+    blocks: impl Iterator<Item = (&'v [f32], bool)>,
+    sound: impl Fn(&f32) -> bool,
+) -> Result<(), f32> {
+    for (values, within) in blocks {
+        if let Some(value) = values.iter().find(|v| !sound(v)) {
             return Err(*value);
         }
-        let mut weights = [1.0; LEN];
-        if let Some(importance) = columns.as_mut().and_then(Iterator::next) {
-            weigh(importance, &mut weights);
-        }
-        if encode(values, &weights, out).is_none() {
+        if !within {
             return Err(values.iter().copied().fold(0.0, |m: f32, v| if v.abs() > m.abs() { v } else { m }));
         }
     }
@@ -219,30 +248,36 @@ fn blocks<const LEN: usize, const BYTES: usize>(
 }
 
 /// Importance in proportion to the block's largest.
-fn weigh<const LEN: usize>(importance: &[f32; LEN], weights: &mut [f32; LEN]) {
+fn weigh(importance: &[f32], weights: &mut [f32]) {
     let largest = importance.iter().fold(0f32, |m, w| if *w > m { *w } else { m });
-    if largest > 0.0 {
-        for (weight, importance) in weights.iter_mut().zip(importance) {
-            *weight = (importance / largest).max(LEAST_IMPORTANCE);
-        }
+    for (weight, importance) in weights.iter_mut().zip(importance) {
+        *weight = if largest > 0.0 { (importance / largest).max(LEAST_IMPORTANCE) } else { 1.0 };
     }
 }
 
-/// Through an aligned buffer, so that `half` may use the machine's own instruction.
-fn halves<T: bytemuck::Pod>(
-    values: &[f32],
-    out: &mut [u8],
-    convert: impl Fn(&[f32], &mut [T]),
-    is_finite: impl Fn(T) -> bool,
-) -> Result<(), f32> {
-    let mut aligned = [T::zeroed(); 256];
-    for (values, out) in values.chunks(256).zip(out.chunks_mut(512)) {
-        let aligned = &mut aligned[..values.len()];
-        convert(values, aligned);
-        if let Some(at) = aligned.iter().position(|&half| !is_finite(half)) {
-            return Err(values[at]);
+/// Types in which nothing is searched for: each value is rounded, after a look at its block at most. Fails with the
+/// first value of infinite size there, or the first of its block's largest.
+fn rounded(kernels: &Kernels, format: Format, values: &[f32], out: &mut [u8]) -> Result<(), f32> {
+    const PART: usize = 4096;
+    let (len, bytes) = (format.block_len(), format.block_bytes());
+    // The exponent of a value, or of a block's scale in front of it: all ones for infinities and NaNs.
+    let all_ones = if format == Format::BF16 { 0x7f80 } else { f16::INFINITY.to_bits() };
+    let exponent = |block: &[u8]| u16::from_le_bytes([block[0], block[1]]) & all_ones;
+    for (values, out) in values.chunks(PART).zip(out.chunks_mut(PART / len * bytes)) {
+        kernels.encode_row(format, values, out);
+        let largest = match out.as_chunks::<2>().0 {
+            // Signed, because older machines have that maximum as one instruction.
+            halves if len == 1 => {
+                halves.iter().fold(0, |worst, half| worst.max(exponent(half).cast_signed())).cast_unsigned()
+            }
+            _ => out.chunks_exact(bytes).fold(0, |worst, block| worst.max(exponent(block))),
+        };
+        if largest == all_ones {
+            let bad = out.chunks_exact(bytes).position(|block| exponent(block) == all_ones);
+            let block = &values[bad.expect("one was seen") * len..][..len];
+            let largest = block.iter().fold(0f32, |m, v| m.max(v.abs()));
+            return Err(*block.iter().find(|v| v.abs() == largest).unwrap_or(&block[0]));
         }
-        out.copy_from_slice(bytemuck::cast_slice(aligned));
     }
     Ok(())
 }

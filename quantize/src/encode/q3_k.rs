@@ -9,29 +9,38 @@
 //! ```
 //! weight = d * scale * (quant - 4). Source of the layout: ggml, `block_q3_K`.
 
-use super::pack::pairs;
-use super::super_block::{LEN, Symmetric};
+use super::group::{Form, Group, SUBS};
+use super::pack::{pairs, planes};
+use super::super_block::{LEN, Symmetric, SymmetricBlock};
+use fathom_simd::fit::Range;
 
-const FORM: Symmetric<'_> = Symmetric { quants: (-4.0, 3.0), scales: (-32.0, 31.0), reaches: &REACHES };
+const FORM: Symmetric<'_> = Symmetric {
+    quants: Range { low: -4.0, high: 3.0 },
+    scales: Range { low: -32.0, high: 31.0 },
+    reaches: &REACHES,
+};
 const REACHES: [f32; 16] =
     [-4.7, -4.45, -4.2, -4.0, -3.8, -3.6, -3.4, -3.2, -3.0, 3.9, 3.6, 3.4, 3.2, 3.0, 2.8, 2.6];
 
-/// `None` if `d` is beyond a half.
-pub(super) fn block(x: &[f32; LEN], w: &[f32; LEN], out: &mut [u8; 110]) -> Option<()> {
-    let block = FORM.block::<16, 16>(x, w)?;
-    let quants = block.flat(4);
-    let (high, rest) = out.split_at_mut(32);
-    for (j, byte) in high.iter_mut().enumerate() {
-        *byte = (0..8).fold(0, |bits, k| bits | (quants[j + 32 * k] >> 2) << k);
+pub(super) struct Q3K;
+
+impl Form for Q3K {
+    const LEN: usize = LEN;
+    const SUB: usize = 16;
+    const BYTES: usize = 110;
+
+    fn encode(group: &Group<'_>, out: &mut [u8]) -> [bool; SUBS] {
+        FORM.write(group, out, |block: &SymmetricBlock, out: &mut [u8; 110]| {
+            out[..32].copy_from_slice(&planes(&block.quants, 2));
+            out[32..96].copy_from_slice(&pairs(&block.quants));
+            let scales = block.scales.map(|scale| (scale + 32) as u8);
+            for j in 0..8 {
+                out[96 + j] = (scales[j] & 15) | (scales[j + 8] & 15) << 4;
+            }
+            for j in 0..4 {
+                out[104 + j] = (0..4).fold(0, |bits, k| bits | (scales[j + 4 * k] >> 4) << (2 * k));
+            }
+            out[108..].copy_from_slice(&block.d.to_le_bytes());
+        })
     }
-    rest[..64].copy_from_slice(&pairs(&quants));
-    let scales = block.scales.map(|scale| (scale + 32) as u8);
-    for j in 0..8 {
-        rest[64 + j] = (scales[j] & 15) | (scales[j + 8] & 15) << 4;
-    }
-    for j in 0..4 {
-        rest[72 + j] = (0..4).fold(0, |bits, k| bits | (scales[j + 4 * k] >> 4) << (2 * k));
-    }
-    rest[76..].copy_from_slice(&block.d.to_le_bytes());
-    Some(())
 }

@@ -6,24 +6,25 @@
 //! ```
 //! weight = d * (quant - 8). d may be negative: -8 is the longer side. Source of the layout: ggml, `block_q4_0`.
 
-use super::fit::{self, Line, Values};
+use super::block_of_32::Symmetric;
+use super::group::{Form, Group, SUBS};
 use super::pack::nibbles;
-use half::f16;
+use fathom_simd::fit::Range;
 
-const LOW: f32 = -8.0;
-const HIGH: f32 = 7.0;
+const FORM: Symmetric<'_> = Symmetric { range: Range { low: -8.0, high: 7.0 }, reaches: &REACHES };
 const REACHES: [f32; 14] = [-8.9, -8.6, -8.3, -8.0, -7.7, -7.4, -7.1, -6.8, 8.0, 7.7, 7.4, 7.1, 6.8, 6.5];
 
-/// `None` if the scale is beyond a half.
-pub(super) fn block(x: &[f32; 32], w: &[f32; 32], out: &mut [u8; 18]) -> Option<()> {
-    let values = Values { x, w };
-    let d = f16::from_f32(fit::symmetric(&values, LOW, HIGH, &REACHES));
-    if !d.is_finite() {
-        return None;
+pub(super) struct Q4_0;
+
+impl Form for Q4_0 {
+    const LEN: usize = 32;
+    const SUB: usize = 32;
+    const BYTES: usize = 18;
+
+    fn encode(group: &Group<'_>, out: &mut [u8]) -> [bool; SUBS] {
+        FORM.blocks(group).write(out, |[d], quants, out: &mut [u8; 18]| {
+            out[..2].copy_from_slice(&d);
+            out[2..].copy_from_slice(&nibbles(quants));
+        })
     }
-    let mut quants = [0; 32];
-    values.quants(Line { scale: d.to_f32(), offset: 0.0 }, LOW, HIGH, &mut quants);
-    out[..2].copy_from_slice(&d.to_le_bytes());
-    out[2..].copy_from_slice(&nibbles(&quants.map(|q| (q + 8) as u8)));
-    Some(())
 }

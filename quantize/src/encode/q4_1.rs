@@ -7,16 +7,25 @@
 //! ```
 //! weight = d * quant + m. Source of the layout: ggml, `block_q4_1`.
 
-use super::fit::Values;
-use super::pack::{self, nibbles};
+use super::block_of_32::Affine;
+use super::group::{Form, Group, SUBS};
+use super::pack::nibbles;
 
-const TOP: f32 = 15.0;
+const FORM: Affine<'_> = Affine { top: 15.0, reaches: &REACHES };
 const REACHES: [f32; 12] = [14.0, 14.3, 14.5, 14.7, 14.9, 15.1, 15.3, 15.5, 15.7, 15.9, 16.2, 16.5];
 
-/// `None` if scale or minimum is beyond a half.
-pub(super) fn block(x: &[f32; 32], w: &[f32; 32], out: &mut [u8; 20]) -> Option<()> {
-    let (halves, quants) = pack::with_minimum(&Values { x, w }, TOP, &REACHES)?;
-    out[..4].copy_from_slice(&halves);
-    out[4..].copy_from_slice(&nibbles(&quants));
-    Some(())
+pub(super) struct Q4_1;
+
+impl Form for Q4_1 {
+    const LEN: usize = 32;
+    const SUB: usize = 32;
+    const BYTES: usize = 20;
+
+    fn encode(group: &Group<'_>, out: &mut [u8]) -> [bool; SUBS] {
+        FORM.blocks(group).write(out, |[d, m], quants, out: &mut [u8; 20]| {
+            out[..2].copy_from_slice(&d);
+            out[2..4].copy_from_slice(&m);
+            out[4..].copy_from_slice(&nibbles(quants));
+        })
+    }
 }

@@ -7,27 +7,27 @@
 //! ```
 //! weight = d * (quant - 16). d may be negative: -16 is the longer side. Source of the layout: ggml, `block_q5_0`.
 
-use super::fit::{self, Line, Values};
+use super::block_of_32::Symmetric;
+use super::group::{Form, Group, SUBS};
 use super::pack::{fifth_bits, nibbles};
-use half::f16;
+use fathom_simd::fit::Range;
 
-const LOW: f32 = -16.0;
-const HIGH: f32 = 15.0;
+const FORM: Symmetric<'_> = Symmetric { range: Range { low: -16.0, high: 15.0 }, reaches: &REACHES };
 const REACHES: [f32; 14] =
     [-16.9, -16.6, -16.3, -16.0, -15.7, -15.4, -15.1, -14.8, 16.0, 15.7, 15.4, 15.1, 14.8, 14.5];
 
-/// `None` if the scale is beyond a half.
-pub(super) fn block(x: &[f32; 32], w: &[f32; 32], out: &mut [u8; 22]) -> Option<()> {
-    let values = Values { x, w };
-    let d = f16::from_f32(fit::symmetric(&values, LOW, HIGH, &REACHES));
-    if !d.is_finite() {
-        return None;
+pub(super) struct Q5_0;
+
+impl Form for Q5_0 {
+    const LEN: usize = 32;
+    const SUB: usize = 32;
+    const BYTES: usize = 22;
+
+    fn encode(group: &Group<'_>, out: &mut [u8]) -> [bool; SUBS] {
+        FORM.blocks(group).write(out, |[d], quants, out: &mut [u8; 22]| {
+            out[..2].copy_from_slice(&d);
+            out[2..6].copy_from_slice(&fifth_bits(quants));
+            out[6..].copy_from_slice(&nibbles(quants));
+        })
     }
-    let mut quants = [0; 32];
-    values.quants(Line { scale: d.to_f32(), offset: 0.0 }, LOW, HIGH, &mut quants);
-    let quants = quants.map(|q| (q + 16) as u8);
-    out[..2].copy_from_slice(&d.to_le_bytes());
-    out[2..6].copy_from_slice(&fifth_bits(&quants));
-    out[6..].copy_from_slice(&nibbles(&quants));
-    Some(())
 }

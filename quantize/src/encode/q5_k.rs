@@ -9,22 +9,27 @@
 //! ```
 //! weight = d * scale * quant - dmin * minimum. Source of the layout: ggml, `block_q5_K`.
 
-use super::pack::{nibbles_of_64, six_bit_pairs};
-use super::super_block::{Affine, LEN};
+use super::group::{Form, Group, SUBS};
+use super::pack::{nibbles_of, planes, six_bit_pairs};
+use super::super_block::{Affine, AffineBlock, LEN};
 
 const FORM: Affine<'_> = Affine { top: 31.0, most: 63.0, reaches: &REACHES };
 const REACHES: [f32; 12] = [29.6, 30.0, 30.3, 30.6, 30.9, 31.1, 31.3, 31.5, 31.7, 31.9, 32.2, 32.5];
 
-/// `None` if `d` or `dmin` is beyond a half.
-pub(super) fn block(x: &[f32; LEN], w: &[f32; LEN], out: &mut [u8; 176]) -> Option<()> {
-    let block = FORM.block::<32, 8>(x, w)?;
-    let quants = block.flat();
-    out[..2].copy_from_slice(&block.d.to_le_bytes());
-    out[2..4].copy_from_slice(&block.dmin.to_le_bytes());
-    out[4..16].copy_from_slice(&six_bit_pairs(&block.scales, &block.mins));
-    for (j, byte) in out[16..48].iter_mut().enumerate() {
-        *byte = (0..8).fold(0, |bits, k| bits | (quants[j + 32 * k] >> 4) << k);
+pub(super) struct Q5K;
+
+impl Form for Q5K {
+    const LEN: usize = LEN;
+    const SUB: usize = 32;
+    const BYTES: usize = 176;
+
+    fn encode(group: &Group<'_>, out: &mut [u8]) -> [bool; SUBS] {
+        FORM.write(group, out, |block: &AffineBlock<8>, out: &mut [u8; 176]| {
+            out[..2].copy_from_slice(&block.d.to_le_bytes());
+            out[2..4].copy_from_slice(&block.dmin.to_le_bytes());
+            out[4..16].copy_from_slice(&six_bit_pairs(&block.scales, &block.mins));
+            out[16..48].copy_from_slice(&planes(&block.quants, 4));
+            out[48..].copy_from_slice(&nibbles_of::<32>(&block.quants));
+        })
     }
-    out[48..].copy_from_slice(&nibbles_of_64(&quants));
-    Some(())
 }

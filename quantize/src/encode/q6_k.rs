@@ -8,24 +8,33 @@
 //! ```
 //! weight = d * scale * (quant - 32). Source of the layout: ggml, `block_q6_K`.
 
-use super::pack::pairs;
-use super::super_block::{LEN, Symmetric};
+use super::group::{Form, Group, SUBS};
+use super::pack::{nibbles_of, pairs};
+use super::super_block::{LEN, Symmetric, SymmetricBlock};
+use fathom_simd::fit::Range;
 
-const FORM: Symmetric<'_> = Symmetric { quants: (-32.0, 31.0), scales: (-128.0, 127.0), reaches: &REACHES };
+const FORM: Symmetric<'_> = Symmetric {
+    quants: Range { low: -32.0, high: 31.0 },
+    scales: Range { low: -128.0, high: 127.0 },
+    reaches: &REACHES,
+};
 const REACHES: [f32; 12] = [-32.8, -32.5, -32.2, -31.9, -31.6, -31.3, -31.0, 31.8, 31.5, 31.2, 30.9, 30.6];
 
-/// `None` if `d` is beyond a half.
-pub(super) fn block(x: &[f32; LEN], w: &[f32; LEN], out: &mut [u8; 210]) -> Option<()> {
-    let block = FORM.block::<16, 16>(x, w)?;
-    let quants = block.flat(32);
-    for (byte, out) in out[..128].iter_mut().enumerate() {
-        let first = byte / 64 * 128 + byte % 64;
-        *out = (quants[first] & 15) | (quants[first + 64] & 15) << 4;
+pub(super) struct Q6K;
+
+impl Form for Q6K {
+    const LEN: usize = LEN;
+    const SUB: usize = 16;
+    const BYTES: usize = 210;
+
+    fn encode(group: &Group<'_>, out: &mut [u8]) -> [bool; SUBS] {
+        FORM.write(group, out, |block: &SymmetricBlock, out: &mut [u8; 210]| {
+            out[..128].copy_from_slice(&nibbles_of::<64>(&block.quants));
+            out[128..192].copy_from_slice(&pairs(&block.quants.map(|q| q >> 4)));
+            for (byte, scale) in out[192..208].iter_mut().zip(block.scales) {
+                *byte = scale as u8;
+            }
+            out[208..].copy_from_slice(&block.d.to_le_bytes());
+        })
     }
-    out[128..192].copy_from_slice(&pairs(&quants.map(|q| q >> 4)));
-    for (byte, scale) in out[192..208].iter_mut().zip(block.scales) {
-        *byte = scale as u8;
-    }
-    out[208..].copy_from_slice(&block.d.to_le_bytes());
-    Some(())
 }

@@ -1,33 +1,37 @@
 //! What the K formats share: 256 weights in sub-blocks, whose scales are small integers times one half.
 //!
-//! Three steps. Each sub-block gets its own best scale ([`super::fit`]). The largest of them fixes the half `d`. Then,
-//! by turns: every sub-block takes the small integer that makes the least error *of the file* (neighbours of the nearest
-//! are tried, and values rounded again for each), and `d` is fitted by least squares to all that was chosen. The better
-//! turn is kept.
+//! Three steps. Each sub-block gets its own best scale. The largest of them fixes the half `d`. Then, by turns: every
+//! sub-block takes the small integer that makes the least error *of the file* (neighbours of the nearest are tried, and
+//! values rounded again for each), and `d` is fitted by least squares to all that was chosen. The better turn is kept.
+//! The loops over values are kernels (`simd/src/op/fit.rs`); what is here goes from sub-block to sub-block.
 
-use super::fit::{self, Line, Residual, Values, inverse, round};
+use super::group::{Group, MAX_VALUES, SUBS};
+use fathom_simd::fit::{Lines, NearestLine, NearestScale, Range, Residuals, Totals};
 use half::f16;
 
 /// Values in a block of any K format.
 pub(super) const LEN: usize = 256;
 /// Turns: the first with `d` from the largest scale, the second with the fitted one.
 const TURNS: usize = 2;
+/// Blocks in a group, at most.
+const MAX_BLOCKS: usize = MAX_VALUES / LEN;
 
-/// How a format with scales alone stores a weight: `d * scale * quant`.
+/// How a format with scales alone stores a weight: `d * scale * quant`. Sub-blocks have 16 values.
 pub(super) struct Symmetric<'a> {
-    /// Range of a quant.
-    pub quants: (f32, f32),
-    /// Range of a sub-block's scale.
-    pub scales: (f32, f32),
-    /// See [`fit::symmetric`].
+    /// What a quant can be.
+    pub quants: Range,
+    /// What a sub-block's scale can be.
+    pub scales: Range,
+    /// See [`fathom_simd::Kernels::fit_scale`].
     pub reaches: &'a [f32],
 }
 
-/// A block of such a format: `SUBS` sub-blocks of `N`.
-pub(super) struct SymmetricBlock<const N: usize, const SUBS: usize> {
+/// A block of such a format.
+pub(super) struct SymmetricBlock {
     pub d: f16,
     pub scales: [i8; SUBS],
-    pub quants: [[i8; N]; SUBS],
+    /// As they are stored, from 0.
+    pub quants: [u8; LEN],
 }
 
 /// How a format with scales and minima stores a weight: `d * scale * quant - dmin * min`.
@@ -36,39 +40,17 @@ pub(super) struct Affine<'a> {
     pub top: f32,
     /// Largest scale and largest minimum; the smallest are 0.
     pub most: f32,
-    /// See [`fit::affine`].
+    /// See [`fathom_simd::Kernels::fit_line`].
     pub reaches: &'a [f32],
 }
 
-/// A block of such a format.
-pub(super) struct AffineBlock<const N: usize, const SUBS: usize> {
+/// A block of such a format, of `N` sub-blocks.
+pub(super) struct AffineBlock<const N: usize> {
     pub d: f16,
     pub dmin: f16,
-    pub scales: [u8; SUBS],
-    pub mins: [u8; SUBS],
-    pub quants: [[i8; N]; SUBS],
-}
-
-impl<const N: usize, const SUBS: usize> SymmetricBlock<N, SUBS> {
-    /// Quants as they are stored: with `zero` added.
-    pub fn flat(&self, zero: i8) -> [u8; LEN] {
-        let mut flat = [0; LEN];
-        for (out, quant) in flat.iter_mut().zip(self.quants.as_flattened()) {
-            *out = (quant + zero) as u8;
-        }
-        flat
-    }
-}
-
-impl<const N: usize, const SUBS: usize> AffineBlock<N, SUBS> {
-    /// Quants as they are stored.
-    pub fn flat(&self) -> [u8; LEN] {
-        let mut flat = [0; LEN];
-        for (out, quant) in flat.iter_mut().zip(self.quants.as_flattened()) {
-            *out = *quant as u8;
-        }
-        flat
-    }
+    pub scales: [u8; N],
+    pub mins: [u8; N],
+    pub quants: [u8; LEN],
 }
 
 /// A half that is not below `x` in magnitude, so that the largest scale is within reach. It matters where halves have
@@ -78,43 +60,45 @@ fn away_from_zero(x: f32) -> f16 {
     if near.to_f32().abs() < x.abs() { f16::from_bits(near.to_bits() + 1) } else { near }
 }
 
-fn subs<'a, const N: usize>(x: &'a [f32; LEN], w: &'a [f32; LEN]) -> impl Iterator<Item = Values<'a, N>> {
-    x.as_chunks::<N>().0.iter().zip(w.as_chunks::<N>().0).map(|(x, w)| Values { x, w })
-}
-
 impl Symmetric<'_> {
-    /// `None` if `d` is beyond a half.
-    #[inline(always)]
-    pub fn block<const N: usize, const SUBS: usize>(
+    /// Encodes the one block of the group with `write`; see [`super::group::Form::encode`].
+    pub fn write<const BYTES: usize>(
         &self,
-        x: &[f32; LEN],
-        w: &[f32; LEN],
-    ) -> Option<SymmetricBlock<N, SUBS>> {
-        let (low, high) = self.quants;
-        let mut ideal = [0f32; SUBS];
-        for (scale, values) in ideal.iter_mut().zip(subs::<N>(x, w)) {
-            *scale = fit::symmetric(&values, low, high, self.reaches);
-        }
+        group: &Group<'_>,
+        out: &mut [u8],
+        write: impl Fn(&SymmetricBlock, &mut [u8; BYTES]),
+    ) -> [bool; SUBS] {
+        let ideal = group.scales(self.quants, self.reaches);
         // The largest goes to the end of the longer side.
         let largest = ideal.into_iter().fold(0f32, |m, s| if s.abs() > m.abs() { s } else { m });
-        let mut d = away_from_zero(largest / self.scales.0);
+        let d = away_from_zero(largest / self.scales.low);
         if !d.is_finite() {
-            return None;
+            return [false; SUBS];
         }
-        let (mut best_error, mut best_d, mut best) = (f32::INFINITY, f16::ZERO, [0f32; SUBS]);
+        let (d, chosen) = self.choose(group, &ideal, d);
+        let lines = Lines { scale: chosen.map(|scale| d.to_f32() * scale), offset: [0.0; SUBS] };
+        let quants = group.quants(&lines, self.quants, -self.quants.low as u8);
+        let quants = *quants.first_chunk().expect("a block is 16 sub-blocks of 16");
+        let block = SymmetricBlock { d, scales: chosen.map(|scale| scale as i8), quants };
+        write(&block, out.first_chunk_mut().expect("a block's bytes"));
+        [true; SUBS]
+    }
+
+    /// The better turn's `d` and scales.
+    fn choose(&self, group: &Group<'_>, ideal: &[f32; SUBS], mut d: f16) -> (f16, [f32; SUBS]) {
+        let (mut best_error, mut best) = (f32::INFINITY, (f16::ZERO, [0f32; SUBS]));
         for _ in 0..TURNS {
-            let unit = d.to_f32();
+            let unit = [d.to_f32(); SUBS];
+            let near = NearestScale { ideal, unit: &unit, quants: self.quants, scales: self.scales };
+            let (chosen, residuals) = group.nearest_scale(near);
             let (mut error, mut above, mut below) = (0f32, 0f32, 0f32);
-            let mut chosen = [0f32; SUBS];
-            for ((values, ideal), chosen) in subs::<N>(x, w).zip(ideal).zip(&mut chosen) {
-                let (scale, residual) = self.nearest(&values, ideal, unit);
-                *chosen = scale;
-                error += residual.error;
-                above += scale * residual.xl;
-                below += scale * scale * residual.ll;
+            for (sub, scale) in chosen.into_iter().enumerate() {
+                error += residuals.error[sub];
+                above += scale * residuals.xl[sub];
+                below += scale * scale * residuals.ll[sub];
             }
             if error < best_error {
-                (best_error, best_d, best) = (error, d, chosen);
+                (best_error, best) = (error, (d, chosen));
             } else {
                 break;
             }
@@ -124,128 +108,98 @@ impl Symmetric<'_> {
                 d = fitted;
             }
         }
-        let unit = best_d.to_f32();
-        let mut block = SymmetricBlock { d: best_d, scales: [0; SUBS], quants: [[0; N]; SUBS] };
-        for (sub, values) in subs::<N>(x, w).enumerate() {
-            block.scales[sub] = best[sub] as i8;
-            let line = Line { scale: unit * best[sub], offset: 0.0 };
-            values.quants(line, low, high, &mut block.quants[sub]);
+        best
+    }
+}
+
+/// The halves of the blocks in a group, and which scales and minima were chosen with them.
+struct Choice {
+    error: [f32; MAX_BLOCKS],
+    units: [(f16, f16); MAX_BLOCKS],
+    pairs: Lines,
+}
+
+impl Affine<'_> {
+    /// Encodes the blocks of the group, each of `N` sub-blocks, with `write`; see [`super::group::Form::encode`].
+    pub fn write<const N: usize, const BYTES: usize>(
+        &self,
+        group: &Group<'_>,
+        out: &mut [u8],
+        write: impl Fn(&AffineBlock<N>, &mut [u8; BYTES]),
+    ) -> [bool; SUBS] {
+        const { assert!(SUBS.is_multiple_of(N) && SUBS / N <= MAX_BLOCKS) };
+        let ideal = group.lines(self.top, true, self.reaches);
+        let mut units = [(f16::ZERO, f16::ZERO); MAX_BLOCKS];
+        let mut within = [true; SUBS];
+        for (block, unit) in units[..SUBS / N].iter_mut().enumerate() {
+            let subs = block * N..(block + 1) * N;
+            let scale = ideal.scale[subs.clone()].iter().copied().fold(0f32, f32::max) / self.most;
+            let min = ideal.offset[subs].iter().map(|offset| -offset).fold(0f32, f32::max) / self.most;
+            *unit = (away_from_zero(scale), away_from_zero(min));
+            within[block] = unit.0.is_finite() && unit.1.is_finite();
+            if !within[block] {
+                *unit = (f16::ZERO, f16::ZERO);
+            }
         }
-        Some(block)
+        let Choice { units, pairs, .. } = self.choose::<N>(group, &ideal, units);
+        let unit = each_sub::<N>(&units);
+        let lines = Lines {
+            scale: std::array::from_fn(|sub| unit.scale[sub] * pairs.scale[sub]),
+            offset: std::array::from_fn(|sub| -(unit.offset[sub] * pairs.offset[sub])),
+        };
+        let quants = group.quants(&lines, Range { low: 0.0, high: self.top }, 0);
+        for (at, out) in out.as_chunks_mut::<BYTES>().0.iter_mut().enumerate() {
+            let part = |of: &[f32; SUBS]| std::array::from_fn(|sub| of[at * N + sub] as u8);
+            let (scales, mins) = (part(&pairs.scale), part(&pairs.offset));
+            let (d, dmin) = units[at];
+            write(&AffineBlock { d, dmin, scales, mins, quants: quants.as_chunks().0[at] }, out);
+        }
+        within
     }
 
-    /// The scale for which the file has the least error, among those next to `ideal / unit`.
-    #[inline(always)]
-    fn nearest<const N: usize>(&self, values: &Values<'_, N>, ideal: f32, unit: f32) -> (f32, Residual) {
-        let judge = |scale: f32| {
-            values.residual(Line { scale: unit * scale, offset: 0.0 }, self.quants.0, self.quants.1)
+    /// For each block the better turn.
+    fn choose<const N: usize>(
+        &self,
+        group: &Group<'_>,
+        ideal: &Lines,
+        mut units: [(f16, f16); MAX_BLOCKS],
+    ) -> Choice {
+        let totals = &group.totals();
+        let mut best = Choice {
+            error: [f32::INFINITY; MAX_BLOCKS],
+            units: [(f16::ZERO, f16::ZERO); MAX_BLOCKS],
+            pairs: Lines::default(),
         };
-        let centre = round((ideal * inverse(unit)).clamp(self.scales.0, self.scales.1));
-        let mut best = (centre, judge(centre));
-        for step in [-1.0, 1.0] {
-            let scale = (centre + step).clamp(self.scales.0, self.scales.1);
-            let residual = judge(scale);
-            if residual.error < best.1.error {
-                best = (scale, residual);
+        for _ in 0..TURNS {
+            let unit = &each_sub::<N>(&units);
+            let near = NearestLine { ideal, unit, totals, top: self.top, most: self.most };
+            let (pairs, residuals) = group.nearest_line(near);
+            for block in 0..SUBS / N {
+                let subs = block * N..(block + 1) * N;
+                let mut normal = Normal::default();
+                subs.clone().for_each(|sub| normal.add(sub, &pairs, totals, &residuals));
+                let error = residuals.error[subs.clone()].iter().fold(0f32, |sum, error| sum + error);
+                if error < best.error[block] {
+                    (best.error[block], best.units[block]) = (error, units[block]);
+                    best.pairs.scale[subs.clone()].copy_from_slice(&pairs.scale[subs.clone()]);
+                    best.pairs.offset[subs.clone()].copy_from_slice(&pairs.offset[subs]);
+                }
+                match normal.solve().map(|(d, dmin)| (f16::from_f32(d), f16::from_f32(dmin))) {
+                    Some(fitted) if fitted.0.is_finite() && fitted.1.is_finite() => units[block] = fitted,
+                    // All zero, or beyond a half by a rounding: the same once more, with neighbours.
+                    _ => {}
+                }
             }
         }
         best
     }
 }
 
-impl Affine<'_> {
-    /// `None` if `d` or `dmin` is beyond a half.
-    #[inline(always)]
-    pub fn block<const N: usize, const SUBS: usize>(
-        &self,
-        x: &[f32; LEN],
-        w: &[f32; LEN],
-    ) -> Option<AffineBlock<N, SUBS>> {
-        let mut ideal = [Line::default(); SUBS];
-        let mut weights = [(0f32, 0f32); SUBS];
-        for ((line, sums), values) in ideal.iter_mut().zip(&mut weights).zip(subs::<N>(x, w)) {
-            *line = fit::affine(&values, self.top, true, self.reaches);
-            *sums = (values.weight(), values.weighted());
-        }
-        let largest = |of: fn(&Line) -> f32| ideal.iter().map(of).fold(0f32, f32::max) / self.most;
-        let mut units = (away_from_zero(largest(|l| l.scale)), away_from_zero(largest(|l| -l.offset)));
-        if !units.0.is_finite() || !units.1.is_finite() {
-            return None;
-        }
-        let (mut best_error, mut best_units, mut best) =
-            (f32::INFINITY, (f16::ZERO, f16::ZERO), [(0f32, 0f32); SUBS]);
-        for _ in 0..TURNS {
-            let (d, dmin) = (units.0.to_f32(), units.1.to_f32());
-            let mut error = 0f32;
-            let mut normal = Normal::default();
-            let mut chosen = [(0f32, 0f32); SUBS];
-            for (sub, values) in subs::<N>(x, w).enumerate() {
-                let (pair, residual) = self.nearest(&values, weights[sub], ideal[sub], (d, dmin));
-                chosen[sub] = pair;
-                error += residual.error;
-                normal.add(pair, weights[sub], &residual);
-            }
-            if error < best_error {
-                (best_error, best_units, best) = (error, units, chosen);
-            } else {
-                break;
-            }
-            match normal.solve().map(|(d, dmin)| (f16::from_f32(d), f16::from_f32(dmin))) {
-                Some(fitted) if fitted.0.is_finite() && fitted.1.is_finite() => units = fitted,
-                // All zero, or beyond a half by a rounding: the same once more, with neighbours.
-                _ => {}
-            }
-        }
-        let (d, dmin) = (best_units.0.to_f32(), best_units.1.to_f32());
-        let mut block = AffineBlock {
-            d: best_units.0,
-            dmin: best_units.1,
-            scales: [0; SUBS],
-            mins: [0; SUBS],
-            quants: [[0; N]; SUBS],
-        };
-        for (sub, values) in subs::<N>(x, w).enumerate() {
-            let (scale, min) = best[sub];
-            (block.scales[sub], block.mins[sub]) = (scale as u8, min as u8);
-            let line = Line { scale: d * scale, offset: -(dmin * min) };
-            values.quants(line, 0.0, self.top, &mut block.quants[sub]);
-        }
-        Some(block)
-    }
-
-    /// Scale and minimum for which the file has the least error, among those next to the ideal line.
-    #[inline(always)]
-    fn nearest<const N: usize>(
-        &self,
-        values: &Values<'_, N>,
-        (weight, weighted): (f32, f32),
-        ideal: Line,
-        (d, dmin): (f32, f32),
-    ) -> ((f32, f32), Residual) {
-        let within = |x: f32| round(x.clamp(0.0, self.most));
-        let min_inverse = inverse(dmin);
-        let centre = within(ideal.scale * inverse(d));
-        let min = within(-ideal.offset * min_inverse);
-        let nothing = Residual { error: f32::INFINITY, l: 0.0, ll: 0.0, xl: 0.0 };
-        let mut best = ((0.0, 0.0), nothing);
-        let mut consider = |scale: f32, min: f32| {
-            let line = Line { scale: d * scale, offset: -(dmin * min) };
-            let residual = values.residual(line, 0.0, self.top);
-            if residual.error < best.1.error {
-                best = ((scale, min), residual);
-            }
-            residual.l
-        };
-        for step in [0.0, -1.0, 1.0] {
-            let scale = (centre + step).clamp(0.0, self.most);
-            let l = consider(scale, min);
-            // The minimum that fits these integers best.
-            let fitted = within((d * scale * l - weighted) / weight * min_inverse);
-            if fitted != min {
-                consider(scale, fitted);
-            }
-        }
-        best
+/// The halves of each block for each of its `N` sub-blocks.
+fn each_sub<const N: usize>(units: &[(f16, f16); MAX_BLOCKS]) -> Lines {
+    Lines {
+        scale: std::array::from_fn(|sub| units[sub / N].0.to_f32()),
+        offset: std::array::from_fn(|sub| units[sub / N].1.to_f32()),
     }
 }
 
@@ -260,12 +214,13 @@ struct Normal {
 }
 
 impl Normal {
-    fn add(&mut self, (scale, min): (f32, f32), (weight, weighted): (f32, f32), residual: &Residual) {
-        self.dd += scale * scale * residual.ll;
-        self.dm += scale * min * residual.l;
-        self.mm += min * min * weight;
-        self.xd += scale * residual.xl;
-        self.xm += min * weighted;
+    fn add(&mut self, sub: usize, chosen: &Lines, totals: &Totals, residuals: &Residuals) {
+        let (scale, min) = (chosen.scale[sub], chosen.offset[sub]);
+        self.dd += scale * scale * residuals.ll[sub];
+        self.dm += scale * min * residuals.l[sub];
+        self.mm += min * min * totals.weight[sub];
+        self.xd += scale * residuals.xl[sub];
+        self.xm += min * totals.weighted[sub];
     }
 
     /// `(d, dmin)`, neither negative; `None` if nothing was rounded to anything but 0.

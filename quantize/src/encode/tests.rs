@@ -1,8 +1,13 @@
 //! Layouts and errors of every encoder. The oracle that judges them too is in `tests/ggml.rs`.
 
 use super::*;
-use fathom_simd::Format;
+use half::bf16;
 use proptest::prelude::*;
+
+/// On the best level, as users do.
+fn encode(encoding: Encoding, values: &[f32], out: &mut Vec<u8>) -> Result<(), f32> {
+    encoding.encode(Kernels::best(), values, out)
+}
 
 proptest! {
     #[test]
@@ -10,19 +15,58 @@ proptest! {
         let values: Vec<f32> = bits.into_iter().map(f32::from_bits).filter(|v| v.is_finite()).collect();
         let small: Vec<f32> = values.iter().map(|v| v % 60000.0).collect();
         let mut out = Vec::new();
-        Encoding::F16.encode(&small, &mut out).unwrap();
+        encode(Encoding::F16, &small, &mut out).unwrap();
         for (bytes, value) in out.as_chunks::<2>().0.iter().zip(&small) {
             prop_assert_eq!(f16::from_le_bytes(*bytes), f16::from_f32_const(*value));
         }
         let small: Vec<f32> = values.iter().map(|v| v % 1e38).collect();
-        Encoding::BF16.encode(&small, &mut out).unwrap();
+        encode(Encoding::BF16, &small, &mut out).unwrap();
         for (bytes, value) in out.as_chunks::<2>().0.iter().zip(&small) {
             prop_assert_eq!(bf16::from_le_bytes(*bytes), bf16::from_f32_const(*value));
         }
-        Encoding::F32.encode(&values, &mut out).unwrap();
+        encode(Encoding::F32, &values, &mut out).unwrap();
         for (bytes, value) in out.as_chunks::<4>().0.iter().zip(&values) {
             prop_assert_eq!(f32::from_le_bytes(*bytes).to_bits(), value.to_bits());
         }
+    }
+}
+
+/// ggml's `quantize_row_q8_0_ref` in our words, the obvious way: d is the largest magnitude divided by 127, and values
+/// are divided by the *unrounded* d and rounded half away from zero.
+fn reference_q8_0(values: &[f32]) -> Vec<u8> {
+    let largest = values.iter().fold(0f32, |m, v| m.max(v.abs()));
+    let d = largest / 127.0;
+    let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+    let quants = values.iter().map(|value| (value * inverse).round() as i8 as u8);
+    f16::from_f32_const(d).to_le_bytes().into_iter().chain(quants).collect()
+}
+
+proptest! {
+    #[test]
+    fn q8_0_is_the_references(
+        seeds in proptest::collection::vec(-1f32..1.0, 32),
+        exponent in -10i32..15,
+        ties in any::<bool>(),
+    ) {
+        let mut values: Vec<f32> = seeds.iter().map(|v| v * 2f32.powi(exponent)).collect();
+        if ties {
+            // Largest 127 makes d = 1: every half is a tie.
+            values = seeds.iter().map(|v| (v * 250.0).round() / 2.0).collect();
+            values[7] = -127.0;
+        }
+        let mut out = Vec::new();
+        encode(Encoding::Q8_0, &values, &mut out).unwrap();
+        prop_assert_eq!(&out, &reference_q8_0(&values));
+        prop_assert!(out[2..].iter().all(|&b| b != 0x80));
+    }
+}
+
+#[test]
+fn q8_0_of_almost_nothing_is_zero_bytes() {
+    let mut out = Vec::new();
+    for tiny in [-0.0, 1e-40] {
+        encode(Encoding::Q8_0, &[tiny; 32], &mut out).unwrap();
+        assert_eq!(out, [0; 34]);
     }
 }
 
@@ -31,12 +75,12 @@ fn values_beyond_the_type_are_named() {
     let mut values = vec![0.5; 64];
     values[40] = 65520.0;
     let mut out = Vec::new();
-    assert_eq!(Encoding::F16.encode(&values, &mut out), Err(65520.0));
-    assert_eq!(Encoding::BF16.encode(&values, &mut out), Ok(()));
+    assert_eq!(encode(Encoding::F16, &values, &mut out), Err(65520.0));
+    assert_eq!(encode(Encoding::BF16, &values, &mut out), Ok(()));
     values[40] = -f32::MAX;
-    assert_eq!(Encoding::BF16.encode(&values, &mut out), Err(-f32::MAX));
-    assert_eq!(Encoding::Q8_0.encode(&values, &mut out), Err(-f32::MAX));
-    assert_eq!(Encoding::F32.encode(&values, &mut out), Ok(()));
+    assert_eq!(encode(Encoding::BF16, &values, &mut out), Err(-f32::MAX));
+    assert_eq!(encode(Encoding::Q8_0, &values, &mut out), Err(-f32::MAX));
+    assert_eq!(encode(Encoding::F32, &values, &mut out), Ok(()));
 }
 
 /// Container and kernels agree on sizes, and what is written here is read there as the nearest representable value.
@@ -54,7 +98,7 @@ fn kernels_read_what_is_written() {
             "{encoding}"
         );
         let mut bytes = Vec::new();
-        encoding.encode(&values, &mut bytes).unwrap();
+        encode(encoding, &values, &mut bytes).unwrap();
         let mut read = vec![0.0; values.len()];
         format.decode(&bytes, &mut read);
         let bound = match encoding {
@@ -186,7 +230,7 @@ fn bell(seed: u64, n: usize) -> Vec<f32> {
 
 fn round_trip(encoding: Encoding, values: &[f32], importance: Option<&[f32]>) -> Vec<f32> {
     let mut bytes = Vec::new();
-    encoding.encode_rows(values, importance, &mut bytes).unwrap();
+    encoding.encode_rows(Kernels::best(), values, importance, &mut bytes).unwrap();
     decode(encoding, &bytes)
 }
 
@@ -206,17 +250,17 @@ fn bytes_depend_on_the_block_alone() {
     let values = bell(2, 2048);
     for (encoding, _) in SEARCHED {
         let (mut whole, mut part) = (Vec::new(), Vec::new());
-        encoding.encode(&values, &mut whole).unwrap();
+        encode(encoding, &values, &mut whole).unwrap();
         let parts: Vec<u8> = values
             .chunks(256)
             .flat_map(|values| {
-                encoding.encode(values, &mut part).unwrap();
+                encode(encoding, values, &mut part).unwrap();
                 part.clone()
             })
             .collect();
         assert!(whole == parts, "{encoding}");
         for constant in [0.0, 1e-30, 1.0, 1e30] {
-            encoding.encode_rows(&values, Some(&[constant; 512]), &mut part).unwrap();
+            encoding.encode_rows(Kernels::best(), &values, Some(&[constant; 512]), &mut part).unwrap();
             assert!(whole == part, "{encoding}, importance {constant}");
         }
     }
@@ -277,7 +321,7 @@ fn what_no_block_can_hold_is_named() {
         for wrong in [1e9, -3e9, f32::MAX, f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
             let mut values = [0.5; 512];
             values[300] = wrong;
-            let found = encoding.encode(&values, &mut out).unwrap_err();
+            let found = encode(encoding, &values, &mut out).unwrap_err();
             assert_eq!(found.to_bits(), wrong.to_bits(), "{encoding}");
         }
     }
@@ -307,3 +351,62 @@ proptest! {
         }
     }
 }
+
+/// Blocks of every kind that is special somewhere, after enough ordinary ones: bells of all sizes, heavy tails, one
+/// sign only, few distinct values, zeros, one value alone, and the edges of halves and singles.
+fn all_kinds(seed: u64) -> Vec<f32> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut values = bell(seed, 64 * 256);
+    for (at, block) in values.as_chunks_mut::<256>().0.iter_mut().enumerate().skip(16) {
+        let size = 2f32.powi(rng.i32(-40..14));
+        for (col, value) in block.iter_mut().enumerate() {
+            *value = match at % 12 {
+                0 => *value * size,
+                1 => *value * *value * *value * size,
+                2 => value.abs() * size + size,
+                3 => -value.abs(),
+                4 => (*value * 3.0).round() * size,
+                5 if col / 16 % 3 == 0 => 0.0,
+                6 if col != 100 => 0.0,
+                7 => 2f32.powi(rng.i32(-20..1)).copysign(*value),
+                8 => *value * 2f32.powi(-130),
+                9 => *value * 2f32.powi(-18),
+                10 if col / 32 % 2 == 0 => size,
+                11 => *value * 20_000.0,
+                _ => *value,
+            };
+        }
+    }
+    values
+}
+
+/// The bytes of every encoder are fixed: a faster one writes the same file. (A better one changes these numbers.)
+#[test]
+fn bytes_are_those_of_every_version() {
+    let importance: Vec<f32> = bell(9, 512).into_iter().map(|v| (3.0 * v).exp2()).collect();
+    for (encoding, plain, weighted) in GOLDEN {
+        let hash = |importance: Option<&[f32]>| {
+            let mut bytes = Vec::new();
+            encoding.encode_rows(Kernels::best(), &all_kinds(5), importance, &mut bytes).unwrap();
+            // FNV-1a.
+            bytes
+                .iter()
+                .fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3))
+        };
+        let found = (hash(None), hash(Some(&importance)));
+        assert_eq!(found, (plain, weighted), "{encoding}: {:#x}, {:#x}", found.0, found.1);
+    }
+}
+
+const GOLDEN: [(Encoding, u64, u64); 10] = [
+    (Encoding::Q8_0, 0xa30b_a477_ddbc_8ede, 0xa30b_a477_ddbc_8ede),
+    (Encoding::Q6K, 0xbdf1_d4d6_87d3_a8e7, 0xe25d_83b6_1725_85e2),
+    (Encoding::Q5_1, 0x2144_e821_cb2e_f336, 0x1191_cce2_d4ef_864e),
+    (Encoding::Q5_0, 0x17eb_ffc6_95ab_f22f, 0x273d_435e_5d8e_09e0),
+    (Encoding::Q5K, 0xccc9_171a_1e55_e481, 0xcbf1_3f26_7fb7_ee77),
+    (Encoding::Q4_1, 0x2fec_dc50_fe15_b840, 0xe31b_6ba0_15c0_2028),
+    (Encoding::Q4_0, 0xceb8_3d94_82ff_547b, 0x0c4f_6495_aba2_382b),
+    (Encoding::Q4K, 0x1db1_6064_21d8_0c31, 0x99f4_e14a_4c6e_b705),
+    (Encoding::Q3K, 0x1797_3b3d_302a_64c5, 0x32e6_b81f_9f0a_0aa7),
+    (Encoding::Q2K, 0xbc19_4e6e_07f1_96bb, 0x27dd_caef_494b_1869),
+];

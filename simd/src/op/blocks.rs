@@ -33,7 +33,7 @@ use std::ops::Range;
 
 use crate::format::{QuantFormat, Tile};
 use crate::isa::{Isa, TILE_ROWS};
-use crate::op::q8::{PASS_BYTES, load, store};
+use crate::op::q8::{LEAST_TOKENS, PASS_BYTES, load, store};
 use crate::view::{Acts, Pick, Q8Acts, Q8Token, Rows};
 
 /// Tiles of a group of rows that are decoded at a time: 512 columns, 12 KiB, so that two groups fit into a first-level
@@ -179,7 +179,7 @@ impl<'a, F: QuantFormat> Product<'a, F> {
     #[inline(always)]
     fn run<I: Isa, const G: usize>(&self, isa: I, out: &mut [f32]) {
         let (n_tokens, n_parts) = (self.pick.len(), self.w.n_cols / 32);
-        let pass = (PASS_BYTES / self.w.n_cols.max(1)).max(16).next_multiple_of(12);
+        let pass = (PASS_BYTES / self.w.n_cols.max(1)).max(LEAST_TOKENS).next_multiple_of(12);
         let mut tiles = [[Tile::EMPTY; TILES]; G];
         for token in (0..n_tokens).step_by(pass) {
             let tokens = token..n_tokens.min(token + pass);
@@ -308,6 +308,67 @@ impl<'a, F: QuantFormat> Product<'a, F> {
                 let first = place.first + group * TILE_ROWS;
                 store(isa, acc[t], &mut out[(token + t) * n_rows + first..(token + t + 1) * n_rows]);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::format::{Format, Q4K};
+    use crate::isa::Scalar;
+
+    thread_local! {
+        static DECODED: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// Q4_K that counts how many groups of blocks it takes apart.
+    struct Counting;
+
+    impl QuantFormat for Counting {
+        const FORMAT: Format = Q4K::FORMAT;
+        const NAME: &'static str = "counting";
+        const LEN: usize = Q4K::LEN;
+        const HALVES: bool = Q4K::HALVES;
+        const MINS: bool = Q4K::MINS;
+        const OFFSET: i32 = Q4K::OFFSET;
+        const LARGEST: usize = 15;
+        type Block = <Q4K as QuantFormat>::Block;
+
+        fn decode(block: &Self::Block, out: &mut [f32]) {
+            <Q4K as QuantFormat>::decode(block, out);
+        }
+
+        fn tiles<I: Isa>(isa: I, rows: &[&Self::Block; TILE_ROWS], tiles: &mut [Tile]) {
+            DECODED.set(DECODED.get() + 1);
+            Q4K::tiles(isa, rows, tiles);
+        }
+    }
+
+    /// However long the rows, 16 tokens meet every tile while it is decoded; a product of one token at a time would
+    /// decode it 16 times.
+    #[test]
+    fn a_tile_is_decoded_once_for_16_tokens() {
+        for (n_rows, n_cols, n_tokens, times) in [
+            (16, 256, 16, 1),
+            (33, 1024, 16, 1),
+            (16, 1 << 18, 16, 1),
+            (16, 256, 200, 1),
+            (16, 1 << 18, 48, 2),
+        ] {
+            let bytes = vec![0; n_rows * Format::Q4K.row_bytes(n_cols)];
+            let (values, scales) = (vec![1; n_tokens * n_cols], vec![1.0; n_tokens * n_cols / 32]);
+            let sums = vec![[16; 2]; n_tokens * n_cols / 32];
+            let x = Acts::Q8(Q8Acts { values: &values, scales: &scales, sums: &sums, stride: n_cols });
+            let mut out = vec![1.0; n_tokens * n_rows];
+            DECODED.set(0);
+            let w = Rows::new(Format::Q4K, &bytes, n_rows, n_cols);
+            product::<Counting, Scalar>(Scalar, w, x, Pick::First(n_tokens), &mut out);
+            let groups = n_rows.div_ceil(TILE_ROWS) * (n_cols / 256);
+            assert_eq!(DECODED.get(), times * groups, "{n_rows} {n_cols} {n_tokens}");
+            assert!(out.iter().all(|&value| value == 0.0));
         }
     }
 }

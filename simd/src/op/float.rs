@@ -13,6 +13,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::format::BlockFormat;
 use crate::isa::{Aligned, Isa};
+use crate::op::q8::LEAST_TOKENS;
 use crate::view::{Acts, F32Acts, Pick, Rows};
 
 /// What a float format adds to [`BlockFormat`]: 16 values at a time.
@@ -149,7 +150,7 @@ impl<'a> Product<'a> {
     fn tiled<F: FloatFormat, I: Isa>(&self, isa: I, out: &mut [f32]) {
         let n_tokens = self.pick.len();
         let fitting = PASS_BYTES / (4 * self.w.n_cols.max(1)) / 4 * 4;
-        let pass = fitting.clamp(4, PASS_TOKENS);
+        let pass = fitting.clamp(LEAST_TOKENS, PASS_TOKENS);
         for token in (0..n_tokens).step_by(pass) {
             let tokens = token..n_tokens.min(token + pass);
             for first in (0..self.w.n_rows).step_by(TILE_ROWS) {

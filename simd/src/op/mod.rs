@@ -7,7 +7,9 @@
 
 mod attend;
 pub(crate) mod blocks;
+mod e4m3;
 mod exp;
+mod fit;
 pub(crate) mod float;
 mod hadamard;
 mod index_scores;
@@ -19,6 +21,10 @@ mod rope;
 mod softmax;
 
 pub(crate) use attend::{attend, scratch_len as attend_scratch_len};
+pub(crate) use e4m3::decode as decode_e4m3;
+pub(crate) use fit::{
+    fit_error, fit_line, fit_quants, fit_scale, fit_totals, nearest_line, nearest_scale, to_lanes,
+};
 pub(crate) use hadamard::hadamard;
 pub(crate) use index_scores::index_scores;
 pub(crate) use int_peak::{MACS_PER_ROUND, int_peak};

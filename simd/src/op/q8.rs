@@ -30,6 +30,11 @@ const SMALLEST_AMAX: f32 = f32::from_bits((127 - 120) << 23);
 /// Blocks of 32 activations: scale = amax / 127, q = x * (127 / amax) rounded to nearest, ties to even; sums of q over
 /// the two halves, at most 16 * 127.
 ///
+/// Error: a value is off by at most half a scale, amax / 254, and by the roundings of scale and quotient, at most 3 u amax
+/// (u = 2^-24). Of values that are normally distributed that is 0.53 % of their root mean square; one outlier in a
+/// block costs the other 31, and no further ones. A scale is a float of 32 bits: what the real model's experts put out
+/// goes beyond what a half can hold.
+///
 /// |q| <= 127 without clamping: |x| <= amax and three roundings cannot carry 127 past 127.5. A block whose amax is
 /// below 2^-120 is zero (scale 0); one with an infinity or NaN gets scale NaN and zero quants, so that the fault
 /// reaches the logits, where it is reported.
@@ -69,6 +74,8 @@ const TILE_BLOCKS: usize = 16;
 /// Activations of the tokens that pass all rows before the next tokens do: they should stay in the second-level
 /// cache.
 pub(super) const PASS_BYTES: usize = 1 << 20;
+/// But never fewer than these, however long the rows: decoding a tile must not cost more than its products.
+pub(super) const LEAST_TOKENS: usize = 16;
 /// Tokens under way at once: with two groups of rows as many independent sums as hide the latency.
 const TILE_TOKENS: usize = 6;
 
@@ -135,11 +142,11 @@ impl<'a> Product<'a> {
     #[inline(always)]
     fn tiled<I: Isa, const G: usize>(&self, isa: I, out: &mut [f32]) {
         let n_tokens = self.pick.len();
-        let fitting = PASS_BYTES / self.w.n_cols.max(1) / TILE_TOKENS * TILE_TOKENS;
+        let fitting = (PASS_BYTES / self.w.n_cols.max(1)).max(LEAST_TOKENS).next_multiple_of(TILE_TOKENS);
         let mut tiles = [[I::Q8_EMPTY; TILE_BLOCKS]; G];
         out.fill(0.0);
-        for token in (0..n_tokens).step_by(fitting.max(TILE_TOKENS)) {
-            let tokens = token..n_tokens.min(token + fitting.max(TILE_TOKENS));
+        for token in (0..n_tokens).step_by(fitting) {
+            let tokens = token..n_tokens.min(token + fitting);
             let mut first = 0;
             while first < self.w.n_rows {
                 let groups = (self.w.n_rows - first).div_ceil(TILE_ROWS).min(G);

@@ -116,7 +116,10 @@ pub fn blocks(random: &mut Rng, format: Format, n: usize, wild: bool) -> Vec<u8>
                 3 => block.fill(0x7f),
                 _ => {}
             }
-            d = match random.u32(0..8) {
+            d = match random.u32(0..11) {
+                6 => half::f16::INFINITY,
+                7 => half::f16::NEG_INFINITY,
+                8 => half::f16::NAN,
                 0 => half::f16::ZERO,
                 1 => half::f16::NEG_ZERO,
                 2 => half::f16::MAX,
