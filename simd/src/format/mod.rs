@@ -33,6 +33,6 @@ pub(crate) use q5_1::Q5_1;
 pub(crate) use q5_k::Q5K;
 pub(crate) use q6_k::Q6K;
 pub(crate) use q8_0::{BlockQ8_0, Q8_0};
-pub(crate) use quants::{QuantFormat, Tile};
+pub(crate) use quants::{QuantFormat, RowParts, Tile};
 pub use table::{ActKind, Format};
 pub(crate) use table::{BlockFormat, per_format};

@@ -12,7 +12,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::quants::{QuantFormat, Tile, and_bytes, byte, eights, fours, high_f16, low_f16};
+use super::quants::{
+    QuantFormat, RowParts, Tile, and_bytes, byte, eights, fours, high_f16, low_f16, row_halves,
+};
 use super::{Format, f16};
 use crate::isa::{Isa, TILE_ROWS};
 
@@ -67,6 +69,33 @@ impl QuantFormat for Q2K {
         put_twos(isa, eights::<_, _, 16>(isa, rows), first);
         put_twos(isa, eights::<_, _, 48>(isa, rows), second);
     }
+
+    #[inline(always)]
+    fn row_parts<I: Isa>(isa: I, blocks: [&Block; 2], parts: &mut RowParts<I>) {
+        let (mut scales, mut mins) = ([isa.zero(); 2], [isa.zero(); 2]);
+        for (at, block) in blocks.iter().enumerate() {
+            let packed = isa.load_i8(bytemuck::cast_ref(&block.scales));
+            scales[at] = isa.to_f32(isa.and(packed, isa.splat_i32(15)));
+            mins[at] = isa.to_f32(isa.and(isa.shr::<4>(packed), isa.splat_i32(15)));
+        }
+        let d = blocks.map(|block| f16::decode(u16::from_le_bytes(block.d)));
+        let dmin = blocks.map(|block| f16::decode(u16::from_le_bytes(block.dmin)));
+        (parts.scale, parts.min) = (row_halves(isa, d, scales), row_halves(isa, dmin, mins));
+        let [first, second] = parts.blocks();
+        row_quants(isa, blocks[0], first);
+        row_quants(isa, blocks[1], second);
+    }
+}
+
+/// The quants of one block in order.
+#[inline(always)]
+fn row_quants<I: Isa>(isa: I, block: &Block, q: &mut [[u8; 32]; 8]) {
+    let [q0, q1, q2, q3, q4, q5, q6, q7] = q;
+    let qs = isa.load_halves(&block.qs[0], &block.qs[1]);
+    isa.store_halves(and_bytes(isa, qs, 3), q0, q4);
+    isa.store_halves(and_bytes(isa, isa.shr::<2>(qs), 3), q1, q5);
+    isa.store_halves(and_bytes(isa, isa.shr::<4>(qs), 3), q2, q6);
+    isa.store_halves(and_bytes(isa, isa.shr::<6>(qs), 3), q3, q7);
 }
 
 /// 32 bytes to four tiles.

@@ -15,7 +15,9 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::quants::{QuantFormat, Tile, and_bytes, byte, eights, fours, high_f16};
+use super::quants::{
+    QuantFormat, RowParts, Tile, byte, eights, fours, high_f16, join, row_halves, shifted_twice,
+};
 use super::{Format, f16};
 use crate::isa::{Isa, TILE_ROWS};
 
@@ -83,12 +85,36 @@ impl QuantFormat for Q3K {
         put_threes(isa, eights::<_, _, 32>(isa, rows), &mut hmask, first);
         put_threes(isa, eights::<_, _, 64>(isa, rows), &mut hmask, second);
     }
+
+    #[inline(always)]
+    fn row_parts<I: Isa>(isa: I, blocks: [&Block; 2], parts: &mut RowParts<I>) {
+        let mut scales = [isa.zero(); 2];
+        for (scales, block) in scales.iter_mut().zip(blocks) {
+            let [s0, s1, s2] = bytemuck::pod_read_unaligned::<[u32; 3]>(&block.scales).map(u32::from_le);
+            let (four, two) = (0x0f0f_0f0f, 0x3030_3030);
+            let (a, b) = (s0 & four | s2 << 4 & two, s1 & four | s2 << 2 & two);
+            let (c, d) = (s0 >> 4 & four | s2 & two, s1 >> 4 & four | s2 >> 2 & two);
+            let join = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+            *scales = isa.sub(isa.to_f32(isa.widen_bytes(join(a, b), join(c, d))), isa.splat(32.0));
+        }
+        let d = blocks.map(|block| f16::decode(u16::from_le_bytes(block.d)));
+        parts.scale = row_halves(isa, d, scales);
+        let [first, second] = parts.blocks();
+        row_quants(isa, blocks[0], first);
+        row_quants(isa, blocks[1], second);
+    }
 }
 
-/// In each byte, some bits of one and some of the other.
+/// The quants of one block in order.
 #[inline(always)]
-fn join<I: Isa>(isa: I, low: I::I32, low_mask: u8, high: I::I32, high_mask: u8) -> I::I32 {
-    isa.or(and_bytes(isa, low, low_mask), and_bytes(isa, high, high_mask))
+fn row_quants<I: Isa>(isa: I, block: &Block, q: &mut [[u8; 32]; 8]) {
+    let [q0, q1, q2, q3, q4, q5, q6, q7] = q;
+    let qs = isa.load_halves(&block.qs[0], &block.qs[1]);
+    let bits = shifted_twice::<_, 4>(isa, &block.hmask);
+    isa.store_halves(join(isa, qs, 3, isa.shl::<2>(bits), 4), q0, q4);
+    isa.store_halves(join(isa, isa.shr::<2>(qs), 3, isa.shl::<1>(bits), 4), q1, q5);
+    isa.store_halves(join(isa, isa.shr::<4>(qs), 3, bits, 4), q2, q6);
+    isa.store_halves(join(isa, isa.shr::<6>(qs), 3, isa.shr::<1>(bits), 4), q3, q7);
 }
 
 /// 32 bytes and the four lowest bits of `hmask`, which are shifted out, to four tiles.

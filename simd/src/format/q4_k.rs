@@ -16,7 +16,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::quants::{QuantFormat, Tile, and_bytes, byte, eights, fours, high_f16, low_f16};
+use super::quants::{QuantFormat, RowParts, Tile, and_bytes, byte, eights, fours, high_f16, low_f16};
 use super::{Format, f16};
 use crate::isa::{Isa, TILE_ROWS};
 
@@ -53,6 +53,16 @@ impl Head {
         };
         (d * f32::from(sc), dmin * f32::from(m))
     }
+
+    /// The eight scales and the eight minimums, a byte each, the first one lowest.
+    #[inline(always)]
+    fn bytes(&self) -> (u64, u64) {
+        let [s0, s1, s2] = bytemuck::pod_read_unaligned::<[u32; 3]>(&self.scales).map(u32::from_le);
+        let (six, four, two) = (0x3f3f_3f3f, 0x0f0f_0f0f, 0x3030_3030);
+        let (scales, mins) = (s2 & four | s0 >> 2 & two, s2 >> 4 & four | s1 >> 2 & two);
+        let join = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        (join(s0 & six, scales), join(s1 & six, mins))
+    }
 }
 
 /// The scales and minimums of 16 rows, from their first 16 bytes.
@@ -69,6 +79,23 @@ pub(super) fn put_scales<I: Isa>(isa: I, [d, s0, s1, s2]: [I::I32; 4], tiles: &m
         isa.store(isa.mul(d, byte(isa, scales[j / 4], j % 4)), &mut tile.scale[0]);
         isa.store(isa.mul(dmin, byte(isa, mins[j / 4], j % 4)), &mut tile.min[0]);
     }
+}
+
+/// The 32 bytes of each 64 weights.
+#[inline(always)]
+pub(super) fn quarters(qs: &[u8; 128]) -> [&[u8; 32]; 4] {
+    let [a, b, c, d] = qs.as_chunks().0 else { unreachable!("128 bytes are four times 32") };
+    [a, b, c, d]
+}
+
+/// The scales and minimums of two blocks of a row.
+#[inline(always)]
+pub(super) fn row_scales<I: Isa>(isa: I, heads: [&Head; 2], parts: &mut RowParts<I>) {
+    let ((scales, mins), (more_scales, more_mins)) = (heads[0].bytes(), heads[1].bytes());
+    let [d, e] = heads.map(|head| f16::decode(u16::from_le_bytes(head.d)));
+    let [m, n] = heads.map(|head| f16::decode(u16::from_le_bytes(head.dmin)));
+    parts.scale[0] = isa.mul(isa.splat_halves(d, e), isa.to_f32(isa.widen_bytes(scales, more_scales)));
+    parts.min[0] = isa.mul(isa.splat_halves(m, n), isa.to_f32(isa.widen_bytes(mins, more_mins)));
 }
 
 impl QuantFormat for Q4K {
@@ -100,6 +127,25 @@ impl QuantFormat for Q4K {
         put_nibbles::<_, _, 80>(isa, rows, &mut tiles[4..6]);
         put_nibbles::<_, _, 112>(isa, rows, &mut tiles[6..8]);
     }
+
+    #[inline(always)]
+    fn row_parts<I: Isa>(isa: I, blocks: [&Block; 2], parts: &mut RowParts<I>) {
+        row_scales(isa, blocks.map(|block| &block.head), parts);
+        let [first, second] = parts.blocks();
+        row_quants(isa, blocks[0], first);
+        row_quants(isa, blocks[1], second);
+    }
+}
+
+/// The quants of one block in order.
+#[inline(always)]
+fn row_quants<I: Isa>(isa: I, block: &Block, q: &mut [[u8; 32]; 8]) {
+    let ([a, b, c, d], [q0, q1, q2, q3, q4, q5, q6, q7]) = (quarters(&block.qs), q);
+    let (ab, cd) = (isa.load_halves(a, b), isa.load_halves(c, d));
+    isa.store_halves(and_bytes(isa, ab, 15), q0, q2);
+    isa.store_halves(and_bytes(isa, isa.shr::<4>(ab), 15), q1, q3);
+    isa.store_halves(and_bytes(isa, cd, 15), q4, q6);
+    isa.store_halves(and_bytes(isa, isa.shr::<4>(cd), 15), q5, q7);
 }
 
 /// 32 bytes to two tiles.

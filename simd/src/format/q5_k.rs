@@ -13,8 +13,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::Format;
-use super::q4_k::{Head, put_scales};
-use super::quants::{QuantFormat, Tile, and_bytes, eights, fours};
+use super::q4_k::{Head, put_scales, quarters, row_scales};
+use super::quants::{QuantFormat, RowParts, Tile, and_bytes, eights, fours, join, shifted_twice};
 use crate::isa::{Isa, TILE_ROWS};
 
 pub(crate) struct Q5K;
@@ -60,6 +60,27 @@ impl QuantFormat for Q5K {
         put_fives::<_, 112>(isa, rows, &mut qh, &mut tiles[4..6]);
         put_fives::<_, 144>(isa, rows, &mut qh, &mut tiles[6..8]);
     }
+
+    #[inline(always)]
+    fn row_parts<I: Isa>(isa: I, blocks: [&Block; 2], parts: &mut RowParts<I>) {
+        row_scales(isa, blocks.map(|block| &block.head), parts);
+        let [first, second] = parts.blocks();
+        row_quants(isa, blocks[0], first);
+        row_quants(isa, blocks[1], second);
+    }
+}
+
+/// The quants of one block in order.
+#[inline(always)]
+fn row_quants<I: Isa>(isa: I, block: &Block, q: &mut [[u8; 32]; 8]) {
+    let ([a, b, c, d], [q0, q1, q2, q3, q4, q5, q6, q7]) = (quarters(&block.qs), q);
+    let (ab, cd) = (isa.load_halves(a, b), isa.load_halves(c, d));
+    // Bits 0 and 2 of the high ones belong to the lower halves, bits 1 and 3 to the upper ones, then bits 4 to 7.
+    let qh = shifted_twice::<_, 2>(isa, &block.qh);
+    isa.store_halves(join(isa, ab, 15, isa.shl::<4>(qh), 16), q0, q2);
+    isa.store_halves(join(isa, isa.shr::<4>(ab), 15, isa.shl::<3>(qh), 16), q1, q3);
+    isa.store_halves(join(isa, cd, 15, qh, 16), q4, q6);
+    isa.store_halves(join(isa, isa.shr::<4>(cd), 15, isa.shr::<1>(qh), 16), q5, q7);
 }
 
 /// 32 bytes and the two lowest bits of `qh`, which are shifted out, to two tiles.

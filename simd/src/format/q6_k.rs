@@ -15,7 +15,10 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::quants::{QuantFormat, Tile, and_bytes, eights, fours, high_f16, signed_byte};
+use super::quants::{
+    QuantFormat, RowParts, Tile, and_bytes, eights, fours, high_f16, join, row_halves, shifted_twice,
+    signed_byte,
+};
 use super::{Format, f16};
 use crate::isa::{Isa, TILE_ROWS};
 
@@ -70,6 +73,27 @@ impl QuantFormat for Q6K {
         put_sixes(isa, eights::<_, _, 128>(isa, rows), eights::<_, _, 32>(isa, rows), [1, 3], first);
         put_sixes(isa, eights::<_, _, 160>(isa, rows), eights::<_, _, 64>(isa, rows), [0, 2], second);
         put_sixes(isa, eights::<_, _, 160>(isa, rows), eights::<_, _, 96>(isa, rows), [1, 3], second);
+    }
+
+    #[inline(always)]
+    fn row_parts<I: Isa>(isa: I, blocks: [&Block; 2], parts: &mut RowParts<I>) {
+        let d = blocks.map(|block| f16::decode(u16::from_le_bytes(block.d)));
+        let scales = [isa.to_f32(isa.load_i8(&blocks[0].scales)), isa.to_f32(isa.load_i8(&blocks[1].scales))];
+        parts.scale = row_halves(isa, d, scales);
+        let [first, second] = parts.blocks();
+        row_quants(isa, blocks[0], first);
+        row_quants(isa, blocks[1], second);
+    }
+}
+
+/// The quants of one block in order.
+#[inline(always)]
+fn row_quants<I: Isa>(isa: I, block: &Block, q: &mut [[u8; 32]; 8]) {
+    for ((ql, qh), q) in block.ql.iter().zip(&block.qh).zip(q.as_chunks_mut::<4>().0) {
+        let ([a, b], [q0, q1, q2, q3]) = (ql.as_chunks().0, q) else { unreachable!("64 bytes") };
+        let (ql, qh) = (isa.load_halves(a, b), shifted_twice::<_, 2>(isa, qh));
+        isa.store_halves(join(isa, ql, 15, isa.shl::<4>(qh), 0x30), q0, q1);
+        isa.store_halves(join(isa, isa.shr::<4>(ql), 15, qh, 0x30), q2, q3);
     }
 }
 

@@ -14,7 +14,7 @@
 use bytemuck::Pod;
 
 use super::table::{ActKind, BlockFormat, Format};
-use crate::isa::{Isa, TILE_ROWS};
+use crate::isa::{Aligned, Isa, TILE_ROWS};
 use crate::op::blocks;
 use crate::view::{Acts, Attend, IndexScores, Pick, Rows};
 
@@ -44,6 +44,35 @@ pub(crate) trait QuantFormat: 'static {
 
     /// A block of 16 rows to `LEN / 32` tiles.
     fn tiles<I: Isa>(isa: I, rows: &[&Self::Block; TILE_ROWS], tiles: &mut [Tile]);
+
+    /// Two blocks of 256 that follow each other in a row to 16 parts of 32 columns. Formats with blocks of 32 have none:
+    /// their products know tiles only.
+    #[inline(always)]
+    fn row_parts<I: Isa>(_: I, _: [&Self::Block; 2], _: &mut RowParts<I>) {
+        unreachable!("a block of 32 is multiplied in tiles");
+    }
+}
+
+/// 512 columns of one row, taken apart: the quants in order, and for each 32 columns, one a lane, what `Tile` has for each
+/// row.
+pub(crate) struct RowParts<I: Isa> {
+    pub(crate) q: Aligned<[[u8; 32]; 16]>,
+    pub(crate) scale: [I::F32; 2],
+    pub(crate) min: [I::F32; 2],
+}
+
+impl<I: Isa> RowParts<I> {
+    #[inline(always)]
+    pub(crate) fn empty(isa: I) -> Self {
+        Self { q: Aligned([[0; 32]; 16]), scale: [isa.zero(); 2], min: [isa.zero(); 2] }
+    }
+
+    /// The quants of each of the two blocks.
+    #[inline(always)]
+    pub(crate) fn blocks(&mut self) -> [&mut [[u8; 32]; 8]; 2] {
+        let [first, second] = self.q.0.as_chunks_mut().0 else { unreachable!("16 are two eights") };
+        [first, second]
+    }
 }
 
 /// 32 columns of 16 rows: `q[k]` holds, lane by lane, the quants of columns 4k..4k+4, each at most 63; `scale` and
@@ -107,6 +136,28 @@ pub(crate) fn high_f16<I: Isa>(isa: I, x: I::I32) -> I::F32 {
 #[inline(always)]
 pub(crate) fn and_bytes<I: Isa>(isa: I, x: I::I32, mask: u8) -> I::I32 {
     isa.and(x, isa.splat_i32(i32::from_ne_bytes([mask; 4])))
+}
+
+/// In each byte, some bits of one and some of the other.
+#[inline(always)]
+pub(crate) fn join<I: Isa>(isa: I, low: I::I32, low_mask: u8, high: I::I32, high_mask: u8) -> I::I32 {
+    isa.or(and_bytes(isa, low, low_mask), and_bytes(isa, high, high_mask))
+}
+
+/// 32 bytes, and behind them the same shifted down by N bits; what moves from byte to byte is for a mask to take off.
+#[inline(always)]
+pub(crate) fn shifted_twice<I: Isa, const N: u32>(isa: I, bytes: &[u8; 32]) -> I::I32 {
+    let both = isa.load_halves(bytes, bytes);
+    let upper = isa.load_halves(&[0; 32], &[0xff; 32]);
+    isa.select(upper, isa.shr::<N>(both), both)
+}
+
+/// Two blocks' scales, 16 each, times their floats: those of columns 0..16 of each 32, then those of columns 16..32.
+#[inline(always)]
+pub(crate) fn row_halves<I: Isa>(isa: I, d: [f32; 2], scales: [I::F32; 2]) -> [I::F32; 2] {
+    let (even, odd) = isa.deinterleave(scales[0], scales[1]);
+    let d = isa.splat_halves(d[0], d[1]);
+    [isa.mul(d, even), isa.mul(d, odd)]
 }
 
 /// Byte `at` of each lane, unsigned.

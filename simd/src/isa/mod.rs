@@ -21,6 +21,8 @@ use crate::view::Q8Token;
 pub(crate) trait Isa: Copy {
     /// 32 vector registers of the logical width, or one of the narrower kinds: picks register tiles.
     const WIDE: bool;
+    /// A single token's products with K-quants take a row of weights at a time (`op::rows`), not 16 turned round.
+    const BY_ROW: bool;
     /// 16 floats.
     type F32: Copy;
     /// 16 integers of 32 bits; also the bits of 16 floats.
@@ -134,9 +136,59 @@ pub(crate) trait Isa: Copy {
         acc: &mut [[Self::F32; T]; G],
     );
 
-    /// Asks for the cache line of byte `at`, if there is such a byte and the level gains by asking.
+    /// The exact sums of products of 16 parts of 32 columns, one a lane: of all columns in the first place, or of columns
+    /// 0..16 and 16..32. Quants are at most 31 for whole parts and 63 for halves; no value is -128.
+    #[inline(always)]
+    fn part_dots<const HALVES: bool>(self, q: &[[u8; 32]; 16], x: &[[i8; 32]; 16]) -> [Self::I32; 2] {
+        let mut dots = [[[0; 4]; 16]; 2];
+        for (lane, (q, x)) in q.iter().zip(x).enumerate() {
+            for (half, (q, x)) in q.as_chunks::<16>().0.iter().zip(x.as_chunks::<16>().0).enumerate() {
+                let dot: i32 = q.iter().zip(x).map(|(&q, &x)| i32::from(q) * i32::from(x)).sum();
+                let sum = i32::from_le_bytes(dots[if HALVES { half } else { 0 }][lane]) + dot;
+                dots[if HALVES { half } else { 0 }][lane] = sum.to_le_bytes();
+            }
+        }
+        dots.map(|lanes| {
+            let bytes = lanes.as_flattened().first_chunk().expect("64 bytes");
+            self.bits(self.load_bytes(bytes))
+        })
+    }
+    /// Two times 32 bytes.
+    #[inline(always)]
+    fn load_halves(self, low: &[u8; 32], high: &[u8; 32]) -> Self::I32 {
+        let mut bytes = [0; 64];
+        bytes[..32].copy_from_slice(low);
+        bytes[32..].copy_from_slice(high);
+        self.bits(self.load_bytes(&bytes))
+    }
+    #[inline(always)]
+    fn store_halves(self, x: Self::I32, low: &mut [u8; 32], high: &mut [u8; 32]) {
+        let mut bytes = [0; 64];
+        self.store_bytes(self.with_bits(x), &mut bytes);
+        low.copy_from_slice(&bytes[..32]);
+        high.copy_from_slice(&bytes[32..]);
+    }
+    /// The bytes of two words as lanes, zero-extended.
+    #[inline(always)]
+    fn widen_bytes(self, low: u64, high: u64) -> Self::I32 {
+        let mut lanes = [0; 64];
+        for (byte, lane) in
+            [low.to_le_bytes(), high.to_le_bytes()].as_flattened().iter().zip(lanes.chunks_exact_mut(4))
+        {
+            lane[0] = *byte;
+        }
+        self.bits(self.load_bytes(&lanes))
+    }
+    /// Asks for the cache line `at` bytes on, which may lie behind the end.
     #[inline(always)]
     fn prefetch(self, _bytes: &[u8], _at: usize) {}
+    /// `low` in lanes 0..8, `high` in the others.
+    #[inline(always)]
+    fn splat_halves(self, low: f32, high: f32) -> Self::F32 {
+        let mut lanes = [low; 16];
+        lanes[8..].fill(high);
+        self.load(&lanes)
+    }
 
     #[inline(always)]
     fn zero(self) -> Self::F32 {
@@ -161,6 +213,7 @@ pub(crate) trait Isa: Copy {
 }
 
 /// A buffer that begins where a cache line does, so that no vector in it lies across two.
+#[derive(Clone, Copy)]
 #[repr(C, align(64))]
 pub(crate) struct Aligned<T>(pub(crate) T);
 

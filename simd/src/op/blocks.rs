@@ -34,13 +34,12 @@ use std::ops::Range;
 use crate::format::{QuantFormat, Tile};
 use crate::isa::{Isa, TILE_ROWS};
 use crate::op::q8::{LEAST_TOKENS, PASS_BYTES, load, store};
+use crate::op::rows;
 use crate::view::{Acts, Pick, Q8Acts, Q8Token, Rows};
 
 /// Tiles of a group of rows that are decoded at a time: 512 columns, 12 KiB, so that two groups fit into a first-level
 /// cache of 32 KiB. A multiple of the 8 in a block of 256.
 const TILES: usize = 16;
-/// With more tokens, arithmetic takes longer than memory.
-const STREAMED_TOKENS: usize = 2;
 
 /// `acc[g][t]` continued over the tiles of G groups of 16 rows, for T tokens; at most `TILES` tiles each, and as many
 /// blocks of the tokens.
@@ -150,6 +149,9 @@ pub(crate) fn product<F: QuantFormat, I: Isa>(
 ) {
     let Acts::Q8(x) = x else { unreachable!("checked by Kernels::product") };
     let product = Product::<F> { blocks: bytemuck::cast_slice(w.bytes), w, x, pick };
+    if I::BY_ROW && F::LEN == 256 && pick.len() == 1 {
+        return rows::product::<F, I>(isa, product.blocks, x.token(pick.get(0), w.n_cols / 32), out);
+    }
     out.fill(0.0);
     // With few tokens one group of rows streams by at a time: 16 streams of memory are followed better than 32.
     if I::WIDE && pick.len() >= 4 {
@@ -213,30 +215,12 @@ impl<'a, F: QuantFormat> Product<'a, F> {
             let at = (first + lane).min(self.w.n_rows - 1);
             *row = &self.blocks[at * n..][..n][parts.start / per_block..parts.end / per_block];
         }
-        if self.pick.len() <= STREAMED_TOKENS {
-            self.ask_ahead(isa, first, parts.start / per_block, parts.len() / per_block);
-        }
         for (at, tiles) in tiles.chunks_exact_mut(per_block).take(rows[0].len()).enumerate() {
             let mut blocks = [&rows[0][at]; TILE_ROWS];
             for (block, row) in blocks.iter_mut().zip(&rows) {
                 *block = &row[at];
             }
             F::tiles(isa, &blocks, tiles);
-        }
-    }
-
-    /// Asks for what `fill` will decode two turns later, in these rows or the next 16: 16 streams at once are more than
-    /// some machines follow by themselves (Q6_K on Zen 3: 5.0 GB/s without, from memory, on one core).
-    #[inline(always)]
-    fn ask_ahead<I: Isa>(&self, isa: I, first: usize, block: usize, n: usize) {
-        let per_row = self.w.n_cols / F::LEN;
-        let (wrapped, ahead) = ((block + 2 * n) / per_row.max(1), (block + 2 * n) % per_row.max(1));
-        let (row, bytes) = (first + wrapped * TILE_ROWS, size_of::<F::Block>());
-        for row in row..row + TILE_ROWS {
-            let start = (row * per_row + ahead) * bytes;
-            for line in (0..n * bytes).step_by(64) {
-                isa.prefetch(self.w.bytes, start + line);
-            }
         }
     }
 

@@ -18,6 +18,7 @@ mod map;
 mod norm;
 pub(crate) mod q8;
 mod rope;
+mod rows;
 mod softmax;
 
 pub(crate) use attend::{attend, scratch_len as attend_scratch_len};

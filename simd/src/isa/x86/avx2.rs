@@ -102,6 +102,37 @@ fn dot_fours8(sums: __m256i, w: &[u8; 32], x: __m256i) -> __m256i {
     intrinsics!(_mm256_add_epi16(sums, _mm256_maddubs_epi16(_mm256_loadu_si256(w.as_ptr().cast()), x)))
 }
 
+/// See `Isa::part_dots`: the products of one part's bytes, summed by fours.
+#[inline(always)]
+fn fours_of_part(q: &[u8; 32], x: &[i8; 32]) -> __m256i {
+    intrinsics!({
+        let (q, x) = (_mm256_loadu_si256(q.as_ptr().cast()), _mm256_loadu_si256(x.as_ptr().cast()));
+        _mm256_madd_epi16(_mm256_maddubs_epi16(q, x), _mm256_set1_epi16(1))
+    })
+}
+
+/// The sums of parts a and b, two lanes in each half for each: at most 4 * 31 * 127 and 8 * 31 * 127 (or 4 * 63 * 127)
+/// go into 16 bits, where the machine sums pairs at once.
+#[inline(always)]
+fn pairs_of_two(a: __m256i, b: __m256i) -> __m256i {
+    intrinsics!(_mm256_madd_epi16(_mm256_packs_epi32(a, b), _mm256_set1_epi16(1)))
+}
+
+/// Eight parts: the sums of columns 0..16 of parts 0..4, then of columns 16..32; the same for parts 4..8.
+#[inline(always)]
+fn half_dots8<const HALVES: bool>(q: &[[u8; 32]; 8], x: &[[i8; 32]; 8]) -> [__m256i; 2] {
+    // Eight names and no array: an array goes through memory, and this through registers.
+    let ab = pairs_of_two(fours_of_part(&q[0], &x[0]), fours_of_part(&q[1], &x[1]));
+    let cd = pairs_of_two(fours_of_part(&q[2], &x[2]), fours_of_part(&q[3], &x[3]));
+    let ef = pairs_of_two(fours_of_part(&q[4], &x[4]), fours_of_part(&q[5], &x[5]));
+    let gh = pairs_of_two(fours_of_part(&q[6], &x[6]), fours_of_part(&q[7], &x[7]));
+    if HALVES {
+        intrinsics!([_mm256_hadd_epi32(ab, cd), _mm256_hadd_epi32(ef, gh)])
+    } else {
+        [pairs_of_two(ab, cd), pairs_of_two(ef, gh)]
+    }
+}
+
 /// Folds eight lanes to one: i takes i + 4, i + 2, i + 1.
 macro_rules! fold {
     ($x:expr, $op128:ident) => {{
@@ -130,6 +161,7 @@ type I32 = [__m256i; 2];
 
 impl Isa for Avx2 {
     const WIDE: bool = false;
+    const BY_ROW: bool = true;
     type F32 = F32;
     type I32 = I32;
     /// Sums of pairs, in 16 bits.
@@ -449,10 +481,45 @@ impl Isa for Avx2 {
         })
     }
     #[inline(always)]
+    fn part_dots<const HALVES: bool>(self, q: &[[u8; 32]; 16], x: &[[i8; 32]; 16]) -> [I32; 2] {
+        let (q, x) = (q.as_chunks().0, x.as_chunks().0);
+        let ([a, b], [c, d]) = (half_dots8::<HALVES>(&q[0], &x[0]), half_dots8::<HALVES>(&q[1], &x[1]));
+        intrinsics!({
+            let low = [_mm256_permute2x128_si256::<0x20>(a, b), _mm256_permute2x128_si256::<0x20>(c, d)];
+            let high = [_mm256_permute2x128_si256::<0x31>(a, b), _mm256_permute2x128_si256::<0x31>(c, d)];
+            if HALVES {
+                [low, high]
+            } else {
+                [[_mm256_add_epi32(low[0], high[0]), _mm256_add_epi32(low[1], high[1])]; 2]
+            }
+        })
+    }
+    #[inline(always)]
+    fn load_halves(self, low: &[u8; 32], high: &[u8; 32]) -> I32 {
+        intrinsics!([_mm256_loadu_si256(low.as_ptr().cast()), _mm256_loadu_si256(high.as_ptr().cast())])
+    }
+    #[inline(always)]
+    fn store_halves(self, x: I32, low: &mut [u8; 32], high: &mut [u8; 32]) {
+        intrinsics!({
+            _mm256_storeu_si256(low.as_mut_ptr().cast(), x[0]);
+            _mm256_storeu_si256(high.as_mut_ptr().cast(), x[1]);
+        });
+    }
+    #[inline(always)]
+    fn widen_bytes(self, low: u64, high: u64) -> I32 {
+        intrinsics!([
+            _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(low.cast_signed())),
+            _mm256_cvtepu8_epi32(_mm_cvtsi64_si128(high.cast_signed())),
+        ])
+    }
+    #[inline(always)]
     fn prefetch(self, bytes: &[u8], at: usize) {
-        if at < bytes.len() {
-            intrinsics!(_mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().add(at).cast()));
-        }
+        // Whatever the address, this reads nothing and cannot fault.
+        intrinsics!(_mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(at).cast()));
+    }
+    #[inline(always)]
+    fn splat_halves(self, low: f32, high: f32) -> F32 {
+        intrinsics!([_mm256_set1_ps(low), _mm256_set1_ps(high)])
     }
     #[inline(always)]
     fn block_dots<const H: bool, const M: bool, const RUN: usize, const G: usize, const T: usize>(

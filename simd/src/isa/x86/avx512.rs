@@ -102,6 +102,7 @@ macro_rules! fold {
 
 impl Isa for Avx512 {
     const WIDE: bool = true;
+    const BY_ROW: bool = false;
     type F32 = __m512;
     type I32 = __m512i;
     type Fours = __m512i;

@@ -1,0 +1,142 @@
+//! Products of K-quants with a single token, a row of weights at a time: what decoding spends its time on where 16 rows
+//! cannot be turned round cheaply (`Isa::BY_ROW`).
+//!
+//! The definition is that of `blocks.rs`, and so are the bits. Only the order of the work differs: blocks lie in the lanes
+//! first, where a row's own scales lie side by side, until each block's term is there; then the terms of 16 rows are turned
+//! round and the running sums take them block by block, rows in the lanes. Turning round 16 terms for 512 columns is
+//! cheaper than turning round the 512 quants. And weights are read as they lie in memory, one stream for all rows, which
+//! the machine prefetches better than 16.
+
+use crate::format::{QuantFormat, RowParts};
+use crate::isa::{Aligned, Isa, TILE_ROWS};
+use crate::op::q8::{load, store};
+use crate::view::Q8Token;
+
+/// Blocks of 32 columns whose terms wait for their rows: 4096 columns, so
+/// that memory is read in long runs and the terms of 16 rows stay in the first-level cache.
+const BLOCKS: usize = 128;
+
+/// What a token's sums of activations become, block by block; of halves, or in the first place of whole blocks.
+struct Sums {
+    /// As factors of minimums.
+    floats: [Aligned<[f32; BLOCKS]>; 2],
+    /// What offsets take off the dots: -offset * sum.
+    starts: [Aligned<[f32; BLOCKS]>; 2],
+}
+
+impl Sums {
+    #[inline(always)]
+    fn set<F: QuantFormat>(&mut self, sums: &[[i16; 2]]) {
+        for (at, &[low, high]) in sums.iter().enumerate() {
+            let [low, high] = [i32::from(low), i32::from(high)];
+            let halves = if F::HALVES { [low, high] } else { [low + high, 0] };
+            for half in 0..2 {
+                self.floats[half].0[at] = halves[half] as f32;
+                // Whole numbers below 2^24: exact as floats.
+                self.starts[half].0[at] = (-F::OFFSET * halves[half]) as f32;
+            }
+        }
+    }
+}
+
+/// The token's part of a row that waits: what all rows share.
+struct Token<'x> {
+    x: Q8Token<'x>,
+    sums: Sums,
+    /// The activations behind the last whole 16 blocks, and zeros.
+    tail: [[i8; 32]; 16],
+}
+
+impl Token<'_> {
+    /// Activations of blocks 16 at .. 16 at + 16.
+    #[inline(always)]
+    fn values(&self, at: usize) -> &[[i8; 32]; 16] {
+        self.x.values[16 * at..].first_chunk().unwrap_or(&self.tail)
+    }
+}
+
+/// How far ahead of the products weights are asked for, in bytes: more than a page, as the machine's own prefetching ends
+/// where a page does.
+const AHEAD: usize = 3 << 10;
+
+/// `out[r] = row r . x`; the rows' blocks follow each other.
+#[inline(always)]
+pub(crate) fn product<F: QuantFormat, I: Isa>(isa: I, rows: &[F::Block], x: Q8Token<'_>, out: &mut [f32]) {
+    let n_blocks = x.values.len() / 8;
+    let zeros = [Aligned([0.0; BLOCKS]); 2];
+    let mut token = Token { x, sums: Sums { floats: zeros, starts: zeros }, tail: [[0; 32]; 16] };
+    let mut terms = [[Aligned([0.0; 16]); BLOCKS / 16]; TILE_ROWS];
+    for start in (0..x.values.len()).step_by(BLOCKS) {
+        token.x = x.part(start..x.values.len().min(start + BLOCKS));
+        token.sums.set::<F>(token.x.sums);
+        let behind = token.x.values.as_chunks::<16>().1;
+        token.tail[..behind.len()].copy_from_slice(behind);
+        let n_parts = token.x.values.len() / 8;
+        for (group, out) in out.chunks_mut(TILE_ROWS).enumerate() {
+            for (lane, terms) in terms.iter_mut().enumerate().take(out.len()) {
+                let from = (group * TILE_ROWS + lane) * n_blocks + start / 8;
+                row_terms::<F, I>(isa, &rows[from..], n_parts, &token, terms);
+            }
+            let mut acc = if start == 0 { isa.zero() } else { load(isa, out) };
+            for (at, scales) in token.x.scales.chunks(16).enumerate() {
+                let mut square = [isa.zero(); TILE_ROWS];
+                for (vector, terms) in square.iter_mut().zip(&terms) {
+                    *vector = isa.load(&terms[at].0);
+                }
+                for (scale, terms) in scales.iter().zip(isa.transpose(&square)) {
+                    acc = isa.fma(isa.splat(*scale), terms, acc);
+                }
+            }
+            store(isa, acc, out);
+        }
+    }
+}
+
+/// The terms of the first `n_blocks` of a row, 16 blocks of 32 columns in the lanes.
+#[inline(always)]
+fn row_terms<F: QuantFormat, I: Isa>(
+    isa: I,
+    row: &[F::Block],
+    n_blocks: usize,
+    token: &Token<'_>,
+    terms: &mut [Aligned<[f32; 16]>; BLOCKS / 16],
+) {
+    let bytes: &[u8] = bytemuck::cast_slice(row);
+    let pair_bytes = 2 * size_of::<F::Block>();
+    let mut parts = RowParts::empty(isa);
+    for (at, (pair, terms)) in row[..n_blocks].chunks(2).zip(terms).enumerate() {
+        for line in (0..pair_bytes).step_by(64) {
+            isa.prefetch(bytes, at * pair_bytes + AHEAD + line);
+        }
+        // An odd block is taken twice; nobody reads the second half.
+        F::row_parts(isa, [&pair[0], &pair[pair.len() - 1]], &mut parts);
+        let values = token.values(at);
+        let dots = if F::HALVES {
+            isa.part_dots::<true>(&parts.q.0, values)
+        } else {
+            isa.part_dots::<false>(&parts.q.0, values)
+        };
+        let (mut low, mut high) = (isa.to_f32(dots[0]), isa.to_f32(dots[1]));
+        if !F::MINS {
+            low = isa.add(low, sixteen(isa, &token.sums.starts[0], at));
+            high = isa.add(high, sixteen(isa, &token.sums.starts[1], at));
+        }
+        let mut term = isa.mul(parts.scale[0], low);
+        if F::HALVES {
+            term = isa.fma(parts.scale[1], high, term);
+        }
+        if F::MINS {
+            term = isa.fnma(parts.min[0], sixteen(isa, &token.sums.floats[0], at), term);
+        }
+        if F::MINS && F::HALVES {
+            term = isa.fnma(parts.min[1], sixteen(isa, &token.sums.floats[1], at), term);
+        }
+        isa.store(term, &mut terms.0);
+    }
+}
+
+/// Lanes 16 at .. 16 at + 16.
+#[inline(always)]
+fn sixteen<I: Isa>(isa: I, lanes: &Aligned<[f32; BLOCKS]>, at: usize) -> I::F32 {
+    isa.load(&lanes.0.as_chunks().0[at])
+}
