@@ -78,8 +78,8 @@ impl QuantFormat for Q2K {
             scales[at] = isa.to_f32(isa.and(packed, isa.splat_i32(15)));
             mins[at] = isa.to_f32(isa.and(isa.shr::<4>(packed), isa.splat_i32(15)));
         }
-        let d = blocks.map(|block| f16::decode(u16::from_le_bytes(block.d)));
-        let dmin = blocks.map(|block| f16::decode(u16::from_le_bytes(block.dmin)));
+        let d = [blocks[0].d, blocks[1].d];
+        let dmin = [blocks[0].dmin, blocks[1].dmin];
         (parts.scale, parts.min) = (row_halves(isa, d, scales), row_halves(isa, dmin, mins));
         let [first, second] = parts.blocks();
         row_quants(isa, blocks[0], first);

@@ -97,7 +97,7 @@ impl QuantFormat for Q3K {
             let join = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
             *scales = isa.sub(isa.to_f32(isa.widen_bytes(join(a, b), join(c, d))), isa.splat(32.0));
         }
-        let d = blocks.map(|block| f16::decode(u16::from_le_bytes(block.d)));
+        let d = [blocks[0].d, blocks[1].d];
         parts.scale = row_halves(isa, d, scales);
         let [first, second] = parts.blocks();
         row_quants(isa, blocks[0], first);

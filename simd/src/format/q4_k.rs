@@ -92,10 +92,10 @@ pub(super) fn quarters(qs: &[u8; 128]) -> [&[u8; 32]; 4] {
 #[inline(always)]
 pub(super) fn row_scales<I: Isa>(isa: I, heads: [&Head; 2], parts: &mut RowParts<I>) {
     let ((scales, mins), (more_scales, more_mins)) = (heads[0].bytes(), heads[1].bytes());
-    let [d, e] = heads.map(|head| f16::decode(u16::from_le_bytes(head.d)));
-    let [m, n] = heads.map(|head| f16::decode(u16::from_le_bytes(head.dmin)));
-    parts.scale[0] = isa.mul(isa.splat_halves(d, e), isa.to_f32(isa.widen_bytes(scales, more_scales)));
-    parts.min[0] = isa.mul(isa.splat_halves(m, n), isa.to_f32(isa.widen_bytes(mins, more_mins)));
+    let d = isa.splat_f16_halves(heads[0].d, heads[1].d);
+    let dmin = isa.splat_f16_halves(heads[0].dmin, heads[1].dmin);
+    parts.scale[0] = isa.mul(d, isa.to_f32(isa.widen_bytes(scales, more_scales)));
+    parts.min[0] = isa.mul(dmin, isa.to_f32(isa.widen_bytes(mins, more_mins)));
 }
 
 impl QuantFormat for Q4K {

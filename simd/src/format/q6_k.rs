@@ -77,7 +77,7 @@ impl QuantFormat for Q6K {
 
     #[inline(always)]
     fn row_parts<I: Isa>(isa: I, blocks: [&Block; 2], parts: &mut RowParts<I>) {
-        let d = blocks.map(|block| f16::decode(u16::from_le_bytes(block.d)));
+        let d = [blocks[0].d, blocks[1].d];
         let scales = [isa.to_f32(isa.load_i8(&blocks[0].scales)), isa.to_f32(isa.load_i8(&blocks[1].scales))];
         parts.scale = row_halves(isa, d, scales);
         let [first, second] = parts.blocks();

@@ -154,9 +154,9 @@ pub(crate) fn shifted_twice<I: Isa, const N: u32>(isa: I, bytes: &[u8; 32]) -> I
 
 /// Two blocks' scales, 16 each, times their floats: those of columns 0..16 of each 32, then those of columns 16..32.
 #[inline(always)]
-pub(crate) fn row_halves<I: Isa>(isa: I, d: [f32; 2], scales: [I::F32; 2]) -> [I::F32; 2] {
+pub(crate) fn row_halves<I: Isa>(isa: I, d: [[u8; 2]; 2], scales: [I::F32; 2]) -> [I::F32; 2] {
     let (even, odd) = isa.deinterleave(scales[0], scales[1]);
-    let d = isa.splat_halves(d[0], d[1]);
+    let d = isa.splat_f16_halves(d[0], d[1]);
     [isa.mul(d, even), isa.mul(d, odd)]
 }
 

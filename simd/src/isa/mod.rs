@@ -182,12 +182,12 @@ pub(crate) trait Isa: Copy {
     /// Asks for the cache line `at` bytes on, which may lie behind the end.
     #[inline(always)]
     fn prefetch(self, _bytes: &[u8], _at: usize) {}
-    /// `low` in lanes 0..8, `high` in the others.
+    /// The 16-bit float `low` in lanes 0..8, `high` in the others.
     #[inline(always)]
-    fn splat_halves(self, low: f32, high: f32) -> Self::F32 {
+    fn splat_f16_halves(self, low: [u8; 2], high: [u8; 2]) -> Self::F32 {
         let mut lanes = [low; 16];
         lanes[8..].fill(high);
-        self.load(&lanes)
+        self.load_f16(lanes.as_flattened().first_chunk().expect("32 bytes"))
     }
 
     #[inline(always)]

@@ -39,20 +39,12 @@ impl Sums {
     }
 }
 
-/// The token's part of a row that waits: what all rows share.
+/// The token's part of rows that wait: what all rows share.
 struct Token<'x> {
-    x: Q8Token<'x>,
+    scales: &'x [f32],
     sums: Sums,
-    /// The activations behind the last whole 16 blocks, and zeros.
-    tail: [[i8; 32]; 16],
-}
-
-impl Token<'_> {
-    /// Activations of blocks 16 at .. 16 at + 16.
-    #[inline(always)]
-    fn values(&self, at: usize) -> &[[i8; 32]; 16] {
-        self.x.values[16 * at..].first_chunk().unwrap_or(&self.tail)
-    }
+    /// The activations, and zeros behind them up to whole 16 blocks.
+    values: Aligned<[[[i8; 32]; 16]; BLOCKS / 16]>,
 }
 
 /// How far ahead of the products weights are asked for, in bytes: more than a page, as the machine's own prefetching ends
@@ -64,21 +56,22 @@ const AHEAD: usize = 3 << 10;
 pub(crate) fn product<F: QuantFormat, I: Isa>(isa: I, rows: &[F::Block], x: Q8Token<'_>, out: &mut [f32]) {
     let n_blocks = x.values.len() / 8;
     let zeros = [Aligned([0.0; BLOCKS]); 2];
-    let mut token = Token { x, sums: Sums { floats: zeros, starts: zeros }, tail: [[0; 32]; 16] };
+    let (sums, values) = (Sums { floats: zeros, starts: zeros }, Aligned([[[0; 32]; 16]; BLOCKS / 16]));
+    let mut token = Token { scales: x.scales, sums, values };
     let mut terms = [[Aligned([0.0; 16]); BLOCKS / 16]; TILE_ROWS];
     for start in (0..x.values.len()).step_by(BLOCKS) {
-        token.x = x.part(start..x.values.len().min(start + BLOCKS));
-        token.sums.set::<F>(token.x.sums);
-        let behind = token.x.values.as_chunks::<16>().1;
-        token.tail[..behind.len()].copy_from_slice(behind);
-        let n_parts = token.x.values.len() / 8;
+        let x = x.part(start..x.values.len().min(start + BLOCKS));
+        token.scales = x.scales;
+        token.sums.set::<F>(x.sums);
+        token.values.0.as_flattened_mut()[..x.values.len()].copy_from_slice(x.values);
+        let n_parts = x.values.len() / 8;
         for (group, out) in out.chunks_mut(TILE_ROWS).enumerate() {
             for (lane, terms) in terms.iter_mut().enumerate().take(out.len()) {
                 let from = (group * TILE_ROWS + lane) * n_blocks + start / 8;
                 row_terms::<F, I>(isa, &rows[from..], n_parts, &token, terms);
             }
             let mut acc = if start == 0 { isa.zero() } else { load(isa, out) };
-            for (at, scales) in token.x.scales.chunks(16).enumerate() {
+            for (at, scales) in token.scales.chunks(16).enumerate() {
                 let mut square = [isa.zero(); TILE_ROWS];
                 for (vector, terms) in square.iter_mut().zip(&terms) {
                     *vector = isa.load(&terms[at].0);
@@ -110,7 +103,7 @@ fn row_terms<F: QuantFormat, I: Isa>(
         }
         // An odd block is taken twice; nobody reads the second half.
         F::row_parts(isa, [&pair[0], &pair[pair.len() - 1]], &mut parts);
-        let values = token.values(at);
+        let values = &token.values.0[at];
         let dots = if F::HALVES {
             isa.part_dots::<true>(&parts.q.0, values)
         } else {

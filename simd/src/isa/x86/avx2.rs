@@ -518,8 +518,12 @@ impl Isa for Avx2 {
         intrinsics!(_mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(at).cast()));
     }
     #[inline(always)]
-    fn splat_halves(self, low: f32, high: f32) -> F32 {
-        intrinsics!([_mm256_set1_ps(low), _mm256_set1_ps(high)])
+    fn splat_f16_halves(self, low: [u8; 2], high: [u8; 2]) -> F32 {
+        intrinsics!({
+            let low = _mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(u16::from_le_bytes(low))));
+            let high = _mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(u16::from_le_bytes(high))));
+            [_mm256_broadcastss_ps(low), _mm256_broadcastss_ps(high)]
+        })
     }
     #[inline(always)]
     fn block_dots<const H: bool, const M: bool, const RUN: usize, const G: usize, const T: usize>(
