@@ -69,10 +69,12 @@ impl QuantFormat for Q6K {
             }
         }
         let (first, second) = tiles.split_at_mut(4);
-        put_sixes(isa, eights::<_, _, 128>(isa, rows), eights::<_, _, 0>(isa, rows), [0, 2], first);
-        put_sixes(isa, eights::<_, _, 128>(isa, rows), eights::<_, _, 32>(isa, rows), [1, 3], first);
-        put_sixes(isa, eights::<_, _, 160>(isa, rows), eights::<_, _, 64>(isa, rows), [0, 2], second);
-        put_sixes(isa, eights::<_, _, 160>(isa, rows), eights::<_, _, 96>(isa, rows), [1, 3], second);
+        let qh = eights::<_, _, 128>(isa, rows);
+        put_sixes(isa, qh, eights::<_, _, 0>(isa, rows), [0, 2], first);
+        put_sixes(isa, qh, eights::<_, _, 32>(isa, rows), [1, 3], first);
+        let qh = eights::<_, _, 160>(isa, rows);
+        put_sixes(isa, qh, eights::<_, _, 64>(isa, rows), [0, 2], second);
+        put_sixes(isa, qh, eights::<_, _, 96>(isa, rows), [1, 3], second);
     }
 
     #[inline(always)]
