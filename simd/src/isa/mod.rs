@@ -117,9 +117,6 @@ pub(crate) trait Isa: Copy {
         acc: &mut [[Self::F32; T]; G],
     );
 
-    /// Asks for the cache line of a byte that will be needed soon, where that was found to help.
-    #[inline(always)]
-    fn prefetch(self, _: &u8) {}
     /// 16 bytes of 16 rows, turned round: lane r of vector k holds bytes 4k..4k+4 of row r, little-endian.
     fn fours(self, rows: &[&[u8; 16]; TILE_ROWS]) -> [Self::I32; 4];
     /// Begins a run of `dot_fours` on top of `acc`.

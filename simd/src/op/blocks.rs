@@ -19,8 +19,8 @@
 //! most 4 roundings and n fused steps, so
 //! |error| <= (n + 4) u / (1 - (n + 4) u) * sum |s| (|scale dot| + |min sum|).
 //!
-//! **One path.** 16 rows at a time are decoded into tiles, 512 columns a time, that stay in the first-level cache and
-//! meet all tokens of the batch; a single token takes the same way. Decoding turns 16 rows into 16 lanes by loads and
+//! **Tiles.** 16 rows at a time are decoded into tiles, 512 columns a time, that stay in the first-level cache and
+//! meet all tokens of the batch; a single token takes the same way, but for K-quants on AVX2 (`rows.rs`). Decoding turns 16 rows into 16 lanes by loads and
 //! four shuffles for 64 bytes, after which scales, minimums and quants of all rows are taken apart together: cheaper
 //! than summing each row's products across a register, and than unpacking each row's scales.
 //!
@@ -149,7 +149,8 @@ pub(crate) fn product<F: QuantFormat, I: Isa>(
 ) {
     let Acts::Q8(x) = x else { unreachable!("checked by Kernels::product") };
     let product = Product::<F> { blocks: bytemuck::cast_slice(w.bytes), w, x, pick };
-    if I::BY_ROW && F::LEN == 256 && pick.len() == 1 {
+    // Half of a pair of blocks would be in vain in rows of one.
+    if I::BY_ROW && F::LEN == 256 && w.n_cols >= 512 && pick.len() == 1 {
         return rows::product::<F, I>(isa, product.blocks, x.token(pick.get(0), w.n_cols / 32), out);
     }
     out.fill(0.0);
@@ -191,10 +192,6 @@ impl<'a, F: QuantFormat> Product<'a, F> {
                 for start in (0..n_parts).step_by(TILES) {
                     let place = Place { first, parts: start..n_parts.min(start + TILES) };
                     for (group, tiles) in tiles[..groups].iter_mut().enumerate() {
-                        // For formats with a scale for each 32 it was a loss, or nothing.
-                        if n_tokens == 1 && F::HALVES {
-                            self.ask_ahead(isa, first + group * TILE_ROWS, place.parts.end);
-                        }
                         self.fill(isa, first + group * TILE_ROWS, place.parts.clone(), tiles);
                     }
                     let n = place.parts.len();
@@ -206,22 +203,6 @@ impl<'a, F: QuantFormat> Product<'a, F> {
                     }
                 }
                 first += groups * TILE_ROWS;
-            }
-        }
-    }
-
-    /// Asks for the blocks that the next tiles are made of, from part `end` on or in the next 16 rows: a single token
-    /// leaves no time in which memory could catch up by itself with 16 rows at a time.
-    #[inline(always)]
-    fn ask_ahead<I: Isa>(&self, isa: I, first: usize, end: usize) {
-        let (n, per_block) = (self.w.n_cols / F::LEN, F::LEN / 32);
-        let (first, start) =
-            if end / per_block < n { (first, end / per_block) } else { (first + TILE_ROWS, 0) };
-        let blocks = start..n.min(start + TILES / per_block);
-        for row in first..self.w.n_rows.min(first + TILE_ROWS) {
-            let bytes: &[u8] = bytemuck::cast_slice(&self.blocks[row * n..][blocks.clone()]);
-            for line in bytes.chunks(64) {
-                isa.prefetch(&line[0]);
             }
         }
     }

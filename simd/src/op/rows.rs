@@ -5,15 +5,18 @@
 //! first, where a row's own scales lie side by side, until each block's term is there; then the terms of 16 rows are turned
 //! round and the running sums take them block by block, rows in the lanes. Turning round 16 terms for 512 columns is
 //! cheaper than turning round the 512 quants. And weights are read as they lie in memory, one stream for all rows, which
-//! the machine prefetches better than 16.
+//! is easier to prefetch than 16.
+//!
+//! GB/s of weights on one Zen 3 core, 7168 columns, tiles and rows in the same minutes: from memory Q6_K 6.3 and 10.0, Q3_K
+//! 6.8 and 8.5, Q5_K 8.1 and 9.1, Q4_K 9.3 and 10.0, Q2_K 6.7 and 6.3; from cache Q6_K 10.0 and 16.0, Q4_K 12.3 and 15.0.
 
 use crate::format::{QuantFormat, RowParts};
 use crate::isa::{Aligned, Isa, TILE_ROWS};
 use crate::op::q8::{load, store};
 use crate::view::Q8Token;
 
-/// Blocks of 32 columns whose terms wait for their rows: 4096 columns, so
-/// that memory is read in long runs and the terms of 16 rows stay in the first-level cache.
+/// Blocks of 32 columns whose terms wait for their rows: 4096 columns, so that memory is read in long runs and the terms of
+/// 16 rows stay in the first-level cache.
 const BLOCKS: usize = 128;
 
 /// What a token's sums of activations become, block by block; of halves, or in the first place of whole blocks.
@@ -43,12 +46,12 @@ impl Sums {
 struct Token<'x> {
     scales: &'x [f32],
     sums: Sums,
-    /// The activations, and zeros behind them up to whole 16 blocks.
+    /// The activations in whole 16 blocks; what lies behind the last one is multiplied and not read.
     values: Aligned<[[[i8; 32]; 16]; BLOCKS / 16]>,
 }
 
-/// How far ahead of the products weights are asked for, in bytes: more than a page, as the machine's own prefetching ends
-/// where a page does.
+/// How far ahead of the products weights are asked for, in bytes: a fifth of a microsecond, more than memory takes. 1 KiB
+/// lost a tenth, 8 KiB gained nothing.
 const AHEAD: usize = 3 << 10;
 
 /// `out[r] = row r . x`; the rows' blocks follow each other.

@@ -456,10 +456,6 @@ impl Isa for Avx2 {
     }
 
     #[inline(always)]
-    fn prefetch(self, at: &u8) {
-        intrinsics!(_mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(at).cast()));
-    }
-    #[inline(always)]
     fn fours(self, rows: &[&[u8; 16]; TILE_ROWS]) -> [Self::I32; 4] {
         let (rows, _) = rows.as_chunks::<8>();
         let (low, high) = (fours8(&rows[0]), fours8(&rows[1]));
