@@ -196,3 +196,16 @@ fn check(layout: &Layout, start: Start<'_>) -> Result<(), RunError> {
         config.num_hidden_layers
     )))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_micro_batch_is_tried_where_a_prompt_is_longer_than_the_first() {
+        let n_modes = |kind, n| Mode::all(true, Test { kind, n, depth: 0 }).len();
+        assert_eq!(n_modes(Kind::Prompt, 512), 2);
+        assert_eq!(n_modes(Kind::Prompt, 513), 4);
+        assert_eq!(n_modes(Kind::Generation, 2048), 2);
+    }
+}
