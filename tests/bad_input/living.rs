@@ -49,9 +49,11 @@ impl When {
         match self {
             When::Mapped => std::fs::read_to_string(format!("/proc/{process}/maps"))
                 .is_ok_and(|maps| maps.contains("model.gguf")),
-            When::Loaded => {
-                std::fs::read_dir(format!("/proc/{process}/task")).is_ok_and(|tasks| tasks.count() == 2)
-            }
+            When::Loaded => std::fs::read_dir(format!("/proc/{process}/task")).is_ok_and(|tasks| {
+                // Other threads warm weights up or wait for signals.
+                let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm"));
+                tasks.flatten().any(|task| name(task).is_ok_and(|name| name.trim_end() == "fathom-1"))
+            }),
         }
     }
 }
