@@ -204,3 +204,25 @@ fn a_tokenizer_leaves_the_logits_alone() {
     assert!(bench.llama(&bare, &[]) == bench.llama(&with, &[]), "llama.cpp computes something else");
     assert!(bench.fathom(&bare, &[]) == bench.fathom(&with, &[]), "Fathom computes something else");
 }
+
+/// `fathom perplexity` against the formula over llama.cpp's logits.
+#[test]
+fn perplexity_is_that_of_llama_cpps_logits() {
+    let Some(mut bench) = Bench::new(N_TOKENS) else { return };
+    let Some(reference) = bench.reference("base") else { return };
+    let checkpoint = bench.checkpoint("v32");
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(reference.join(name), checkpoint.join(name)).expect("the tokenizer is there");
+    }
+    let text =
+        "It was a bright cold day in April, and the clocks were striking thirteen; 1984 + 16 = 2000.\n"
+            .repeat(2);
+    for (ty, bound) in [("f32", 1e-5), ("q8_0", 5e-2)] {
+        let file = bench.quantize(&checkpoint, ty);
+        let text = bench.read_text(&file, &text, 96);
+        let (theirs, ours) = (bench.perplexity_of(&bench.llama(&file, &[])), bench.perplexity(&file, &text));
+        println!("perplexity, {ty}: llama.cpp {theirs:.4}, Fathom {ours:.4}");
+        // On random weights a last bit of a narrow type can choose other experts.
+        assert!((ours / theirs - 1.0).abs() < bound, "{ty}: {ours} and {theirs}");
+    }
+}

@@ -85,6 +85,40 @@ impl Bench {
         self.rows(Command::new(env!("CARGO_BIN_EXE_llama_logits")), file, options)
     }
 
+    /// From now on the tokens are the first `n_tokens` of a text, by the file's tokenizer. Gives the text's file.
+    pub fn read_text(&mut self, file: &Path, text: &str, n_tokens: usize) -> PathBuf {
+        let path = self.fresh("text", ".txt");
+        std::fs::write(&path, text).expect("a scratch file");
+        let mut command = Command::new(&self.fathom);
+        command.arg("tokenize").arg(file).arg("-f").arg(&path);
+        let ids = String::from_utf8(finished(&mut command)).expect("ids are text");
+        self.tokens = ids.split_whitespace().map(|id| id.parse().expect("an id")).take(n_tokens).collect();
+        assert_eq!(self.tokens.len(), n_tokens, "the text is too short");
+        path
+    }
+
+    /// Fathom's perplexity of the first chunk of a text.
+    pub fn perplexity(&self, file: &Path, text: &Path) -> f64 {
+        let mut command = Command::new(&self.fathom);
+        command.arg("perplexity").arg(file).arg("-f").arg(text).args(["--chunks", "1", "--json", "-c"]);
+        command.arg(self.tokens.len().to_string());
+        command.args(["--cache-type", "f32", "--index-cache", "f32", "--threads", "2"]);
+        let report: serde_json::Value = serde_json::from_slice(&finished(&mut command)).expect("JSON");
+        report["ppl"]["value"].as_f64().expect("a number")
+    }
+
+    /// The same from logits: `exp` of the mean over the second half.
+    pub fn perplexity_of(&self, rows: &Rows) -> f64 {
+        let scored = self.tokens.len() / 2..self.tokens.len() - 1;
+        let n = scored.len() as f64;
+        let rows: Vec<&[f32]> = rows.iter().collect();
+        let nll = scored.map(|t| {
+            let sum: f64 = rows[t].iter().map(|&logit| f64::from(logit).exp()).sum();
+            sum.ln() - f64::from(rows[t][self.tokens[t + 1] as usize])
+        });
+        (nll.sum::<f64>() / n).exp()
+    }
+
     /// True when llama.cpp does not load the file.
     pub fn refused_by_llama(&self, file: &Path) -> bool {
         let mut command = Command::new(env!("CARGO_BIN_EXE_llama_logits"));
@@ -143,15 +177,17 @@ fn told(what: &str, right: &Rows, other: &Rows) -> Distance {
     found
 }
 
-/// Runs to a good end, or fails with the end of what the program said: llama.cpp talks for pages before.
-fn finished(command: &mut Command) {
+/// Runs to a good end and gives what went to stdout, or fails with the end of what the program said: llama.cpp talks for
+/// pages before.
+fn finished(command: &mut Command) -> Vec<u8> {
     let Output { status, stdout, stderr } = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-    let said = [stdout, stderr].map(|bytes| {
-        let text = String::from_utf8_lossy(&bytes).into_owned();
+    let said = [&stdout, &stderr].map(|bytes| {
+        let text = String::from_utf8_lossy(bytes).into_owned();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     });
     assert!(status.success(), "{command:?}: {status}\n{}", said.join("\n"));
+    stdout
 }
 
 /// Token ids below 300, which every checkpoint here has, without a pattern: a linear congruence.
