@@ -203,10 +203,10 @@ fn a_model_that_does_not_fit_is_refused_before_it_is_loaded() {
         eprintln!("skipped: this machine has room for the whole model, or does not tell");
         return;
     }
-    for way in ["--no-warmup", "--no-mmap"] {
-        let out = folder.path().join("logits");
-        let done =
-            fathom().args(["logits", way, "--tokens", "0", "-o"]).arg(&out).arg(&path).output().unwrap();
+    let out = folder.path().join("logits");
+    let in_memory = ["--no-mmap", "--tokens", "0", "-o", out.to_str().unwrap()];
+    for (verb, args) in [("run", &["-p", "Hi", "--no-warmup"][..]), ("logits", &in_memory)] {
+        let done = fathom().arg(verb).arg(&path).args(args).output().unwrap();
         assert_eq!(done.status.code(), Some(4), "{}", stderr(&done));
         for words in ["whole.gguf does not fit", "GiB needed", "available", "--force"] {
             assert!(stderr(&done).contains(words), "{words} is missing in {}", stderr(&done));

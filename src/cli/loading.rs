@@ -49,6 +49,8 @@ pub(super) struct Asked {
     pub n_ctx: Option<usize>,
     /// Everything else.
     pub session: SessionOptions,
+    /// Mapped weights that have no room in memory may stay on the disk: nobody waits for each token.
+    pub from_disk: bool,
 }
 
 /// A model's files, looked through; nothing of the weights has been read.
@@ -102,6 +104,12 @@ impl LoadArgs {
         let wanted = Setting { n_ctx, batch: asked.session.batch, cache: asked.session.cache };
         let fits = usable.is_none_or(|usable| plan.needed(wanted) <= usable);
         if fits || self.force {
+            return Ok((wanted, fits));
+        }
+        if asked.from_disk && !plan.in_memory && usable.is_none_or(|usable| plan.own(wanted) <= usable) {
+            eprintln!(
+                "note: the weights have no room in memory; every forward call reads them from the disk"
+            );
             return Ok((wanted, fits));
         }
         let setting = room::settle(plan, wanted, asked.n_ctx.is_some(), usable)?;
@@ -255,11 +263,37 @@ mod tests {
         let config = Config::tiny();
         let weights = WeightBytes::default();
         let plan = Plan { config: &config, weights, n_threads: 1, mtp: false, in_memory: false };
-        let asked = Asked { n_ctx: Some(4096), session: SessionOptions::default() };
+        let asked = Asked { n_ctx: Some(4096), session: SessionOptions::default(), from_disk: false };
         let (setting, fits) = args(true).settle(&plan, asked, Some(1)).unwrap();
         assert_eq!((setting.n_ctx, fits), (4096, false));
         assert_eq!(args(false).settle(&plan, asked, Some(1)).unwrap_err().code, 4);
         assert!(args(false).settle(&plan, asked, None).unwrap().1);
+    }
+
+    #[test]
+    fn mapped_weights_may_stay_on_the_disk_where_nobody_waits() {
+        let args = LoadArgs {
+            threads: None,
+            override_kv: Vec::new(),
+            no_warmup: false,
+            mlock: false,
+            no_mmap: false,
+            force: false,
+        };
+        let config = Config::tiny();
+        let weights = WeightBytes { routed: 1 << 40, ..WeightBytes::default() };
+        let plan = |in_memory| Plan { config: &config, weights, n_threads: 1, mtp: false, in_memory };
+        let asked = |from_disk| Asked { n_ctx: Some(64), session: SessionOptions::default(), from_disk };
+        let usable = Some(1 << 30);
+        assert!(!args.settle(&plan(false), asked(true), usable).unwrap().1, "no warm-up");
+        for (in_memory, from_disk) in [(true, true), (false, false)] {
+            assert_eq!(args.settle(&plan(in_memory), asked(from_disk), usable).unwrap_err().code, 4);
+        }
+        assert_eq!(
+            args.settle(&plan(false), asked(true), Some(1)).unwrap_err().code,
+            4,
+            "no room for a session"
+        );
     }
 
     #[test]

@@ -81,7 +81,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
         mtp: args.mtp,
         mtp_dense: args.mtp_dense,
     };
-    let opened = args.load.open(args.model.as_deref(), Asked { n_ctx: Some(tokens.len()), session })?;
+    let asked = Asked { n_ctx: Some(tokens.len()), session, from_disk: true };
+    let opened = args.load.open(args.model.as_deref(), asked)?;
     let opened = args.load.bring_in(opened)?;
     let engine = opened.engine()?;
     let mut session = Session::new(&engine, opened.options())?;

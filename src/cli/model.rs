@@ -67,7 +67,9 @@ impl ModelArgs {
             dense: self.dense,
             ..SessionOptions::default()
         };
-        let opened = self.load.open(self.model.as_deref(), Asked { n_ctx: self.ctx_size, session })?;
+        let opened = self
+            .load
+            .open(self.model.as_deref(), Asked { n_ctx: self.ctx_size, session, from_disk: false })?;
         let gguf = opened.gguf()?;
         let tokenizer = Tokenizer::from_gguf(gguf.metadata()).map_err(|e| opened.invalid(e))?;
         check_sizes(&tokenizer, opened.config().vocab_size).map_err(|e| opened.invalid(e))?;
