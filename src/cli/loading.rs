@@ -250,16 +250,19 @@ impl From<SessionError> for Failure {
 mod tests {
     use super::*;
 
-    #[test]
-    fn force_takes_what_does_not_fit() {
-        let args = |force| LoadArgs {
+    fn args(force: bool) -> LoadArgs {
+        LoadArgs {
             threads: None,
             override_kv: Vec::new(),
             no_warmup: false,
             mlock: false,
             no_mmap: false,
             force,
-        };
+        }
+    }
+
+    #[test]
+    fn force_takes_what_does_not_fit() {
         let config = Config::tiny();
         let weights = WeightBytes::default();
         let plan = Plan { config: &config, weights, n_threads: 1, mtp: false, in_memory: false };
@@ -272,14 +275,7 @@ mod tests {
 
     #[test]
     fn mapped_weights_may_stay_on_the_disk_where_nobody_waits() {
-        let args = LoadArgs {
-            threads: None,
-            override_kv: Vec::new(),
-            no_warmup: false,
-            mlock: false,
-            no_mmap: false,
-            force: false,
-        };
+        let args = args(false);
         let config = Config::tiny();
         let weights = WeightBytes { routed: 1 << 40, ..WeightBytes::default() };
         let plan = |in_memory| Plan { config: &config, weights, n_threads: 1, mtp: false, in_memory };
