@@ -76,8 +76,10 @@ const TILE_BLOCKS: usize = 16;
 pub(super) const PASS_BYTES: usize = 1 << 20;
 /// But never fewer than these, however long the rows: decoding a tile must not cost more than its products.
 pub(super) const LEAST_TOKENS: usize = 16;
-/// Tokens under way at once: with two groups of rows as many independent sums as hide the latency.
+/// Tokens under way at once: with two groups of rows as many independent sums as hide the latency; with half the registers
+/// as many as they hold.
 const TILE_TOKENS: usize = 6;
+const FEW_TILE_TOKENS: usize = 4;
 
 /// `out[t * n_rows + r] = w[r] . x[pick[t]]`.
 #[inline(always)]
@@ -142,7 +144,9 @@ impl<'a> Product<'a> {
     #[inline(always)]
     fn tiled<I: Isa, const G: usize>(&self, isa: I, out: &mut [f32]) {
         let n_tokens = self.pick.len();
-        let fitting = (PASS_BYTES / self.w.n_cols.max(1)).max(LEAST_TOKENS).next_multiple_of(TILE_TOKENS);
+        let fitting = (PASS_BYTES / self.w.n_cols.max(1))
+            .max(LEAST_TOKENS)
+            .next_multiple_of(TILE_TOKENS * FEW_TILE_TOKENS / 2);
         let mut tiles = [[I::Q8_EMPTY; TILE_BLOCKS]; G];
         out.fill(0.0);
         for token in (0..n_tokens).step_by(fitting) {
@@ -187,16 +191,18 @@ impl<'a> Product<'a> {
         out: &mut [f32],
     ) {
         let Range { start: mut token, end } = tokens;
-        while token + TILE_TOKENS <= end {
+        while I::WIDE && token + TILE_TOKENS <= end {
             self.some_tokens::<I, G, TILE_TOKENS>(isa, tiles, place, token, out);
             token += TILE_TOKENS;
+        }
+        while token + FEW_TILE_TOKENS <= end {
+            self.some_tokens::<I, G, FEW_TILE_TOKENS>(isa, tiles, place, token, out);
+            token += FEW_TILE_TOKENS;
         }
         match end - token {
             1 => self.some_tokens::<I, G, 1>(isa, tiles, place, token, out),
             2 => self.some_tokens::<I, G, 2>(isa, tiles, place, token, out),
             3 => self.some_tokens::<I, G, 3>(isa, tiles, place, token, out),
-            4 => self.some_tokens::<I, G, 4>(isa, tiles, place, token, out),
-            5 => self.some_tokens::<I, G, 5>(isa, tiles, place, token, out),
             _ => {}
         }
     }
