@@ -97,6 +97,9 @@ pub struct Plan<'p> {
     pub in_memory: bool,
 }
 
+/// Most tokens in one forward call where nobody says otherwise and memory has room: of 256 experts with 8 used, each then
+/// meets 64 tokens on average, which is what its products need to be fast.
+pub const USUAL_BATCH: usize = 2048;
 /// Batches below this gain little memory and lose much speed.
 const SMALLEST_BATCH: usize = 32;
 /// Contexts are proposed in steps of this.
@@ -128,18 +131,17 @@ impl Plan<'_> {
     pub fn nearest(&self, wanted: Setting, usable: u64) -> Option<Setting> {
         let fits = |setting: &Setting| self.needed(*setting) <= usable;
         let narrow = CacheTypes { latent: narrower(wanted.cache.latent, Format::BF16), index: Format::F16 };
-        let batches = || {
-            let halves =
-                std::iter::successors(Some(wanted.batch), |b| (*b > SMALLEST_BATCH).then_some(b / 2));
-            halves.map(|batch| batch.max(SMALLEST_BATCH.min(wanted.batch)))
-        };
-        let settings = [wanted.cache, narrow]
-            .into_iter()
-            .flat_map(|cache| batches().map(move |batch| Setting { batch, cache, ..wanted }));
+        let settings =
+            [wanted.cache, narrow].into_iter().flat_map(|cache| batches(Setting { cache, ..wanted }));
         if let Some(found) = settings.into_iter().find(fits) {
             return Some(found);
         }
         self.longest(Setting { batch: SMALLEST_BATCH.min(wanted.batch), cache: narrow, ..wanted }, usable)
+    }
+
+    /// The largest batch, `wanted`'s or a half of a half of it, with which at most `usable` bytes are needed.
+    pub fn with_batch_that_fits(&self, wanted: Setting, usable: u64) -> Option<Setting> {
+        batches(wanted).find(|setting| self.needed(*setting) <= usable)
     }
 
     /// The longest context below `wanted`'s that needs at most `usable` bytes, all else being as wanted.
@@ -161,6 +163,12 @@ impl Plan<'_> {
         let room = usable.checked_sub(self.own(setting))?;
         Some(8.0 * room as f64 / self.weights.n_weights.max(1) as f64)
     }
+}
+
+/// The setting, and with its batch halved and halved again.
+fn batches(wanted: Setting) -> impl Iterator<Item = Setting> {
+    let halves = std::iter::successors(Some(wanted.batch), |b| (*b > SMALLEST_BATCH).then_some(b / 2));
+    halves.map(move |batch| Setting { batch: batch.max(SMALLEST_BATCH.min(wanted.batch)), ..wanted })
 }
 
 fn narrower(wanted: Format, narrow: Format) -> Format {

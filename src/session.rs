@@ -245,12 +245,13 @@ impl<'e> Session<'e> {
     /// # Panics
     /// If `tokens` is empty: there is nothing to give logits for.
     pub fn sync(&mut self, tokens: &[u32]) -> Result<&[f32], SessionError> {
-        let logits = self.sync_while(tokens, &mut |_| true)?;
+        let logits = self.sync_while(tokens, &mut |_, _| true)?;
         Ok(logits.expect("nobody stopped it"))
     }
 
-    /// The same, for callers that may want to stop. Before each forward call (at most `batch` tokens) `go_on` hears
-    /// how many of `tokens` the session holds; if it says no, the session keeps those and there are no logits.
+    /// The same, for callers that may want to stop. Before each forward call (at most `batch` tokens) and between its
+    /// layers `go_on` hears how many of `tokens` the session holds, and how far the work has come, in tokens too. If it
+    /// says no, the session keeps what it holds and there are no logits.
     ///
     /// # Errors
     /// As [`Session::sync`].
@@ -260,27 +261,32 @@ impl<'e> Session<'e> {
     pub fn sync_while(
         &mut self,
         tokens: &[u32],
-        go_on: &mut dyn FnMut(usize) -> bool,
+        go_on: &mut dyn FnMut(usize, usize) -> bool,
     ) -> Result<Option<&[f32]>, SessionError> {
         assert!(!tokens.is_empty(), "a session is brought to at least one token");
         // The last token is computed again if it was there: its logits are not kept.
         let common = self.common_prefix(tokens).min(tokens.len() - 1);
         self.check(common, &tokens[common..])?;
         self.truncate(common);
+        let n_layers = self.engine.config.num_hidden_layers;
         loop {
-            let done = self.tokens.len();
-            if !go_on(done) {
+            let held = self.tokens.len();
+            if !go_on(held, held) {
                 return Ok(None);
             }
-            let end = tokens.len().min(done + self.options.batch);
+            let end = tokens.len().min(held + self.options.batch);
             let is_last = end == tokens.len();
             let wanted = if is_last { Wanted::Last } else { Wanted::Nothing };
-            if let Err(error) = self.extend(&tokens[done..end], wanted, &mut NoProbe, &mut |_, _| {}) {
-                self.truncate(common);
-                return Err(error);
-            }
-            if is_last {
-                return Ok(Some(&self.logits[..self.engine.config.vocab_size]));
+            let mut go_on = |layers: usize| go_on(held, held + (end - held) * layers / n_layers);
+            let hooks = Hooks { probe: &mut NoProbe, sink: &mut |_, _| {}, go_on: &mut go_on };
+            match self.extend_with(&tokens[held..end], wanted, hooks) {
+                Ok(true) if is_last => return Ok(Some(&self.logits[..self.engine.config.vocab_size])),
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(error) => {
+                    self.truncate(common);
+                    return Err(error);
+                }
             }
         }
     }
@@ -306,6 +312,17 @@ impl<'e> Session<'e> {
         probe: &mut dyn Probe,
         sink: &mut dyn FnMut(usize, &[f32]),
     ) -> Result<(), SessionError> {
+        self.extend_with(tokens, wanted, Hooks { probe, sink, go_on: &mut |_| true })?;
+        Ok(())
+    }
+
+    /// The same; false if `hooks.go_on` ended it, and the tokens of the call that it ended are then not held.
+    fn extend_with(
+        &mut self,
+        tokens: &[u32],
+        wanted: Wanted,
+        mut hooks: Hooks<'_>,
+    ) -> Result<bool, SessionError> {
         self.check(self.tokens.len(), tokens)?;
         let before = self.tokens.len();
         // The MTP layer starts from the hidden state of the token before. A truncation threw it away: that token runs
@@ -313,8 +330,9 @@ impl<'e> Session<'e> {
         if self.options.mtp && before > 0 && self.mtp_last != Some(before - 1) {
             let last = self.tokens[before - 1];
             self.truncate(before - 1);
-            let done = self.call(&[last], Wanted::Nothing, &mut NoProbe, &mut |_, _| {});
-            if let Err(error) = done {
+            let mut none = (NoProbe, |_: usize, _: &[f32]| {}, |_: usize| true);
+            let none = Hooks { probe: &mut none.0, sink: &mut none.1, go_on: &mut none.2 };
+            if let Err(error) = self.call(&[last], Wanted::Nothing, none) {
                 self.tokens.push(last);
                 return Err(error);
             }
@@ -322,12 +340,16 @@ impl<'e> Session<'e> {
         let last_call = tokens.len().div_ceil(self.options.batch).saturating_sub(1);
         for (index, chunk) in tokens.chunks(self.options.batch).enumerate() {
             let now = if wanted == Wanted::Last && index < last_call { Wanted::Nothing } else { wanted };
-            if let Err(error) = self.call(chunk, now, probe, sink) {
-                self.truncate(before);
-                return Err(error);
+            match self.call(chunk, now, hooks.again()) {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(error) => {
+                    self.truncate(before);
+                    return Err(error);
+                }
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Whether `tokens` can stand at position `first` and behind it.
@@ -343,15 +365,9 @@ impl<'e> Session<'e> {
         Ok(())
     }
 
-    /// One forward call: at most `batch` tokens.
-    fn call(
-        &mut self,
-        tokens: &[u32],
-        wanted: Wanted,
-        probe: &mut dyn Probe,
-        sink: &mut dyn FnMut(usize, &[f32]),
-    ) -> Result<(), SessionError> {
-        let engine = self.engine;
+    /// One forward call: at most `batch` tokens; false if it was ended in the middle.
+    fn call(&mut self, tokens: &[u32], wanted: Wanted, hooks: Hooks<'_>) -> Result<bool, SessionError> {
+        let (engine, Hooks { probe, sink, go_on }) = (self.engine, hooks);
         let mut team = engine.team.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         self.fault.clear();
         let mut step = Step {
@@ -366,13 +382,25 @@ impl<'e> Session<'e> {
             dense: self.options.dense,
             fault: &self.fault,
             probe,
+            go_on,
         };
         let mut out = Logits { vocab_size: engine.config.vocab_size, buffer: &mut self.logits, sink };
-        model::forward(&mut step, &engine.weights, tokens, &mut self.cache, &mut self.scratch);
+        let first_wanted = match wanted {
+            // The MTP layer starts from every token's hidden state.
+            _ if self.options.mtp => 0,
+            Wanted::Nothing => tokens.len(),
+            Wanted::Last => tokens.len() - 1,
+            Wanted::All | Wanted::AllMtp => 0,
+        };
+        let given = (tokens, first_wanted);
+        if !model::forward(&mut step, &engine.weights, given, &mut self.cache, &mut self.scratch) {
+            return Ok(false);
+        }
         match wanted {
             Wanted::Nothing | Wanted::AllMtp => {}
             Wanted::Last => {
-                out.compute(&mut step, engine.weights.head(), &mut self.scratch, tokens.len() - 1)
+                let last = step.n - 1;
+                out.compute(&mut step, engine.weights.head(), &mut self.scratch, last);
             }
             Wanted::All => out.compute(&mut step, engine.weights.head(), &mut self.scratch, 0),
         }
@@ -399,12 +427,28 @@ impl<'e> Session<'e> {
             return Err(SessionError::NotANumber { what, layer, position });
         }
         self.tokens.extend_from_slice(tokens);
-        Ok(())
+        Ok(true)
     }
 
     /// What the session takes.
     pub fn memory(&self) -> SessionMemory {
         self.memory
+    }
+}
+
+/// Who takes part in forward calls.
+struct Hooks<'h> {
+    probe: &'h mut dyn Probe,
+    /// Receives logits, as in [`Session::extend`].
+    sink: &'h mut dyn FnMut(usize, &[f32]),
+    /// As in [`Step`].
+    go_on: &'h mut dyn FnMut(usize) -> bool,
+}
+
+impl Hooks<'_> {
+    /// The same for one more call.
+    fn again(&mut self) -> Hooks<'_> {
+        Hooks { probe: self.probe, sink: self.sink, go_on: self.go_on }
     }
 }
 

@@ -9,10 +9,10 @@ use fathom::config::{Config, Overrides};
 use fathom::fit::WeightBytes;
 use fathom::mmap::Mapping;
 use fathom::session::FILLED;
-use fathom::weights::{Ffn, Weights};
+use fathom::weights::{Ffn, Matrix, Stack, Weights};
 use fathom::{Engine, Session, SessionError, SessionOptions, Wanted};
 use fathom_gguf::Gguf;
-use fathom_simd::{Format, Kernels};
+use fathom_simd::{ActKind, Format, Kernels};
 use serde_json::Value as Json;
 use std::process::{Command, Output};
 
@@ -229,7 +229,7 @@ fn a_decoded_token_touches_what_the_header_says() {
             let early = work(room, Kind::Generation, 1, 2);
             let queries = engine.weights.layers.iter().map(|layer| {
                 let indexer = layer.indexer.as_ref().unwrap();
-                let bytes = |m: &fathom::weights::Matrix<'_>| m.n_rows() * m.format().row_bytes(m.n_cols());
+                let bytes = |m: &Matrix<'_>| m.n_rows() * m.format().row_bytes(m.n_cols());
                 bytes(&indexer.attn_q_b) + bytes(&indexer.proj)
             });
             assert_eq!(early.weight_bytes, matrices - queries.sum::<usize>() as u64);
@@ -260,11 +260,37 @@ fn a_prompt_shares_weights_in_a_call_and_can_leave_logits_out() {
         let last = work(room, Kind::Prompt, 32, 0);
         let all = all.unwrap();
         let head = engine.weights.head();
-        let head_macs = (head.n_rows() * head.n_cols()) as u64;
-        assert_eq!(all.int_macs - last.int_macs, 31 * head_macs);
-        let head_bytes = (head.n_rows() * head.format().row_bytes(head.n_cols())) as u64;
-        assert_eq!(all.weight_bytes - last.weight_bytes, head_bytes);
+        // All tokens but one leave the last layer when their cache rows are written.
+        let layer = engine.weights.layers.last().unwrap();
+        let (attn, indexer) = (&layer.attn, layer.indexer.as_ref().unwrap());
+        let Ffn::Moe(moe) = &layer.ffn else { panic!("the last layer has experts") };
+        let shared = moe.shared.as_ref().unwrap();
+        let matrices =
+            [&attn.attn_q_a, &attn.attn_q_b, &attn.attn_output, &shared.gate, &shared.up, &shared.down];
+        let stacks = [&moe.ffn_gate_exps, &moe.ffn_up_exps, &moe.ffn_down_exps];
+        let heads = engine.config.num_attention_heads as u64;
+        let of_token = matrices.map(macs).iter().sum::<u64>()
+            + heads * [&attn.attn_k_b, &attn.attn_v_b].map(macs_of_one).iter().sum::<u64>()
+            + engine.config.num_experts_per_tok as u64 * stacks.map(macs_of_one).iter().sum::<u64>();
+        // The first call selects if it goes beyond index_topk; of the second, one token still does.
+        let queries = 15 + 16 * u64::from(engine.config.index().topk < 16);
+        let of_queries = macs(&indexer.attn_q_b) + macs(&indexer.proj);
+        assert_eq!(all.int_macs - last.int_macs, 31 * (macs(head) + of_token) + queries * of_queries);
+        let bytes = |m: &Matrix<'_>| (m.n_rows() * m.format().row_bytes(m.n_cols())) as u64;
+        assert!(
+            all.weight_bytes - last.weight_bytes >= bytes(head) + matrices.map(bytes).iter().sum::<u64>()
+        );
+        assert!(last.latent_rows < all.latent_rows);
     });
+}
+
+/// Multiplications of 8-bit values for one token.
+fn macs(m: &Matrix<'_>) -> u64 {
+    if m.format().acts() == ActKind::Q8 { (m.n_rows() * m.n_cols()) as u64 } else { 0 }
+}
+
+fn macs_of_one(stack: &Stack<'_>) -> u64 {
+    if stack.format().acts() == ActKind::Q8 { (stack.n_rows() * stack.n_cols()) as u64 } else { 0 }
 }
 
 // ---- filling

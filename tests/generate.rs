@@ -204,26 +204,30 @@ fn an_interrupted_prompt_keeps_what_is_computed() {
     with_model(2, options, |session, tokenizer| {
         let wish = Wish::raw(3, 20);
         let expected = wish.run(session, tokenizer);
-        session.truncate(0);
+        // Between two calls, and in the middle of one: that one's tokens are lost.
+        for (stop_at, kept) in [(12, 12), (13, 12)] {
+            session.truncate(0);
+            let stop = AtomicBool::new(false);
+            let mut seen = Vec::new();
+            let outcome = wish.run_with(session, tokenizer, &stop, &mut |event| {
+                if let Event::Prompt { done, total } = event {
+                    assert_eq!(*total, wish.prompt.len());
+                    seen.push(*done);
+                    stop.store(*done >= stop_at, Ordering::Relaxed);
+                }
+            });
+            let outcome = outcome.unwrap();
+            assert_eq!((outcome.stop, outcome.ids.len()), (Stop::Interrupted, 0));
+            assert!(seen.is_sorted() && [0, 4, 8, 12].iter().all(|calls| seen.contains(calls)), "{seen:?}");
+            let last = seen[seen.len() - 1];
+            assert!(stop_at <= last && last < 16, "{seen:?}");
+            assert_eq!(outcome.usage.prefilled, kept);
+            assert_eq!(session.tokens(), &wish.prompt[..kept]);
 
-        let stop = AtomicBool::new(false);
-        let mut seen = Vec::new();
-        let outcome = wish.run_with(session, tokenizer, &stop, &mut |event| {
-            if let Event::Prompt { done, total } = event {
-                assert_eq!(*total, wish.prompt.len());
-                seen.push(*done);
-                stop.store(*done >= 12, Ordering::Relaxed);
-            }
-        });
-        let outcome = outcome.unwrap();
-        assert_eq!((outcome.stop, outcome.ids.len()), (Stop::Interrupted, 0));
-        assert_eq!(seen, [0, 4, 8, 12]);
-        assert_eq!(outcome.usage.prefilled, 12);
-        assert_eq!(session.tokens(), &wish.prompt[..12]);
-
-        let again = wish.run(session, tokenizer);
-        assert_eq!((again.usage.cached, again.usage.prefilled), (12, wish.prompt.len() - 12));
-        assert_eq!(again.ids, expected.ids);
+            let again = wish.run(session, tokenizer);
+            assert_eq!((again.usage.cached, again.usage.prefilled), (kept, wish.prompt.len() - kept));
+            assert_eq!(again.ids, expected.ids);
+        }
     });
 }
 

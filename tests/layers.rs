@@ -102,7 +102,7 @@ fn every_activation_of_every_layer() {
                 let mut recorder = Recorder::default();
                 let options = SessionOptions { batch, n_ctx: tokens.len(), ..SessionOptions::default() };
                 let mut session = Session::new(engine, options).unwrap();
-                session.extend(tokens, Wanted::Nothing, &mut recorder, &mut |_, _| {}).unwrap();
+                session.extend(tokens, Wanted::All, &mut recorder, &mut |_, _| {}).unwrap();
                 let context = format!("{}, batch {batch}", kernels.level().name());
                 let judge = Judge { reference: &reference, recorder: &recorder, context };
                 for layer in 0..engine.config.num_hidden_layers {

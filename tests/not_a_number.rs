@@ -45,9 +45,13 @@ fn layer_and_position_are_named() {
         );
         let text = message("blk.1.ffn_gate_inp.weight", 3, tokens, batch);
         assert!(text.contains("router score") && text.contains("layer 1 at position 0:"), "{text}");
-        // Index scores are only computed from index_topk = 8 tokens on.
-        let text = message("blk.2.indexer.attn_q_b.weight", 5, tokens, batch);
-        assert!(text.contains("index score") && text.contains("layer 2 at position 8:"), "{text}");
+        // Index scores are only computed from index_topk = 8 tokens on; in the last layer only for the last token.
+        for (layer, position) in [(1, 8), (2, 39)] {
+            let tensor = format!("blk.{layer}.indexer.attn_q_b.weight");
+            let text = message(&tensor, 5, tokens, batch);
+            let place = format!("layer {layer} at position {position}:");
+            assert!(text.contains("index score") && text.contains(&place), "{text}");
+        }
         let text = message("output.weight", 11, tokens, batch);
         assert!(text.contains("logit") && text.contains("layer 3 at position 39:"), "{text}");
     }

@@ -55,7 +55,7 @@ fn a_slices_activations_and_routing_stay_healthy() {
     let tokens: Vec<u32> = (0..N_TOKENS).map(|_| rng.u32(0..4096)).collect();
     let mut health = Health::default();
     let mut logits = Vec::new();
-    session.extend(&tokens, Wanted::Last, &mut health, &mut |_, row| logits = row.to_vec()).unwrap();
+    session.extend(&tokens, Wanted::All, &mut health, &mut |_, rows| logits = rows.to_vec()).unwrap();
     for ((point, layer), (sum, n)) in &health.squares {
         let size = (sum / *n as f64).sqrt();
         println!("{point:?} of layer {layer}: root mean square {size:.3}");

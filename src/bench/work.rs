@@ -70,6 +70,8 @@ impl std::iter::Sum for Cost {
 struct LayerCosts {
     /// What every token uses.
     always: Cost,
+    /// What a token of the last layer uses that only later tokens ask for.
+    remembered: Cost,
     /// Queries of the indexer, which a call without selection leaves out.
     index_queries: Cost,
     /// One routed expert.
@@ -82,9 +84,12 @@ impl LayerCosts {
         let matrices = [&attn.attn_q_a, &attn.attn_q_b, &attn.attn_kv_a_mqa, &attn.attn_output];
         let mut always: Vec<Cost> = matrices.into_iter().map(Cost::matrix).collect();
         always.extend([&attn.attn_k_b, &attn.attn_v_b].map(|stack| Cost::one(stack).times(heads)));
+        let mut remembered = Cost::matrix(&attn.attn_kv_a_mqa);
         let mut index_queries = Cost::default();
         if let Some(indexer) = &layer.indexer {
-            always.push(Cost::matrix(&indexer.attn_k));
+            let keys = Cost::matrix(&indexer.attn_k);
+            always.push(keys);
+            remembered = [remembered, keys].into_iter().sum();
             index_queries = [&indexer.attn_q_b, &indexer.proj].map(Cost::matrix).into_iter().sum();
         }
         let mut expert = Cost::default();
@@ -99,7 +104,7 @@ impl LayerCosts {
                     .sum();
             }
         }
-        LayerCosts { always: always.into_iter().sum(), index_queries, expert }
+        LayerCosts { always: always.into_iter().sum(), remembered, index_queries, expert }
     }
 }
 
@@ -109,6 +114,8 @@ struct Call {
     layer: usize,
     first: usize,
     n: usize,
+    /// Whether the tokens go through the whole layer, or only leave their cache rows.
+    attends: bool,
     index_queries: bool,
     /// Tokens that attend to a selection; they are the call's last.
     n_selecting: usize,
@@ -160,15 +167,21 @@ impl Tally {
 
     /// Everything so far.
     pub fn finish(mut self) -> Work {
-        self.end_call();
+        self.end_call(None);
         let places = self.work.n_tokens * self.layers.len();
         Work { latent_rows: self.rows_read as f64 / places.max(1) as f64, ..self.work }
     }
 
-    /// Adds up the layer's call that has ended.
-    fn end_call(&mut self) {
+    /// Adds up the layer's call that has ended, before one of layer `next`.
+    fn end_call(&mut self, next: Option<usize>) {
         let Some(mut call) = self.call.take() else { return };
         let costs = &self.layers[call.layer];
+        if !call.attends {
+            // Where the rest of the tokens follows, it reads these weights again.
+            self.work.weight_bytes += if next == Some(call.layer) { 0 } else { costs.remembered.bytes };
+            self.work.int_macs += costs.remembered.times(call.n).int_macs;
+            return;
+        }
         let queries = if call.index_queries { costs.index_queries } else { Cost::default() };
         let n_experts = call.experts.iter().filter(|&&used| used).count();
         self.work.weight_bytes += costs.always.bytes + queries.bytes + costs.expert.times(n_experts).bytes;
@@ -187,7 +200,7 @@ impl Tally {
     }
 
     fn begin_call(&mut self, layer: usize, first: usize, n: usize) {
-        self.end_call();
+        self.end_call(Some(layer));
         if layer == 0 {
             self.work.n_tokens += n;
             self.work.weight_bytes += n as u64 * self.embedding_row;
@@ -204,6 +217,7 @@ impl Probe for Tally {
         }
         let Some(call) = &mut self.call else { return };
         match (point, values) {
+            (Point::Query, _) => call.attends = true,
             (Point::IndexQuery, _) => call.index_queries = true,
             (Point::IndexScores, Values::F32(scores)) => call.index_keys = call.index_keys.max(scores.len()),
             (Point::Selection, Values::Ids(rows)) => {

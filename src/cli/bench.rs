@@ -7,7 +7,7 @@ use crate::Engine;
 use crate::bench::{Fill, Kind, Room, RoomOptions, Test};
 use crate::cache::CacheTypes;
 use crate::config::{Config, Overrides};
-use crate::fit::{Plan, Setting, WeightBytes};
+use crate::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
 use crate::inventory::Inventory;
 use crate::machine::Machine;
 use crate::mmap::Mapping;
@@ -44,7 +44,7 @@ pub struct Args {
     #[arg(short, long, value_name = "T,..", value_delimiter = ',', value_parser = thread_count)]
     threads: Vec<usize>,
     /// Most tokens in one forward call.
-    #[arg(short, long, value_name = "N", default_value_t = 512, value_parser = token_count)]
+    #[arg(short, long, value_name = "N", default_value_t = USUAL_BATCH, value_parser = token_count)]
     batch: usize,
     /// Timed runs of each test.
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]

@@ -7,7 +7,7 @@ use super::print::{self, Sheet, bytes};
 use super::room;
 use crate::cache::CacheTypes;
 use crate::config::{Config, Overrides};
-use crate::fit::{Plan, Setting, WeightBytes};
+use crate::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
 use crate::machine::Machine;
 use crate::mmap::Mapping;
 use crate::session::SessionMemory;
@@ -28,17 +28,16 @@ pub struct Args {
     /// Tokens of context [default: 32768, or what the model was made for if that is less].
     #[arg(short, long, value_name = "N", value_parser = token_count, requires = "model")]
     ctx_size: Option<usize>,
-    /// Most tokens in one forward call.
+    /// Most tokens in one forward call [default: 2048, or what memory has room for if that is less].
     #[arg(
         short,
         long = "batch-size",
         alias = "batch",
         value_name = "N",
-        default_value_t = 512,
         value_parser = token_count,
         requires = "model"
     )]
-    batch: usize,
+    batch: Option<usize>,
     /// Threads [default: physical cores this process may use].
     #[arg(short, long, value_name = "T", value_parser = thread_count, requires = "model")]
     threads: Option<usize>,
@@ -113,12 +112,15 @@ fn examine(path: &Path, mapping: &Mapping, args: &Args, machine: &Machine) -> Re
     let n_threads = args.threads.unwrap_or_else(|| machine.cores.default_threads());
     let plan = Plan { config: &config, weights, n_threads, mtp: false, in_memory: false };
     let n_ctx_made_for = config.max_position_embeddings;
-    let wanted = Setting {
+    let mut wanted = Setting {
         n_ctx: args.ctx_size.unwrap_or(DEFAULT_CTX.min(n_ctx_made_for)),
-        batch: args.batch,
+        batch: args.batch.unwrap_or(USUAL_BATCH),
         cache: CacheTypes { latent: args.cache_type, index: args.index_cache },
     };
     let usable = machine.memory.usable();
+    if let (None, Some(usable)) = (args.batch, usable) {
+        wanted = plan.with_batch_that_fits(wanted, usable).unwrap_or(wanted);
+    }
     let short = usable.filter(|&usable| plan.needed(wanted) > usable);
     let per_1024 = |bytes: usize| 1024 * config.num_hidden_layers * bytes;
     let row = |latent, index| CacheTypes { latent, index }.row_bytes(&config);

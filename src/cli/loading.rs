@@ -2,9 +2,10 @@
 
 use super::flags::thread_count;
 use super::meter::Meter;
-use super::{Failure, print, room, signals, writing};
+use super::room::{self, Named};
+use super::{Failure, print, signals, writing};
 use crate::config::{Config, Overrides};
-use crate::fit::{Plan, Setting, WeightBytes};
+use crate::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
 use crate::machine::{Memory, lock_limit};
 use crate::mmap::{MapError, Mapping, Watch};
 use crate::threads::default_threads;
@@ -47,6 +48,8 @@ pub(super) const DEFAULT_CTX: usize = 32768;
 pub(super) struct Asked {
     /// Tokens of context; `None`: as many as are usual and fit.
     pub n_ctx: Option<usize>,
+    /// Most tokens in one forward call; `None`: as many as are usual and fit.
+    pub batch: Option<usize>,
     /// Everything else.
     pub session: SessionOptions,
     /// Mapped weights that have no room in memory may stay on the disk: nobody waits for each token.
@@ -101,7 +104,8 @@ impl LoadArgs {
     /// The setting to load with, and whether it fits.
     fn settle(&self, plan: &Plan<'_>, asked: Asked, usable: Option<u64>) -> Result<(Setting, bool), Failure> {
         let n_ctx = asked.n_ctx.unwrap_or(DEFAULT_CTX.min(plan.config.max_position_embeddings));
-        let wanted = Setting { n_ctx, batch: asked.session.batch, cache: asked.session.cache };
+        let batch = asked.batch.unwrap_or(USUAL_BATCH);
+        let wanted = Setting { n_ctx, batch, cache: asked.session.cache };
         let fits = usable.is_none_or(|usable| plan.needed(wanted) <= usable);
         if fits || self.force {
             return Ok((wanted, fits));
@@ -112,8 +116,11 @@ impl LoadArgs {
             );
             return Ok((wanted, fits));
         }
-        let setting = room::settle(plan, wanted, asked.n_ctx.is_some(), usable)?;
-        eprintln!("note: a context of {} tokens, the most that memory has room for (-c)", setting.n_ctx);
+        let named = Named { ctx: asked.n_ctx.is_some(), batch: asked.batch.is_some() };
+        let setting = room::settle(plan, wanted, named, usable)?;
+        if setting.n_ctx < n_ctx {
+            eprintln!("note: a context of {} tokens, the most that memory has room for (-c)", setting.n_ctx);
+        }
         Ok((setting, true))
     }
 
@@ -266,7 +273,8 @@ mod tests {
         let config = Config::tiny();
         let weights = WeightBytes::default();
         let plan = Plan { config: &config, weights, n_threads: 1, mtp: false, in_memory: false };
-        let asked = Asked { n_ctx: Some(4096), session: SessionOptions::default(), from_disk: false };
+        let asked =
+            Asked { n_ctx: Some(4096), batch: None, session: SessionOptions::default(), from_disk: false };
         let (setting, fits) = args(true).settle(&plan, asked, Some(1)).unwrap();
         assert_eq!((setting.n_ctx, fits), (4096, false));
         assert_eq!(args(false).settle(&plan, asked, Some(1)).unwrap_err().code, 4);
@@ -279,7 +287,8 @@ mod tests {
         let config = Config::tiny();
         let weights = WeightBytes { routed: 1 << 40, ..WeightBytes::default() };
         let plan = |in_memory| Plan { config: &config, weights, n_threads: 1, mtp: false, in_memory };
-        let asked = |from_disk| Asked { n_ctx: Some(64), session: SessionOptions::default(), from_disk };
+        let session = SessionOptions::default();
+        let asked = |from_disk| Asked { n_ctx: Some(64), batch: None, session, from_disk };
         let usable = Some(1 << 30);
         assert!(!args.settle(&plan(false), asked(true), usable).unwrap().1, "no warm-up");
         for (in_memory, from_disk) in [(true, true), (false, false)] {

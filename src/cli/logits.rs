@@ -35,16 +35,10 @@ pub struct Args {
     /// File to write.
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    /// Most tokens in one forward call; the result does not depend on it.
-    #[arg(
-        short,
-        long = "batch-size",
-        alias = "batch",
-        value_name = "N",
-        default_value_t = 512,
-        value_parser = token_count
-    )]
-    batch: usize,
+    /// Most tokens in one forward call [default: 2048, or what memory has room for if that is less]; the result does not
+    /// depend on it.
+    #[arg(short, long = "batch-size", alias = "batch", value_name = "N", value_parser = token_count)]
+    batch: Option<usize>,
     /// Format of cached latent rows.
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = latent_type)]
     cache_type: Format,
@@ -75,13 +69,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let tokens = read_tokens(&args)?;
     let session = SessionOptions {
         n_ctx: tokens.len(),
-        batch: args.batch,
         cache: CacheTypes { latent: args.cache_type, index: args.index_cache },
         dense: args.dense,
         mtp: args.mtp,
         mtp_dense: args.mtp_dense,
+        ..SessionOptions::default()
     };
-    let asked = Asked { n_ctx: Some(tokens.len()), session, from_disk: true };
+    let asked = Asked { n_ctx: Some(tokens.len()), batch: args.batch, session, from_disk: true };
     let opened = args.load.open(args.model.as_deref(), asked)?;
     let opened = args.load.bring_in(opened)?;
     let engine = opened.engine()?;

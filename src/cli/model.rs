@@ -18,9 +18,10 @@ pub struct ModelArgs {
     /// Tokens of context [default: 32768, or what the model was made for or memory has room for if that is less].
     #[arg(short, long, value_name = "N", value_parser = token_count)]
     pub(super) ctx_size: Option<usize>,
-    /// Most tokens in one forward call; the result does not depend on it.
-    #[arg(short, long, value_name = "N", default_value_t = 512, value_parser = token_count)]
-    batch_size: usize,
+    /// Most tokens in one forward call [default: 2048, or what memory has room for if that is less]; the result does not
+    /// depend on it.
+    #[arg(short, long, value_name = "N", value_parser = token_count)]
+    batch_size: Option<usize>,
     /// Format of cached latent rows: f32, bf16 or f16.
     #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = latent_type)]
     cache_type: Format,
@@ -62,14 +63,13 @@ impl ModelArgs {
     /// does not fit in memory; Ctrl-C.
     pub fn open(&self) -> Result<ModelFiles, Failure> {
         let session = SessionOptions {
-            batch: self.batch_size,
             cache: CacheTypes { latent: self.cache_type, index: self.index_cache },
             dense: self.dense,
             ..SessionOptions::default()
         };
-        let opened = self
-            .load
-            .open(self.model.as_deref(), Asked { n_ctx: self.ctx_size, session, from_disk: false })?;
+        let (n_ctx, batch) = (self.ctx_size, self.batch_size);
+        let asked = Asked { n_ctx, batch, session, from_disk: false };
+        let opened = self.load.open(self.model.as_deref(), asked)?;
         let gguf = opened.gguf()?;
         let tokenizer = Tokenizer::from_gguf(gguf.metadata()).map_err(|e| opened.invalid(e))?;
         check_sizes(&tokenizer, opened.config().vocab_size).map_err(|e| opened.invalid(e))?;

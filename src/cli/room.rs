@@ -59,18 +59,33 @@ fn flags(wanted: Setting, near: Setting) -> Vec<String> {
     flags
 }
 
-/// The setting to load with. A context that nobody named becomes shorter until all fits.
+/// What a person named, and what may therefore not give way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Named {
+    pub ctx: bool,
+    pub batch: bool,
+}
+
+/// The setting to load with. A batch that nobody named becomes smaller, then a context that nobody named shorter, until
+/// all fits.
 ///
 /// # Errors
 /// Exit code 4, with numbers and the nearest setting that fits.
 pub(super) fn settle(
     plan: &Plan<'_>,
     wanted: Setting,
-    ctx_is_named: bool,
+    named: Named,
     usable: Option<u64>,
 ) -> Result<Setting, Failure> {
     let Some(usable) = usable.filter(|&usable| plan.needed(wanted) > usable) else { return Ok(wanted) };
-    let shorter = if ctx_is_named { None } else { plan.longest(wanted, usable) };
+    let mut least = wanted;
+    if !named.batch {
+        if let Some(smaller) = plan.with_batch_that_fits(wanted, usable) {
+            return Ok(smaller);
+        }
+        least.batch = SMALLEST_CHOSEN_BATCH.min(wanted.batch);
+    }
+    let shorter = if named.ctx { None } else { plan.longest(least, usable) };
     shorter.filter(|shorter| shorter.n_ctx >= SHORTEST_CHOSEN).ok_or_else(|| {
         let why = refusal(plan, wanted, usable);
         Failure::memory(format!("{why}; --force loads it all the same"))
@@ -79,6 +94,8 @@ pub(super) fn settle(
 
 /// Nobody is given a shorter context than this without having asked for it.
 const SHORTEST_CHOSEN: usize = 2048;
+/// Where even the context has to give way, the batch is this.
+const SMALLEST_CHOSEN_BATCH: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -92,6 +109,9 @@ mod tests {
 
     const WANTED: Setting =
         Setting { n_ctx: 32768, batch: 512, cache: CacheTypes { latent: Format::BF16, index: Format::F16 } };
+
+    const BOTH: Named = Named { ctx: true, batch: true };
+    const BATCH: Named = Named { ctx: false, batch: true };
 
     fn plan(config: &Config) -> Plan<'_> {
         let weights = WeightBytes { routed: 1 << 20, n_weights: 1 << 20, ..WeightBytes::default() };
@@ -120,9 +140,9 @@ mod tests {
         let config = Config::tiny();
         let plan = plan(&config);
         let needed = plan.needed(WANTED);
-        assert_eq!(settle(&plan, WANTED, true, memory(needed, None)).unwrap(), WANTED);
-        assert_eq!(settle(&plan, WANTED, true, memory(2 * needed, Some(needed))).unwrap(), WANTED);
-        assert_eq!(settle(&plan, WANTED, true, None).unwrap(), WANTED, "nothing is known");
+        assert_eq!(settle(&plan, WANTED, BOTH, memory(needed, None)).unwrap(), WANTED);
+        assert_eq!(settle(&plan, WANTED, BOTH, memory(2 * needed, Some(needed))).unwrap(), WANTED);
+        assert_eq!(settle(&plan, WANTED, BOTH, None).unwrap(), WANTED, "nothing is known");
     }
 
     #[test]
@@ -130,13 +150,13 @@ mod tests {
         let config = Config::tiny();
         let plan = plan(&config);
         let usable = plan.needed(WANTED) - 1;
-        let failure = settle(&plan, WANTED, true, memory(1 << 40, Some(usable))).unwrap_err();
+        let failure = settle(&plan, WANTED, BOTH, memory(1 << 40, Some(usable))).unwrap_err();
         assert_eq!(failure.code, 4);
         let text = failure.message;
         for words in [&bytes(plan.needed(WANTED)), &bytes(usable), "it fits with -b 256", "--force"] {
             assert!(text.contains(words), "{words} is missing in {text}");
         }
-        let failure = settle(&plan, WANTED, false, memory(1 << 19, None)).unwrap_err();
+        let failure = settle(&plan, WANTED, BATCH, memory(1 << 19, None)).unwrap_err();
         assert!(failure.message.contains("cache and scratch alone"), "{}", failure.message);
     }
 
@@ -145,9 +165,23 @@ mod tests {
         let config = Config::tiny();
         let plan = plan(&config);
         let half = Setting { n_ctx: WANTED.n_ctx / 2, ..WANTED };
-        assert_eq!(settle(&plan, WANTED, false, Some(plan.needed(half))).unwrap(), half);
+        assert_eq!(settle(&plan, WANTED, BATCH, Some(plan.needed(half))).unwrap(), half);
         let little = Setting { n_ctx: SHORTEST_CHOSEN / 2, ..WANTED };
-        assert_eq!(settle(&plan, WANTED, false, Some(plan.needed(little))).unwrap_err().code, 4);
+        assert_eq!(settle(&plan, WANTED, BATCH, Some(plan.needed(little))).unwrap_err().code, 4);
+    }
+
+    #[test]
+    fn a_batch_that_nobody_named_gives_way_first() {
+        let config = Config::tiny();
+        let plan = plan(&config);
+        let quarter = Setting { batch: WANTED.batch / 4, ..WANTED };
+        let ctx = Named { ctx: true, batch: false };
+        assert_eq!(settle(&plan, WANTED, ctx, Some(plan.needed(quarter))).unwrap(), quarter);
+        let none = Named { ctx: false, batch: false };
+        assert_eq!(settle(&plan, WANTED, none, Some(plan.needed(quarter))).unwrap(), quarter);
+        let least = Setting { batch: SMALLEST_CHOSEN_BATCH, n_ctx: WANTED.n_ctx / 2, ..WANTED };
+        assert_eq!(settle(&plan, WANTED, none, Some(plan.needed(least))).unwrap(), least);
+        assert_eq!(settle(&plan, WANTED, ctx, Some(plan.needed(least))).unwrap_err().code, 4);
     }
 
     #[test]

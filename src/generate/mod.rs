@@ -2,7 +2,7 @@
 //!
 //! [`generate`] brings a session to a prompt, draws tokens until something ends the answer, and hands out events while
 //! they become certain: progress of the prompt, reasoning, text, tool calls. An interruption is heard between tokens
-//! and between the forward calls of a prompt; the session keeps what it has computed.
+//! and between the layers of a prompt's forward calls; the session keeps the tokens that it has computed.
 //!
 //! Ends are told apart and never silent: the model's own, a stop string, a limit, a full context, an interruption.
 
@@ -40,9 +40,10 @@ pub struct Request<'r> {
 /// What happens while an answer is made.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
-    /// The session holds `done` of the prompt's `total` tokens. Comes before each forward call and after the last.
+    /// The work on the prompt's `total` tokens has come as far as `done`. Comes before each forward call, between its layers,
+    /// and after the last.
     Prompt {
-        /// Tokens held.
+        /// Tokens; a call that is half through its layers has half of its tokens.
         done: usize,
         /// Tokens of the prompt.
         total: usize,
@@ -177,13 +178,13 @@ fn run(
     let interrupted = || request.interrupt.load(Ordering::Relaxed);
     usage.cached = session.common_prefix(request.prompt).min(request.prompt.len() - 1);
     let (n_ctx, eos) = (session.n_ctx(), writer.eos);
-    let mut held = usage.cached;
-    let logits = session.sync_while(request.prompt, &mut |done| {
-        held = done;
+    let mut kept = usage.cached;
+    let logits = session.sync_while(request.prompt, &mut |held, done| {
+        kept = held;
         writer.progress(done, usage.prompt).is_continue() && !interrupted()
     })?;
     usage.prefill_time = started.elapsed();
-    usage.prefilled = if logits.is_some() { usage.prompt } else { held } - usage.cached;
+    usage.prefilled = if logits.is_some() { usage.prompt } else { kept } - usage.cached;
     let Some(mut logits) = logits else { return Ok(Stop::Interrupted) };
     if writer.progress(usage.prompt, usage.prompt).is_break() {
         return Ok(Stop::Interrupted);

@@ -41,7 +41,7 @@ pub fn select(
     cache: &mut CacheRows,
     s: &mut IndexScratch,
 ) {
-    keys(step, indexer, inputs, cache, s);
+    keys(step, indexer, (&inputs.hidden, inputs.angles), cache, s);
     let topk = step.config.index().topk;
     // The first token of the call that sees more than index_topk tokens, itself included.
     let first_sparse = (topk).saturating_sub(step.first).min(step.n);
@@ -58,11 +58,11 @@ pub fn select(
     }
 }
 
-/// Index keys: LayerNorm, RoPE, Hadamard, cache.
-fn keys(
+/// Index keys of the call's tokens, from their normed hidden states and angles: LayerNorm, RoPE, Hadamard, cache.
+pub fn keys(
     step: &mut Step<'_>,
     indexer: &Indexer<'_>,
-    inputs: Inputs<'_>,
+    (hidden, angles): (&Input<'_>, Angles<'_>),
     cache: &mut CacheRows,
     s: &mut IndexScratch,
 ) {
@@ -71,10 +71,10 @@ fn keys(
     let k = &mut s.k[..n * dim];
     // The products land where the queries will be; each key is normed from there into its place.
     let raw = &mut s.q[..n * dim];
-    step.product(&indexer.attn_k, &inputs.hidden, raw);
+    step.product(&indexer.attn_k, hidden, raw);
     let raw = &*raw;
     step.team.split(step.locals, Rows::new(&mut *k, dim), |_, t, key| {
-        let (cos, sin) = inputs.angles.of(t);
+        let (cos, sin) = angles.of(t);
         kernels.layer_norm(
             &raw[t * dim..(t + 1) * dim],
             &indexer.k_norm,

@@ -60,6 +60,19 @@ pub fn attention(step: &mut Step<'_>, layer: &Layer<'_>, cache: &mut LayerCache,
     step.product(&attn.attn_output, &heads, &mut scratch.y[..n_values]);
 }
 
+/// What later tokens read of the call's tokens, and nothing else: latent rows and index keys from `scratch.h`,
+/// `[n, hidden_size]`, into the cache.
+pub fn remember(step: &mut Step<'_>, layer: &Layer<'_>, cache: &mut LayerCache, scratch: &mut Scratch) {
+    let (n_values, width) = (step.n * step.config.hidden_size, step.config.hidden_size);
+    let angles = Angles { cos: &scratch.cos, sin: &scratch.sin, n_pairs: step.rotary.n_pairs() };
+    let formats = hidden_formats(layer);
+    let hidden = Input::new(step, &scratch.h[..n_values], width, &formats, &mut scratch.q8);
+    latent_rows(step, &layer.attn, &hidden, angles, &mut scratch.attn.kv, &mut cache.latent);
+    if let (Some(indexer), Some(keys)) = (&layer.indexer, &mut cache.index) {
+        indexer::keys(step, indexer, (&hidden, angles), keys, &mut scratch.index);
+    }
+}
+
 /// Formats that multiply the normed hidden state.
 fn hidden_formats(layer: &Layer<'_>) -> [Format; 4] {
     let (q, kv) = (layer.attn.attn_q_a.format(), layer.attn.attn_kv_a_mqa.format());

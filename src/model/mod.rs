@@ -23,25 +23,49 @@ use crate::scratch::Scratch;
 use crate::weights::{Ffn, Layer, Weights};
 use step::{Input, Step};
 
-/// Runs the main model on the call's tokens: fills the cache and leaves the normed hidden states in
-/// `scratch.hidden`, `[n, hidden_size]`.
+/// Runs the main model on the call's tokens: fills the cache and leaves the normed hidden states of the tokens from
+/// `wanted` on in `scratch.hidden`, `[n - wanted, hidden_size]`. In the last layer the tokens before `wanted` leave what
+/// later tokens read of them and are done; the step goes on with the others. False if `step.go_on` ended it: what lies in
+/// cache and scratch is then of no use.
 pub fn forward(
     step: &mut Step<'_>,
     weights: &Weights<'_>,
-    tokens: &[u32],
+    (tokens, wanted): (&[u32], usize),
     cache: &mut KvCache,
     scratch: &mut Scratch,
-) {
-    let n_values = step.n * step.config.hidden_size;
+) -> bool {
     rotary_angles(step, scratch);
     embed::embed(step, &weights.token_embd, tokens, &mut scratch.x);
+    let last = weights.layers.len() - 1;
     for (index, (layer, rows)) in weights.layers.iter().zip(&mut cache.layers).enumerate() {
         step.layer = index;
-        decoder_layer(step, layer, rows, scratch);
+        if index == last && wanted > 0 {
+            leave_behind(step, layer, wanted, rows, scratch);
+        }
+        if step.n > 0 {
+            decoder_layer(step, layer, rows, scratch);
+        }
+        if index < last && !(step.go_on)(index + 1) {
+            return false;
+        }
     }
     step.layer = weights.layers.len();
+    let n_values = step.n * step.config.hidden_size;
     norm::rms_norm(step, &scratch.x[..n_values], &weights.output_norm, &mut scratch.hidden[..n_values]);
     step.record(Point::FinalNorm, Values::F32(&scratch.hidden[..n_values]));
+    true
+}
+
+/// Brings the call's first `n` tokens into a layer's cache, and goes on with the rest, moved to the front of the buffers.
+fn leave_behind(step: &mut Step<'_>, layer: &Layer<'_>, n: usize, cache: &mut LayerCache, s: &mut Scratch) {
+    let (n_all, hidden_size) = (step.n, step.config.hidden_size);
+    step.n = n;
+    norm::rms_norm(step, &s.x[..n * hidden_size], &layer.attn_norm, &mut s.h[..n * hidden_size]);
+    mla::remember(step, layer, cache, s);
+    step.first += n;
+    step.n = n_all - n;
+    s.x.copy_within(n * hidden_size..n_all * hidden_size, 0);
+    rotary_angles(step, s);
 }
 
 /// Cosines and sines of the call's positions.

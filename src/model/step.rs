@@ -41,6 +41,8 @@ pub struct Step<'s> {
     pub fault: &'s Fault,
     /// Who looks on.
     pub probe: &'s mut dyn Probe,
+    /// Hears between two layers how many are done, and says whether to go on.
+    pub go_on: &'s mut dyn FnMut(usize) -> bool,
 }
 
 /// Activations in 8-bit blocks, `[n_rows, n_cols]`.

@@ -57,7 +57,7 @@ struct Args {
     #[arg(long, value_name = "NATS")]
     max_kl: Option<f64>,
     /// Most tokens in one forward call of Fathom.
-    #[arg(short, long, default_value_t = 512)]
+    #[arg(short, long, default_value_t = 2048)]
     batch: usize,
     /// Seed of tokens and rows.
     #[arg(long, default_value_t = 1)]
