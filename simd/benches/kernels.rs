@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use fathom_simd::{
-    ActKind, Acts, Attend, F32Acts, Format, IndexScores, Kernels, Level, Pick, Q8Acts, Rows, top_k,
+    ActKind, Acts, Attend, F32Acts, Format, IndexScores, Kernels, Level, Pick, Q8Acts, Q8IndexScores, Q8Keys,
+    Rows, top_k,
 };
 
 fn main() {
@@ -149,6 +150,8 @@ fn bench(b: &Bench<'_>, op: &str) {
         "encode_row" => bench_encode_row(b),
         "decode_row" => bench_decode_row(b),
         "index_scores" => bench_index_scores(b),
+        "index_scores_q8" => bench_index_scores_q8(b),
+        "index_query" | "store_index_key" => bench_index_row(b, op),
         "attend" => {
             bench_attend(b, 128, 256);
             bench_attend(b, 8, 2048);
@@ -256,6 +259,49 @@ fn bench_index_scores(b: &Bench<'_>) {
     scan(scalar(), keys.slice(0..8), &mut expected);
     assert_eq!(out[..8], expected);
     b.row(&format!("{n_keys} keys"), seconds, bytes.len(), n_keys * n_heads * dim);
+}
+
+fn bench_index_scores_q8(b: &Bench<'_>) {
+    let (n_heads, dim, n_keys) = (64, 128, b.scaled(4096));
+    let n_blocks = n_keys.div_ceil(Q8Keys::PER_BLOCK);
+    let mut bytes = vec![0; n_blocks * Q8Keys::block_bytes(dim)];
+    for (at, key) in floats(n_keys * dim).chunks_exact(dim).enumerate() {
+        let block = &mut bytes[at / Q8Keys::PER_BLOCK * Q8Keys::block_bytes(dim)..];
+        let block = &mut block[..Q8Keys::block_bytes(dim)];
+        scalar().store_index_key(key, at % Q8Keys::PER_BLOCK, block);
+    }
+    let (mut q, mut sums) = (vec![0; n_heads * dim], Vec::new());
+    for (values, q) in floats(n_heads * dim).chunks_exact(dim).zip(q.chunks_exact_mut(dim)) {
+        sums.push(scalar().index_query(values, q).sum);
+    }
+    let weights = floats(n_heads);
+    let scan = |kernels: &Kernels, bytes, out: &mut [f32]| {
+        let keys = Q8Keys { bytes, n_keys: out.len(), dim };
+        kernels.index_scores_q8(Q8IndexScores { q: &q, sums: &sums, weights: &weights, keys }, out);
+    };
+    let mut out = vec![0.0; n_keys];
+    let seconds = measure(|| scan(b.kernels, black_box(&bytes), &mut out));
+    let mut expected = vec![0.0; 8];
+    scan(scalar(), &bytes[..Q8Keys::block_bytes(dim)], &mut expected);
+    assert_eq!(out[..8], expected);
+    b.row(&format!("{n_keys} keys"), seconds, bytes.len(), n_keys * n_heads * dim);
+}
+
+fn bench_index_row(b: &Bench<'_>, op: &str) {
+    let dim = 128;
+    let x = floats(dim);
+    let (mut q, mut block) = (vec![0; dim], vec![0; Q8Keys::block_bytes(dim)]);
+    let seconds = measure(|| match op {
+        "index_query" => _ = black_box(b.kernels.index_query(black_box(&x), &mut q)),
+        _ => b.kernels.store_index_key(black_box(&x), 3, &mut block),
+    });
+    let (mut expected, mut expected_block) = (vec![0; dim], vec![0; Q8Keys::block_bytes(dim)]);
+    match op {
+        "index_query" => _ = scalar().index_query(&x, &mut expected),
+        _ => scalar().store_index_key(&x, 3, &mut expected_block),
+    }
+    assert!(q == expected && block == expected_block);
+    b.row(&dim.to_string(), seconds, 5 * dim, 0);
 }
 
 fn bench_attend(b: &Bench<'_>, n_heads: usize, n_rows: usize) {

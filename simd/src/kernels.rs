@@ -8,7 +8,7 @@ use crate::fit::{Lanes, Lines, NearestLine, NearestScale, Range, Residuals, Tota
 use crate::format::{ActKind, BlockFormat, Format, per_format};
 use crate::level::{Level, LevelError};
 use crate::op;
-use crate::view::{Acts, Attend, IndexScores, Pick, Rows};
+use crate::view::{Acts, Attend, IndexScores, Pick, Q8IndexScores, Q8Keys, Q8Row, Rows};
 
 /// Names every op twice, with its arguments and its generic function, and hands the list to another macro: ops that
 /// read a format (`F`), and the others. An op has kernels on every level as soon as it stands here.
@@ -34,6 +34,9 @@ macro_rules! with_ops {
                 rope_pairs(x: &mut [f32], cos: &[f32], sin: &[f32]) = op::rope_pairs;
                 rope_halves(x: &mut [f32], cos: &[f32], sin: &[f32]) = op::rope_halves;
                 hadamard(x: &mut [f32]) = op::hadamard;
+                index_query(x: &[f32], values: &mut [i8], row: &mut Q8Row) = op::index_query;
+                store_index_key(x: &[f32], lane: usize, block: &mut [u8]) = op::store_index_key;
+                index_scores_q8(s: Q8IndexScores<'_>, out: &mut [f32]) = op::index_scores_q8;
                 int_peak(rounds: usize, out: &mut [i32; 16]) = op::int_peak;
                 decode_e4m3(codes: &[u8], scale: f32, out: &mut [f32]) = op::decode_e4m3;
                 to_lanes(values: &[f32], out: &mut [[f32; 16]]) = op::to_lanes;
@@ -272,6 +275,17 @@ impl Kernels {
         call!(self.format(s.keys.format).index_scores, s, out);
     }
 
+    /// `scores[j] = scale[j] * sum_h weights[h] * max(q[h] . keys[j], 0)`, keys and queries of 8 bits, heads in ascending
+    /// order. A key's score does not depend on the other keys of the call. Definition and bound: `op/index_q8.rs`.
+    pub fn index_scores_q8(&self, s: Q8IndexScores<'_>, out: &mut [f32]) {
+        s.keys.check();
+        assert_eq!(out.len(), s.keys.n_keys, "scores of {} keys", s.keys.n_keys);
+        let (n_heads, dim) = (s.weights.len(), s.keys.dim.next_multiple_of(4));
+        assert_eq!(s.q.len(), n_heads * dim, "queries of {n_heads} heads by {dim}");
+        assert_eq!(s.sums.len(), n_heads, "sums of {n_heads} queries");
+        call!(self.table.index_scores_q8, s, out);
+    }
+
     /// One query token's heads over the picked rows: `out[h] = sum_j p_j * row_j[..v_dim]` with
     /// `p = softmax(scale * q[h] . row_j)`. `out`: [n_heads, v_dim]; `scratch`: at least
     /// [`Attend::scratch_len`] floats, whatever their contents. A head's value does not depend on the other heads of
@@ -316,6 +330,22 @@ impl Kernels {
     pub fn encode_cache(&self, format: Format, x: &[f32], out: &mut [u8]) {
         assert_eq!(format.acts(), ActKind::F32, "a cache of {}", format.name());
         self.encode_row(format, x, out);
+    }
+
+    /// An index query of 8 bits for [`Self::index_scores_q8`]: -127..=127 with one scale, zeros behind the last value up to a
+    /// multiple of four. A value is off by at most amax / 254 (and roundings; see `op/index_q8.rs`).
+    pub fn index_query(&self, x: &[f32], values: &mut [i8]) -> Q8Row {
+        assert_eq!(values.len(), x.len().next_multiple_of(4), "integers of {} values", x.len());
+        let mut row = Q8Row::default();
+        call!(self.table.index_query, x, values, &mut row);
+        row
+    }
+
+    /// Writes an index key into lane `lane` of a block of [`Q8Keys`], rounded in the same way.
+    pub fn store_index_key(&self, x: &[f32], lane: usize, block: &mut [u8]) {
+        assert!(lane < Q8Keys::PER_BLOCK, "lane {lane} of a block");
+        assert_eq!(block.len(), Q8Keys::block_bytes(x.len()), "a block of keys of {}", x.len());
+        call!(self.table.store_index_key, x, lane, block);
     }
 
     /// FP8 codes ([`crate::fp8_e4m3`]) of one scale block to floats: each value times `scale`, rounded once.

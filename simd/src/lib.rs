@@ -41,4 +41,4 @@ pub use format::{ActKind, Format, fp8_e4m3};
 pub use kernels::Kernels;
 pub use level::{Level, LevelError};
 pub use top_k::{NanAt, top_k};
-pub use view::{Acts, Attend, F32Acts, IndexScores, Pick, Q8Acts, Rows};
+pub use view::{Acts, Attend, F32Acts, IndexScores, Pick, Q8Acts, Q8IndexScores, Q8Keys, Q8Row, Rows};

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::format::{ActKind, Format};
+use crate::op::index_q8;
 
 /// Weight (or cache) rows as they lie in the file: row-major, contiguous, at any byte address.
 #[derive(Debug, Clone, Copy)]
@@ -207,6 +208,55 @@ pub struct IndexScores<'a> {
     pub weights: &'a [f32],
     /// The index keys, one row per position.
     pub keys: Rows<'a>,
+}
+
+/// Index keys of 8 bits, in blocks of [`Q8Keys::PER_BLOCK`]: for each four elements, four bytes of each key, then the keys'
+/// scales (f32). Written by [`crate::Kernels::store_index_key`].
+#[derive(Debug, Clone, Copy)]
+pub struct Q8Keys<'a> {
+    /// `n_keys.div_ceil(PER_BLOCK)` blocks of `block_bytes(dim)`; lanes of the last one that hold no key are not looked at.
+    pub bytes: &'a [u8],
+    /// How many there are.
+    pub n_keys: usize,
+    /// Elements of a key.
+    pub dim: usize,
+}
+
+impl Q8Keys<'_> {
+    /// Keys in a block.
+    pub const PER_BLOCK: usize = index_q8::BLOCK_KEYS;
+
+    /// Bytes of a block of keys with `dim` elements.
+    pub const fn block_bytes(dim: usize) -> usize {
+        Self::PER_BLOCK * (dim.next_multiple_of(4) + 4)
+    }
+
+    pub(crate) fn check(&self) {
+        let expected = self.n_keys.div_ceil(Self::PER_BLOCK) * Self::block_bytes(self.dim);
+        assert_eq!(self.bytes.len(), expected, "bytes of {} keys of {}", self.n_keys, self.dim);
+    }
+}
+
+/// What goes with a row of 8-bit integers.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Q8Row {
+    /// Value of an integer's step.
+    pub scale: f32,
+    /// Sum of the integers.
+    pub sum: i32,
+}
+
+/// Arguments of [`crate::Kernels::index_scores_q8`].
+#[derive(Debug, Clone, Copy)]
+pub struct Q8IndexScores<'a> {
+    /// One token's index queries as [`crate::Kernels::index_query`] makes them: [n_heads, dim, up to a multiple of four].
+    pub q: &'a [i8],
+    /// Sum of each query's integers.
+    pub sums: &'a [i32],
+    /// One weight per head, all scales folded in, the query's among them; may be negative.
+    pub weights: &'a [f32],
+    /// The index keys.
+    pub keys: Q8Keys<'a>,
 }
 
 /// Arguments of [`crate::Kernels::attend`].

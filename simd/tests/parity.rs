@@ -8,7 +8,7 @@ mod support;
 
 use fastrand::Rng;
 use fathom_simd::fit::{Lanes, Lines, NearestLine, NearestScale, Range, Residuals, Totals};
-use fathom_simd::{Attend, Format, IndexScores, Kernels, Level, Pick, Rows};
+use fathom_simd::{Attend, Format, IndexScores, Kernels, Level, Pick, Q8IndexScores, Q8Keys, Rows};
 use support::{Tokens, bits, columns, levels, product, tame, weights, wild};
 
 /// (kernels to be judged, the scalar kernels, format of the id, random numbers).
@@ -34,6 +34,9 @@ const CHECKS: &[(&str, Check)] = &[
     ("rope_pairs", check_rope_pairs),
     ("rope_halves", check_rope_halves),
     ("hadamard", check_hadamard),
+    ("index_query", check_index_query),
+    ("store_index_key", check_store_index_key),
+    ("index_scores_q8", check_index_scores_q8),
     ("int_peak", check_int_peak),
     ("decode_e4m3", check_decode_e4m3),
     ("to_lanes", check_to_lanes),
@@ -158,6 +161,56 @@ fn check_index_scores(kernels: &Kernels, scalar: &Kernels, format: Format, rando
         scalar.index_scores(s, &mut expected);
         kernels.index_scores(s, &mut found);
         assert_eq!(bits(&found), bits(&expected), "{} {kernels:?} {n_keys} {n_heads} {dim}", format.name());
+    }
+}
+
+fn check_index_query(kernels: &Kernels, scalar: &Kernels, _: Format, random: &mut Rng) {
+    for round in 0..rounds(kernels, 2000) {
+        let n = random.usize(1..200);
+        let x = if round % 2 == 0 { tame(random, n) } else { wild(random, n, round % 5 == 0) };
+        let (mut expected, mut found) = (vec![0; n.next_multiple_of(4)], vec![1; n.next_multiple_of(4)]);
+        let (row, same) = (scalar.index_query(&x, &mut expected), kernels.index_query(&x, &mut found));
+        assert_eq!((found, same.sum), (expected, row.sum), "{kernels:?} {x:?}");
+        assert_eq!(bits(&[same.scale]), bits(&[row.scale]), "{kernels:?} {x:?}");
+    }
+}
+
+fn check_store_index_key(kernels: &Kernels, scalar: &Kernels, _: Format, random: &mut Rng) {
+    for round in 0..rounds(kernels, 2000) {
+        let n = random.usize(1..200);
+        let x = if round % 2 == 0 { tame(random, n) } else { wild(random, n, round % 5 == 0) };
+        // The other lanes stay as they are.
+        let mut expected: Vec<u8> = (0..Q8Keys::block_bytes(n)).map(|_| random.u8(..)).collect();
+        let (mut found, lane) = (expected.clone(), random.usize(0..Q8Keys::PER_BLOCK));
+        scalar.store_index_key(&x, lane, &mut expected);
+        kernels.store_index_key(&x, lane, &mut found);
+        assert_eq!(found, expected, "{kernels:?} {lane} {x:?}");
+    }
+}
+
+fn check_index_scores_q8(kernels: &Kernels, scalar: &Kernels, _: Format, random: &mut Rng) {
+    for round in 0..rounds(kernels, 300) {
+        let (n_heads, n_keys) = (random.usize(1..40), random.usize(0..70));
+        let dim = if round % 2 == 0 { 128 } else { random.usize(1..150) };
+        let padded = dim.next_multiple_of(4);
+        // Any bytes, of keys also -128.
+        let q: Vec<i8> = (0..n_heads * padded).map(|_| random.i8(-127..=127)).collect();
+        let sums: Vec<i32> = q.chunks_exact(padded).map(|q| q.iter().map(|&q| i32::from(q)).sum()).collect();
+        let n_blocks = n_keys.div_ceil(Q8Keys::PER_BLOCK);
+        let mut bytes: Vec<u8> = (0..n_blocks * Q8Keys::block_bytes(dim)).map(|_| random.u8(..)).collect();
+        for block in bytes.chunks_exact_mut(Q8Keys::block_bytes(dim)) {
+            for scale in block[Q8Keys::PER_BLOCK * padded..].chunks_exact_mut(4) {
+                scale.copy_from_slice(&random.f32().to_le_bytes());
+            }
+        }
+        let weights =
+            if random.bool() { tame(random, n_heads) } else { wild(random, n_heads, round % 5 == 0) };
+        let keys = Q8Keys { bytes: &bytes, n_keys, dim };
+        let s = Q8IndexScores { q: &q, sums: &sums, weights: &weights, keys };
+        let (mut expected, mut found) = (vec![0.0; n_keys], vec![1.0; n_keys]);
+        scalar.index_scores_q8(s, &mut expected);
+        kernels.index_scores_q8(s, &mut found);
+        assert_eq!(bits(&found), bits(&expected), "{kernels:?} {n_heads} heads of {dim}, {n_keys} keys");
     }
 }
 

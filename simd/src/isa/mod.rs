@@ -29,6 +29,8 @@ pub(crate) trait Isa: Copy {
     type I32: Copy;
     /// A sum of fours under way: see `dot_fours`.
     type Fours: Copy;
+    /// 64 bytes with signs: see `dot_signed`.
+    type Signed: Copy;
     /// One block of [`TILE_ROWS`] Q8_0 rows, rearranged for `q8_tile_dots`.
     type Q8Tile: Copy;
     /// A tile with nothing in it.
@@ -127,6 +129,12 @@ pub(crate) trait Isa: Copy {
     fn dot_fours(self, sums: Self::Fours, w: &[u8; 64], x: Self::I32) -> Self::Fours;
     /// `acc`, the one that the run began with, and the run's sums.
     fn end_fours(self, acc: Self::I32, sums: Self::Fours) -> Self::I32;
+    /// Bytes ready for `dot_signed`, which multiplies them more than once.
+    fn load_signed(self, x: &[u8; 64]) -> Self::Signed;
+    /// Begins a sum of `dot_signed`: `sum` is the sum of all second factors that a lane will meet.
+    fn begin_signed(self, sum: i32) -> Self::I32;
+    /// Each lane: plus the sum of four products of signed bytes; wraps. No second factor is -128.
+    fn dot_signed(self, acc: Self::I32, w: Self::Signed, x: Self::I32) -> Self::I32;
     /// `op::blocks::dots`, once for each level and kind of format and not once for each format.
     fn block_dots<const HALVES: bool, const MINS: bool, const RUN: usize, const G: usize, const T: usize>(
         self,

@@ -38,6 +38,7 @@ impl Isa for Scalar {
     type F32 = [f32; 16];
     type I32 = [i32; 16];
     type Fours = [i32; 16];
+    type Signed = [i8; 64];
     type Q8Tile = [BlockQ8_0; TILE_ROWS];
     const Q8_EMPTY: Self::Q8Tile = [BlockQ8_0 { d: [0; 2], qs: [0; 32] }; TILE_ROWS];
 
@@ -278,6 +279,21 @@ impl Isa for Scalar {
     #[inline(always)]
     fn end_fours(self, _: Self::I32, sums: Self::Fours) -> Self::I32 {
         sums
+    }
+    #[inline(always)]
+    fn load_signed(self, x: &[u8; 64]) -> Self::Signed {
+        x.map(u8::cast_signed)
+    }
+    #[inline(always)]
+    fn begin_signed(self, _: i32) -> Self::I32 {
+        [0; 16]
+    }
+    #[inline(always)]
+    fn dot_signed(self, acc: Self::I32, w: Self::Signed, x: Self::I32) -> Self::I32 {
+        array::from_fn(|lane| {
+            let products = w.as_chunks::<4>().0[lane].into_iter().zip(x[lane].to_le_bytes());
+            acc[lane].wrapping_add(products.map(|(w, x)| i32::from(w) * i32::from(x as i8)).sum())
+        })
     }
     #[inline(always)]
     fn block_dots<const H: bool, const M: bool, const RUN: usize, const G: usize, const T: usize>(

@@ -12,6 +12,7 @@ mod exp;
 mod fit;
 pub(crate) mod float;
 mod hadamard;
+pub(crate) mod index_q8;
 mod index_scores;
 mod int_peak;
 mod map;
@@ -27,6 +28,7 @@ pub(crate) use fit::{
     fit_error, fit_line, fit_quants, fit_scale, fit_totals, nearest_line, nearest_scale, to_lanes,
 };
 pub(crate) use hadamard::hadamard;
+pub(crate) use index_q8::{index_query, index_scores_q8, store_index_key};
 pub(crate) use index_scores::index_scores;
 pub(crate) use int_peak::{MACS_PER_ROUND, int_peak};
 pub(crate) use map::{add, axpy, sigmoid, swiglu};

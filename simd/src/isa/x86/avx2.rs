@@ -166,6 +166,7 @@ impl Isa for Avx2 {
     type I32 = I32;
     /// Sums of pairs, in 16 bits.
     type Fours = I32;
+    type Signed = [[__m256i; 2]; 2];
     type Q8Tile = avx2_q8::Tile;
     const Q8_EMPTY: Self::Q8Tile = avx2_q8::Tile::EMPTY;
 
@@ -478,6 +479,31 @@ impl Isa for Avx2 {
                 _mm256_add_epi32(acc[0], _mm256_madd_epi16(sums[0], ones)),
                 _mm256_add_epi32(acc[1], _mm256_madd_epi16(sums[1], ones)),
             ]
+        })
+    }
+    #[inline(always)]
+    fn load_signed(self, x: &[u8; 64]) -> Self::Signed {
+        let (x, _) = x.as_chunks::<32>();
+        [0, 1].map(|half| {
+            intrinsics!({
+                let bytes = _mm256_loadu_si256(x[half].as_ptr().cast());
+                [bytes, _mm256_abs_epi8(bytes)]
+            })
+        })
+    }
+    #[inline(always)]
+    fn begin_signed(self, _: i32) -> Self::I32 {
+        self.splat_i32(0)
+    }
+    #[inline(always)]
+    fn dot_signed(self, acc: Self::I32, w: Self::Signed, x: Self::I32) -> Self::I32 {
+        // As in `avx2_q8`: the magnitudes, and the signs given to the other factor.
+        [0, 1].map(|half| {
+            intrinsics!({
+                let [bytes, magnitudes] = w[half];
+                let pairs = _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(x[half], bytes));
+                _mm256_add_epi32(acc[half], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            })
         })
     }
     #[inline(always)]

@@ -106,6 +106,7 @@ impl Isa for Avx512 {
     type F32 = __m512;
     type I32 = __m512i;
     type Fours = __m512i;
+    type Signed = __m512i;
     type Q8Tile = avx512_q8::Tile;
     const Q8_EMPTY: Self::Q8Tile = avx512_q8::Tile::EMPTY;
 
@@ -363,6 +364,19 @@ impl Isa for Avx512 {
     #[inline(always)]
     fn end_fours(self, _: Self::I32, sums: Self::Fours) -> Self::I32 {
         sums
+    }
+    #[inline(always)]
+    fn load_signed(self, x: &[u8; 64]) -> Self::Signed {
+        intrinsics!(_mm512_xor_si512(_mm512_loadu_si512(x.as_ptr().cast()), _mm512_set1_epi8(i8::MIN)))
+    }
+    #[inline(always)]
+    fn begin_signed(self, sum: i32) -> Self::I32 {
+        // As in `avx512_q8`: 128 more in each first factor, the surplus taken off before.
+        self.splat_i32(sum.wrapping_mul(-128))
+    }
+    #[inline(always)]
+    fn dot_signed(self, acc: Self::I32, w: Self::Signed, x: Self::I32) -> Self::I32 {
+        intrinsics!(_mm512_dpbusd_epi32(acc, w, x))
     }
     #[inline(always)]
     fn block_dots<const H: bool, const M: bool, const RUN: usize, const G: usize, const T: usize>(
