@@ -4,7 +4,7 @@
 //! find room together in the memory that is available. The weights are only mapped; without room for them the
 //! program still runs, but reads them from disk again and again, hundreds of times slower.
 
-use crate::cache::CacheTypes;
+use crate::cache::{CacheTypes, IndexType};
 use crate::config::Config;
 use crate::names;
 use crate::session::{SessionMemory, SessionOptions};
@@ -130,7 +130,7 @@ impl Plan<'_> {
     /// then narrower cache types, then a shorter context.
     pub fn nearest(&self, wanted: Setting, usable: u64) -> Option<Setting> {
         let fits = |setting: &Setting| self.needed(*setting) <= usable;
-        let narrow = CacheTypes { latent: narrower(wanted.cache.latent, Format::BF16), index: Format::F16 };
+        let narrow = CacheTypes { latent: narrower(wanted.cache.latent, Format::BF16), index: IndexType::Q8 };
         let settings =
             [wanted.cache, narrow].into_iter().flat_map(|cache| batches(Setting { cache, ..wanted }));
         if let Some(found) = settings.into_iter().find(fits) {
@@ -184,8 +184,11 @@ mod tests {
         Plan { config, weights, n_threads: 2, mtp: false, in_memory: false }
     }
 
-    const WANTED: Setting =
-        Setting { n_ctx: 65536, batch: 512, cache: CacheTypes { latent: Format::F32, index: Format::F32 } };
+    const WANTED: Setting = Setting {
+        n_ctx: 65536,
+        batch: 512,
+        cache: CacheTypes { latent: Format::F32, index: IndexType::F32 },
+    };
 
     #[test]
     fn what_fits_needs_no_change_and_what_cannot_fit_has_none() {
@@ -207,7 +210,7 @@ mod tests {
         let narrow = plan.nearest(WANTED, plan.needed(smallest_batch) - 1).unwrap();
         assert_eq!(
             (narrow.n_ctx, narrow.cache.latent, narrow.cache.index),
-            (WANTED.n_ctx, Format::BF16, Format::F16)
+            (WANTED.n_ctx, Format::BF16, IndexType::Q8)
         );
 
         let usable = plan.needed(Setting { batch: SMALLEST_BATCH, ..narrow }) - 1;

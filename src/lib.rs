@@ -4,13 +4,13 @@
 //! [`Session`]s (timelines). `Session::sync` takes the whole list of tokens and reuses what it already computed.
 //!
 //! ```no_run
-//! use fathom::{Engine, Session, SessionOptions, cache::CacheTypes, config::Overrides, mmap::Mapping};
+//! use fathom::{Engine, Session, SessionOptions, cache::{CacheTypes, IndexType}, config::Overrides, mmap::Mapping};
 //! use fathom_simd::{Format, Kernels};
 //!
 //! let mapping = Mapping::open("model.gguf".as_ref())?;
 //! let kernels = Kernels::from_env()?;
 //! let engine = Engine::load(mapping.shards(), &Overrides::default(), kernels, fathom::threads::default_threads())?;
-//! let cache = CacheTypes { latent: Format::BF16, index: Format::F16 };
+//! let cache = CacheTypes { latent: Format::BF16, index: IndexType::Q8 };
 //! let options = SessionOptions { n_ctx: 4096, batch: 512, cache, ..SessionOptions::default() };
 //! let mut session = Session::new(&engine, options)?;
 //! let logits = session.sync(&[0, 5, 7])?;

@@ -113,6 +113,8 @@ pub struct AttnScratch {
 #[allow(missing_docs, reason = "named as in the notes; shapes stand behind the fields")]
 pub struct IndexScratch {
     pub q: Vec<f32>,        // [b, index_n_heads, index_head_dim]
+    pub q8: Vec<i8>,        // [b, index_n_heads, index_head_dim up to a multiple of four], with 8-bit keys
+    pub q8_sums: Vec<i32>,  // [b, index_n_heads]
     pub k: Vec<f32>,        // [b, index_head_dim]
     pub weights: Vec<f32>,  // [b, index_n_heads]
     pub scores: Vec<f32>,   // [SCORED_TOKENS, n_ctx]
@@ -190,6 +192,8 @@ impl IndexScratch {
         let selects = c.indexer.is_some() && n_ctx > topk;
         IndexScratch {
             q: make.zeros(b * n_heads * head_dim),
+            q8: make.zeros(b * n_heads * head_dim.next_multiple_of(4)),
+            q8_sums: make.zeros(b * n_heads),
             k: make.zeros(b * head_dim),
             weights: make.zeros(b * n_heads),
             scores: make.zeros(if selects { SCORED_TOKENS.min(b) * n_ctx } else { 0 }),

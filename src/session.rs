@@ -4,7 +4,7 @@ mod fill;
 
 pub use fill::{FILLED, RandomRows};
 
-use crate::cache::{CacheTypes, KvCache};
+use crate::cache::{CacheTypes, IndexType, KvCache};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::model::fault::{BadValue, Fault};
@@ -37,7 +37,7 @@ pub struct SessionOptions {
 impl Default for SessionOptions {
     /// The model's own attention, exact caches, 4096 tokens of context.
     fn default() -> Self {
-        let cache = CacheTypes { latent: Format::F32, index: Format::F32 };
+        let cache = CacheTypes { latent: Format::F32, index: IndexType::F32 };
         SessionOptions { n_ctx: 4096, batch: 512, cache, dense: false, mtp: false, mtp_dense: false }
     }
 }

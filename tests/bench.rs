@@ -4,7 +4,7 @@ mod common;
 
 use common::{Converted, convert, with_engine};
 use fathom::bench::{Fill, Kind, Room, RoomOptions, Test, Work};
-use fathom::cache::CacheTypes;
+use fathom::cache::{CacheTypes, IndexType};
 use fathom::config::{Config, Overrides};
 use fathom::fit::WeightBytes;
 use fathom::mmap::Mapping;
@@ -16,7 +16,7 @@ use fathom_simd::{ActKind, Format, Kernels};
 use serde_json::Value as Json;
 use std::process::{Command, Output};
 
-const CACHE: CacheTypes = CacheTypes { latent: Format::BF16, index: Format::F16 };
+const CACHE: CacheTypes = CacheTypes { latent: Format::BF16, index: IndexType::Q8 };
 
 fn bench(model: &Converted, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));

@@ -4,7 +4,7 @@
 mod common;
 
 use common::{Reference, assert_same_bits, convert, extend, logits, with_engine};
-use fathom::cache::CacheTypes;
+use fathom::cache::{CacheTypes, IndexType};
 use fathom::{Session, SessionOptions, Wanted};
 use fathom_simd::{Format, Kernels};
 
@@ -59,8 +59,10 @@ fn threads_and_batches_of_presets() {
 
 #[test]
 fn threads_and_batches_with_small_caches() {
-    let cache = CacheTypes { latent: Format::BF16, index: Format::F16 };
-    same_bits("nogroups", "q8_0", SessionOptions { cache, ..options(false) });
+    for index in [IndexType::F16, IndexType::Q8] {
+        let cache = CacheTypes { latent: Format::BF16, index };
+        same_bits("nogroups", "q8_0", SessionOptions { cache, ..options(false) });
+    }
 }
 
 #[test]
@@ -73,16 +75,18 @@ fn threads_and_batches_long_and_dense() {
 /// starting state included.
 #[test]
 fn truncating_and_extending_again() {
-    for (shape, ty) in [("base", "f32"), ("nogroups", "q8_0")] {
+    let index_types = [IndexType::F32, IndexType::Q8];
+    for ((shape, ty), index) in [("base", "f32"), ("nogroups", "q8_0")].into_iter().zip(index_types) {
         let reference = Reference::read(shape);
         let tokens = reference.tokens();
         let model = convert(shape, ty);
+        let cache = CacheTypes { latent: Format::F32, index };
         for kernels in Kernels::available() {
             with_engine(&model.path, kernels, 2, |engine| {
                 for (mtp, wanted) in [(false, Wanted::All), (true, Wanted::AllMtp)] {
-                    let expected = logits(engine, options(mtp), tokens);
-                    let mut session =
-                        Session::new(engine, SessionOptions { batch: 7, ..options(mtp) }).unwrap();
+                    let options = SessionOptions { cache, ..options(mtp) };
+                    let expected = logits(engine, options, tokens);
+                    let mut session = Session::new(engine, SessionOptions { batch: 7, ..options }).unwrap();
                     extend(&mut session, &tokens[..30], Wanted::Nothing);
                     session.truncate(19);
                     let other: Vec<u32> = tokens[..15].iter().rev().copied().collect();

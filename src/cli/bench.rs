@@ -5,7 +5,7 @@ use super::flags::{index_type, latent_type, thread_count, token_count, tokens_or
 use super::{Failure, print};
 use crate::Engine;
 use crate::bench::{Fill, Kind, Room, RoomOptions, Test};
-use crate::cache::CacheTypes;
+use crate::cache::{CacheTypes, IndexType};
 use crate::config::{Config, Overrides};
 use crate::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
 use crate::inventory::Inventory;
@@ -64,9 +64,9 @@ pub struct Args {
     /// Format of cached latent rows: f32, bf16 or f16.
     #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = latent_type)]
     cache_type: Format,
-    /// Format of cached index keys: f32 or f16.
-    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = index_type)]
-    index_cache: Format,
+    /// Format of cached index keys: f32, f16 or q8.
+    #[arg(long, value_name = "TYPE", default_value = "q8", value_parser = index_type)]
+    index_cache: IndexType,
     /// Seed of tokens and rows.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,

@@ -1,11 +1,11 @@
 //! `fathom doctor`: what this machine is, and whether a model fits.
 
 use super::Failure;
-use super::flags::{INDEX_TYPES, LATENT_TYPES, index_type, latent_type, thread_count, token_count};
+use super::flags::{LATENT_TYPES, index_type, latent_type, thread_count, token_count};
 use super::loading::DEFAULT_CTX;
 use super::print::{self, Sheet, bytes};
 use super::room;
-use crate::cache::CacheTypes;
+use crate::cache::{CacheTypes, IndexType};
 use crate::config::{Config, Overrides};
 use crate::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
 use crate::machine::Machine;
@@ -44,9 +44,9 @@ pub struct Args {
     /// Format of cached latent rows: f32, bf16 or f16.
     #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = latent_type, requires = "model")]
     cache_type: Format,
-    /// Format of cached index keys: f32 or f16.
-    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = index_type, requires = "model")]
-    index_cache: Format,
+    /// Format of cached index keys: f32, f16 or q8.
+    #[arg(long, value_name = "TYPE", default_value = "q8", value_parser = index_type, requires = "model")]
+    index_cache: IndexType,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -97,8 +97,8 @@ struct Fit {
     session: SessionMemory,
     own: u64,
     /// Bytes of 1024 tokens in each cache type.
-    latent_rows: Vec<(Format, usize)>,
-    index_rows: Vec<(Format, usize)>,
+    latent_rows: Vec<(&'static str, usize)>,
+    index_rows: Vec<(&'static str, usize)>,
     usable: Option<u64>,
     /// Why it does not fit, if so.
     refusal: Option<String>,
@@ -132,8 +132,8 @@ fn examine(path: &Path, mapping: &Mapping, args: &Args, machine: &Machine) -> Re
         wanted,
         session: plan.session(wanted),
         own: plan.own(wanted),
-        latent_rows: LATENT_TYPES.map(|ty| (ty, per_1024(row(ty, Format::F16).0))).to_vec(),
-        index_rows: INDEX_TYPES.map(|ty| (ty, per_1024(row(Format::F16, ty).1))).to_vec(),
+        latent_rows: LATENT_TYPES.map(|ty| (ty.name(), per_1024(row(ty, IndexType::F16).0))).to_vec(),
+        index_rows: IndexType::ALL.map(|ty| (ty.name(), per_1024(row(Format::F16, ty).1))).to_vec(),
         usable,
         refusal: short.map(|usable| room::refusal(&plan, wanted, usable)),
     })
@@ -160,8 +160,8 @@ impl Fit {
     }
 
     fn to_json(&self) -> Json {
-        let named = |rows: &[(Format, usize)]| -> Json {
-            rows.iter().map(|(ty, n)| (ty.name().to_owned(), Json::from(*n))).collect()
+        let named = |rows: &[(&str, usize)]| -> Json {
+            rows.iter().map(|&(ty, n)| (ty.to_owned(), Json::from(n))).collect()
         };
         let weights = &self.weights;
         json!({
@@ -204,8 +204,7 @@ impl Fit {
         sheet.row("weights read for a token", bytes(weights.per_token));
         sheet.heading("cache for 1024 tokens");
         for (kind, rows) in [("latent", &self.latent_rows), ("index keys", &self.index_rows)] {
-            let cells: Vec<_> =
-                rows.iter().map(|(ty, n)| format!("{} {}", ty.name(), bytes(*n as u64))).collect();
+            let cells: Vec<_> = rows.iter().map(|(ty, n)| format!("{ty} {}", bytes(*n as u64))).collect();
             sheet.row(kind, cells.join(", "));
         }
         let Setting { n_ctx, batch, cache } = self.wanted;

@@ -1,5 +1,6 @@
 //! Values of flags that several verbs have.
 
+use crate::cache::IndexType;
 use fathom_simd::Format;
 
 /// No context or batch comes near; below it no size of a buffer overflows.
@@ -29,22 +30,20 @@ fn from_to(least: usize, most: usize, text: &str) -> Result<usize, String> {
     }
 }
 
-fn one_of(text: &str, formats: &[Format]) -> Result<Format, String> {
-    formats.iter().copied().find(|format| format.name() == text).ok_or_else(|| {
-        let names: Vec<_> = formats.iter().map(|format| format.name()).collect();
+fn one_of<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, String> {
+    all.iter().copied().find(|&one| name(one) == text).ok_or_else(|| {
+        let names: Vec<_> = all.iter().map(|&one| name(one)).collect();
         format!("expected one of {}, found `{text}`", names.join(", "))
     })
 }
 
 /// Formats of cached latent rows, widest first.
 pub(super) const LATENT_TYPES: [Format; 3] = [Format::F32, Format::BF16, Format::F16];
-/// Formats of cached index keys, widest first.
-pub(super) const INDEX_TYPES: [Format; 2] = [Format::F32, Format::F16];
 
 pub(super) fn latent_type(text: &str) -> Result<Format, String> {
-    one_of(text, &LATENT_TYPES)
+    one_of(text, &LATENT_TYPES, Format::name)
 }
 
-pub(super) fn index_type(text: &str) -> Result<Format, String> {
-    one_of(text, &INDEX_TYPES)
+pub(super) fn index_type(text: &str) -> Result<IndexType, String> {
+    one_of(text, &IndexType::ALL, IndexType::name)
 }

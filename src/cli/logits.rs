@@ -3,7 +3,7 @@
 use super::flags::{index_type, latent_type, token_count};
 use super::loading::{Asked, LoadArgs};
 use super::{Failure, print};
-use crate::cache::CacheTypes;
+use crate::cache::{CacheTypes, IndexType};
 use crate::probe::NoProbe;
 use crate::{Session, SessionOptions, Wanted};
 use fathom_simd::Format;
@@ -44,7 +44,7 @@ pub struct Args {
     cache_type: Format,
     /// Format of cached index keys.
     #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = index_type)]
-    index_cache: Format,
+    index_cache: IndexType,
     /// Ignore the indexer: every token attends to all earlier ones.
     #[arg(long)]
     dense: bool,

@@ -3,7 +3,7 @@
 use super::Failure;
 use super::flags::{index_type, latent_type, token_count};
 use super::loading::{Asked, LoadArgs, Opened};
-use crate::cache::CacheTypes;
+use crate::cache::{CacheTypes, IndexType};
 use crate::tokenizer::Tokenizer;
 use crate::{Engine, SessionOptions};
 use fathom_quantize::metadata::{RANDOM_WEIGHTS, WEIGHTS_KEY};
@@ -25,9 +25,9 @@ pub struct ModelArgs {
     /// Format of cached latent rows: f32, bf16 or f16.
     #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = latent_type)]
     cache_type: Format,
-    /// Format of cached index keys: f32 or f16.
-    #[arg(long, value_name = "TYPE", default_value = "f16", value_parser = index_type)]
-    index_cache: Format,
+    /// Format of cached index keys: f32, f16 or q8.
+    #[arg(long, value_name = "TYPE", default_value = "q8", value_parser = index_type)]
+    index_cache: IndexType,
     /// Ignore the indexer: every token attends to all earlier ones.
     #[arg(long)]
     dense: bool,

@@ -100,15 +100,18 @@ const SMALLEST_CHOSEN_BATCH: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::CacheTypes;
+    use crate::cache::{CacheTypes, IndexType};
     use crate::config::Config;
     use crate::fit::WeightBytes;
     use crate::machine::Memory;
     use fathom_simd::Format;
     use std::fs::{create_dir_all, write};
 
-    const WANTED: Setting =
-        Setting { n_ctx: 32768, batch: 512, cache: CacheTypes { latent: Format::BF16, index: Format::F16 } };
+    const WANTED: Setting = Setting {
+        n_ctx: 32768,
+        batch: 512,
+        cache: CacheTypes { latent: Format::BF16, index: IndexType::F16 },
+    };
 
     const BOTH: Named = Named { ctx: true, batch: true };
     const BATCH: Named = Named { ctx: false, batch: true };

@@ -7,19 +7,20 @@
 use super::fault::BadValue;
 use super::mla::Angles;
 use super::step::{Input, Step};
-use crate::cache::CacheRows;
+use crate::cache::{IndexCache, Q8Cache};
 use crate::config::LATENT_NORM_EPS;
 use crate::probe::{Point, Values};
 use crate::scratch::IndexScratch;
 use crate::threads::{Grid, Rows};
 use crate::weights::Indexer;
-use fathom_simd::{IndexScores, top_k};
+use fathom_simd::{IndexScores, Q8IndexScores, Q8Keys, top_k};
 
 /// Tokens scored together: a tile of keys stays in cache for all of them.
 pub const SCORED_TOKENS: usize = 16;
 
 /// Keys of a tile.
 const KEY_TILE: usize = 256;
+const _: () = assert!(KEY_TILE.is_multiple_of(Q8Keys::PER_BLOCK), "a tile begins a block");
 
 /// What the indexer works from.
 #[derive(Clone, Copy)]
@@ -38,7 +39,7 @@ pub fn select(
     step: &mut Step<'_>,
     indexer: &Indexer<'_>,
     inputs: Inputs<'_>,
-    cache: &mut CacheRows,
+    cache: &mut IndexCache,
     s: &mut IndexScratch,
 ) {
     keys(step, indexer, (&inputs.hidden, inputs.angles), cache, s);
@@ -49,6 +50,9 @@ pub fn select(
         return;
     }
     queries(step, indexer, inputs, s);
+    if matches!(cache, IndexCache::Q8(_)) {
+        queries_to_q8(step, s);
+    }
     let mut t = first_sparse;
     while t < step.n {
         let tokens = t..(t + SCORED_TOKENS).min(step.n);
@@ -63,7 +67,7 @@ pub fn keys(
     step: &mut Step<'_>,
     indexer: &Indexer<'_>,
     (hidden, angles): (&Input<'_>, Angles<'_>),
-    cache: &mut CacheRows,
+    cache: &mut IndexCache,
     s: &mut IndexScratch,
 ) {
     let (n, dim, rope_dim) = (step.n, step.config.index().head_dim, step.config.qk_rope_head_dim);
@@ -85,11 +89,35 @@ pub fn keys(
         kernels.rope_halves(&mut key[..rope_dim], cos, sin);
     });
     step.record(Point::IndexKey, Values::F32(k));
-    let (format, row_bytes, positions) = (cache.format(), cache.row_bytes(), step.first..step.first + n);
-    let outputs = (Rows::new(k, dim), Rows::new(cache.bytes_mut(positions), row_bytes));
-    step.team.split(step.locals, outputs, |_, _, (key, row)| {
-        kernels.hadamard(key);
-        kernels.encode_cache(format, key, row);
+    match cache {
+        IndexCache::Floats(rows) => {
+            let (format, row_bytes, positions) =
+                (rows.format(), rows.row_bytes(), step.first..step.first + n);
+            let outputs = (Rows::new(k, dim), Rows::new(rows.bytes_mut(positions), row_bytes));
+            step.team.split(step.locals, outputs, |_, _, (key, row)| {
+                kernels.hadamard(key);
+                kernels.encode_cache(format, key, row);
+            });
+        }
+        IndexCache::Q8(blocks) => {
+            step.team.split(step.locals, Rows::new(&mut *k, dim), |_, _, key| kernels.hadamard(key));
+            store_q8(step, k, blocks);
+        }
+    }
+}
+
+/// Writes the call's keys, `[n, index_head_dim]`, to their blocks; a block belongs to one thread.
+fn store_q8(step: &mut Step<'_>, keys: &[f32], cache: &mut Q8Cache) {
+    let (kernels, dim, positions) = (step.kernels, cache.dim(), step.first..step.first + step.n);
+    let (first_block, block_bytes) = (positions.start / Q8Keys::PER_BLOCK, cache.block_bytes());
+    let blocks = Rows::new(cache.blocks_mut(positions.clone()), block_bytes);
+    step.team.split(step.locals, blocks, |_, index, block| {
+        let first = (first_block + index) * Q8Keys::PER_BLOCK;
+        let mine = first.max(positions.start)..(first + Q8Keys::PER_BLOCK).min(positions.end);
+        for position in mine {
+            let t = position - positions.start;
+            kernels.store_index_key(&keys[t * dim..(t + 1) * dim], position - first, block);
+        }
     });
 }
 
@@ -114,6 +142,28 @@ fn queries(step: &mut Step<'_>, indexer: &Indexer<'_>, inputs: Inputs<'_>, s: &m
     scale(weights, (dim as f32).sqrt().recip());
 }
 
+/// Index queries in 8 bits; their scales go into the heads' weights.
+fn queries_to_q8(step: &mut Step<'_>, s: &mut IndexScratch) {
+    let index = step.config.index();
+    let (n, n_heads, dim, kernels) = (step.n, index.n_heads, index.head_dim, step.kernels);
+    let padded = dim.next_multiple_of(4);
+    let q = &s.q;
+    let outputs = (
+        Rows::new(&mut s.q8[..n * n_heads * padded], n_heads * padded),
+        Rows::new(&mut s.q8_sums[..n * n_heads], n_heads),
+        Rows::new(&mut s.weights[..n * n_heads], n_heads),
+    );
+    step.team.split(step.locals, outputs, |_, t, (values, sums, weights)| {
+        let q = q[t * n_heads * dim..(t + 1) * n_heads * dim].chunks_exact(dim);
+        let heads = values.chunks_exact_mut(padded).zip(sums).zip(weights);
+        for (q, ((values, sum), weight)) in q.zip(heads) {
+            let row = kernels.index_query(q, values);
+            *sum = row.sum;
+            *weight *= row.scale;
+        }
+    });
+}
+
 fn scale(values: &mut [f32], factor: f32) {
     for value in values {
         *value *= factor;
@@ -121,11 +171,12 @@ fn scale(values: &mut [f32], factor: f32) {
 }
 
 /// Scores of `tokens` against every key each of them sees.
-fn score(step: &mut Step<'_>, cache: &CacheRows, s: &mut IndexScratch, tokens: std::ops::Range<usize>) {
+fn score(step: &mut Step<'_>, cache: &IndexCache, s: &mut IndexScratch, tokens: std::ops::Range<usize>) {
     let index = step.config.index();
     let (n_heads, dim, kernels, first) = (index.n_heads, index.head_dim, step.kernels, step.first);
+    let padded = dim.next_multiple_of(4);
     let n_keys = first + tokens.end;
-    let (q, weights) = (&s.q, &s.weights);
+    let (q, q8, sums, weights) = (&s.q, &s.q8, &s.q8_sums, &s.weights);
     let bounds = [0, tokens.len()];
     let grid = Grid::new(&mut s.scores[..tokens.len() * n_keys], n_keys, &bounds, KEY_TILE);
     step.team.split(step.locals, grid, |_, _, mut piece| {
@@ -134,12 +185,20 @@ fn score(step: &mut Step<'_>, cache: &CacheRows, s: &mut IndexScratch, tokens: s
             if visible.is_empty() {
                 continue;
             }
-            let scores = IndexScores {
-                q: &q[t * n_heads * dim..(t + 1) * n_heads * dim],
-                weights: &weights[t * n_heads..(t + 1) * n_heads],
-                keys: cache.rows(visible.clone()),
-            };
-            kernels.index_scores(scores, &mut piece.row(row)[..visible.len()]);
+            let scores = &mut piece.row(row)[..visible.len()];
+            let heads = t * n_heads..(t + 1) * n_heads;
+            let weights = &weights[heads.clone()];
+            match cache {
+                IndexCache::Floats(rows) => {
+                    let q = &q[heads.start * dim..heads.end * dim];
+                    kernels.index_scores(IndexScores { q, weights, keys: rows.rows(visible) }, scores);
+                }
+                IndexCache::Q8(blocks) => {
+                    let q = &q8[heads.start * padded..heads.end * padded];
+                    let (sums, keys) = (&sums[heads], blocks.keys(visible));
+                    kernels.index_scores_q8(Q8IndexScores { q, sums, weights, keys }, scores);
+                }
+            }
         }
     });
 }

@@ -5,10 +5,11 @@
 //! real selections cluster.
 
 use super::{Session, SessionError};
-use crate::cache::CacheRows;
+use crate::cache::{CacheRows, IndexCache, Q8Cache};
 use crate::config::LATENT_NORM_EPS;
 use crate::engine::Engine;
 use fastrand::Rng;
+use fathom_simd::Q8Keys;
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -98,10 +99,14 @@ impl Session<'_> {
             fill(engine, seed, &mut cache.latent, first..wanted, |rows, position, out| {
                 rows.latent(layer, position, out);
             });
-            if let Some(index) = &mut cache.index {
-                fill(engine, seed, index, first..wanted, |rows, position, out| {
-                    rows.index_key(layer, position, out);
-                });
+            match &mut cache.index {
+                Some(IndexCache::Floats(keys)) => {
+                    fill(engine, seed, keys, first..wanted, |rows, position, out| {
+                        rows.index_key(layer, position, out);
+                    })
+                }
+                Some(IndexCache::Q8(keys)) => fill_q8(engine, seed, keys, first..wanted, layer),
+                None => {}
             }
         }
         self.tokens.resize(wanted, FILLED);
@@ -122,6 +127,21 @@ fn fill<'e>(
     pieces.for_each_init(start, |(rows, values), (at, bytes)| {
         row(rows, first + at, values);
         engine.kernels.encode_cache(format, values, bytes);
+    });
+}
+
+/// The same for a layer's index keys of 8 bits.
+fn fill_q8(engine: &Engine<'_>, seed: u64, cache: &mut Q8Cache, positions: Range<usize>, layer: usize) {
+    let (dim, block_bytes) = (cache.dim(), cache.block_bytes());
+    let start = || (RandomRows::new(engine, seed), vec![0.0; dim]);
+    let first_block = positions.start / Q8Keys::PER_BLOCK;
+    let blocks = cache.blocks_mut(positions.clone()).par_chunks_exact_mut(block_bytes).enumerate();
+    blocks.for_each_init(start, |(rows, key), (index, block)| {
+        let first = (first_block + index) * Q8Keys::PER_BLOCK;
+        for position in first.max(positions.start)..(first + Q8Keys::PER_BLOCK).min(positions.end) {
+            rows.index_key(layer, position, key);
+            engine.kernels.store_index_key(key, position - first, block);
+        }
     });
 }
 

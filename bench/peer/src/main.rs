@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use fathom::Engine;
 use fathom::bench::{Fill, Room, RoomOptions, Test};
-use fathom::cache::CacheTypes;
+use fathom::cache::{CacheTypes, IndexType};
 use fathom::config::Overrides;
 use fathom::mmap::Mapping;
 use fathom_interop::raw::{self, CacheType, Loading, Model, Threads};
@@ -91,7 +91,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let engine = Engine::load(mapping.shards(), &Overrides::default(), kernels, n_threads)?;
     let options = RoomOptions {
         batch: args.batch,
-        cache: CacheTypes { latent: Format::BF16, index: Format::F16 },
+        cache: CacheTypes { latent: Format::BF16, index: IndexType::Q8 },
         last_logits: false,
         fill: Fill::Random,
         seed: args.seed,

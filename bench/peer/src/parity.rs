@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use fathom::bench::{Kind, Test};
-use fathom::cache::CacheTypes;
+use fathom::cache::{CacheTypes, IndexType};
 use fathom::probe::NoProbe;
 use fathom::{Session, SessionOptions, Wanted};
 use fathom_interop::Rows;
@@ -64,7 +64,7 @@ pub fn measure(
 
     let options = SessionOptions {
         n_ctx: depth + tokens.len(),
-        cache: CacheTypes { latent: Format::F32, index: Format::F32 },
+        cache: CacheTypes { latent: Format::F32, index: IndexType::F32 },
         ..SessionOptions::default()
     };
     let mut session = Session::new(start.engine, options)?;
