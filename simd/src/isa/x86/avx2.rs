@@ -102,6 +102,24 @@ fn dot_fours8(sums: __m256i, w: &[u8; 32], x: __m256i) -> __m256i {
     intrinsics!(_mm256_add_epi16(sums, _mm256_maddubs_epi16(_mm256_loadu_si256(w.as_ptr().cast()), x)))
 }
 
+/// See `Isa::load_signed`, for eight rows: the bytes, and their magnitudes.
+#[inline(always)]
+fn load_signed8(x: &[u8; 32]) -> [__m256i; 2] {
+    intrinsics!({
+        let bytes = _mm256_loadu_si256(x.as_ptr().cast());
+        [bytes, _mm256_abs_epi8(bytes)]
+    })
+}
+
+/// See `Isa::dot_signed`, for eight rows. As in `avx2_q8`: the magnitudes, and the signs given to the other factor.
+#[inline(always)]
+fn dot_signed8(acc: __m256i, [bytes, magnitudes]: [__m256i; 2], x: __m256i) -> __m256i {
+    intrinsics!({
+        let pairs = _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(x, bytes));
+        _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+    })
+}
+
 /// See `Isa::part_dots`: the products of one part's bytes, summed by fours.
 #[inline(always)]
 fn fours_of_part(q: &[u8; 32], x: &[i8; 32]) -> __m256i {
@@ -484,12 +502,7 @@ impl Isa for Avx2 {
     #[inline(always)]
     fn load_signed(self, x: &[u8; 64]) -> Self::Signed {
         let (x, _) = x.as_chunks::<32>();
-        [0, 1].map(|half| {
-            intrinsics!({
-                let bytes = _mm256_loadu_si256(x[half].as_ptr().cast());
-                [bytes, _mm256_abs_epi8(bytes)]
-            })
-        })
+        [load_signed8(&x[0]), load_signed8(&x[1])]
     }
     #[inline(always)]
     fn begin_signed(self, _: i32) -> Self::I32 {
@@ -497,14 +510,7 @@ impl Isa for Avx2 {
     }
     #[inline(always)]
     fn dot_signed(self, acc: Self::I32, w: Self::Signed, x: Self::I32) -> Self::I32 {
-        // As in `avx2_q8`: the magnitudes, and the signs given to the other factor.
-        [0, 1].map(|half| {
-            intrinsics!({
-                let [bytes, magnitudes] = w[half];
-                let pairs = _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(x[half], bytes));
-                _mm256_add_epi32(acc[half], _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-            })
-        })
+        [dot_signed8(acc[0], w[0], x[0]), dot_signed8(acc[1], w[1], x[1])]
     }
     #[inline(always)]
     fn part_dots<const HALVES: bool>(self, q: &[[u8; 32]; 16], x: &[[i8; 32]; 16]) -> [I32; 2] {
