@@ -7,11 +7,13 @@
 //! bench` and the comparison with llama.cpp are made of these parts.
 
 mod limits;
+mod predict;
 mod room;
 mod stats;
 mod work;
 
 pub use limits::Limits;
+pub use predict::{LayerTimes, Shape};
 pub use room::{Fill, Measured, Room, RoomOptions};
 pub use stats::Stats;
 pub use work::Work;

@@ -98,6 +98,10 @@ impl<'e> Room<'e> {
         Room { engine, options, limits: Limits::new(shards) }
     }
 
+    pub(super) fn engine(&self) -> &'e Engine<'e> {
+        self.engine
+    }
+
     /// A session with room for `n_ctx` tokens.
     ///
     /// # Errors
@@ -151,7 +155,7 @@ impl<'e> Room<'e> {
         self.compute(session, test, &mut NoProbe)
     }
 
-    fn compute(
+    pub(super) fn compute(
         &self,
         session: &mut Session<'_>,
         test: Test,

@@ -3,6 +3,7 @@
 use super::Failure;
 use super::flags::{LATENT_TYPES, index_type, latent_type, thread_count, token_count};
 use super::loading::DEFAULT_CTX;
+use super::predict::{self, PredictArgs};
 use super::print::{self, Sheet, bytes};
 use super::room;
 use crate::cache::{CacheTypes, IndexType};
@@ -39,7 +40,7 @@ pub struct Args {
     )]
     batch: Option<usize>,
     /// Threads [default: physical cores this process may use].
-    #[arg(short, long, value_name = "T", value_parser = thread_count, requires = "model")]
+    #[arg(short, long, value_name = "T", value_parser = thread_count)]
     threads: Option<usize>,
     /// Format of cached latent rows: f32, bf16 or f16.
     #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = latent_type, requires = "model")]
@@ -47,7 +48,9 @@ pub struct Args {
     /// Format of cached index keys: f32, f16 or q8.
     #[arg(long, value_name = "TYPE", default_value = "q8", value_parser = index_type, requires = "model")]
     index_cache: IndexType,
-    /// Print one JSON object.
+    #[command(flatten)]
+    predict: PredictArgs,
+    /// Print one JSON object, or for --predict an array.
     #[arg(long)]
     json: bool,
 }
@@ -59,6 +62,9 @@ pub struct Args {
 pub fn run(args: Args) -> Result<(), Failure> {
     let kernels = Kernels::from_env().map_err(Failure::usage)?;
     let machine = Machine::read();
+    if args.predict.predict {
+        return predict::run(&args.predict, args.threads, &machine, args.json);
+    }
     let fit = match &args.model {
         Some(path) => {
             let mapping = Mapping::open(path).map_err(Failure::invalid)?;

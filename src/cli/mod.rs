@@ -14,6 +14,7 @@ pub mod man;
 mod meter;
 pub mod model;
 pub mod perplexity;
+mod predict;
 pub(crate) mod print;
 pub(crate) mod progress;
 pub mod quantize;

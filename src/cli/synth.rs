@@ -76,6 +76,9 @@ impl FromStr for Preset {
 }
 
 impl Preset {
+    /// One layer of each kind.
+    const SMALLEST: Preset = Preset::Slice { dense: 1, moe: 1 };
+
     fn name(self) -> String {
         match self {
             Preset::Whole => "v3.2".to_owned(),
@@ -160,9 +163,9 @@ const CONFIG: &str = r#"{
 
 /// The types of a synthetic file.
 #[derive(Clone, Debug)]
-enum Types {
-    /// What `fathom quantize --type` takes.
-    Named(Recipe),
+pub(super) enum Types {
+    /// What `fathom quantize --type` takes, and its name.
+    Named(Recipe, String),
     /// The table of bench/: attention and indexer q8_0, the rest as llama.cpp's q4_k_m has it where it spends more.
     Q4kBench,
 }
@@ -175,15 +178,24 @@ impl FromStr for Types {
             return Ok(Types::Q4kBench);
         }
         Recipe::from_name(text)
-            .map(Types::Named)
+            .map(|recipe| Types::Named(recipe, text.to_owned()))
             .ok_or_else(|| format!("expected q4k-bench or one of {}", Recipe::names().join(", ")))
+    }
+}
+
+impl std::fmt::Display for Types {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Types::Named(_, name) => name,
+            Types::Q4kBench => "q4k-bench",
+        })
     }
 }
 
 impl Types {
     fn recipe(&self) -> Recipe {
         match self {
-            Types::Named(recipe) => recipe.clone(),
+            Types::Named(recipe, _) => recipe.clone(),
             Types::Q4kBench => {
                 let mut recipe = Recipe::new(Encoding::Q4K);
                 for role in [Role::Attention, Role::AttentionKvB, Role::Indexer] {
@@ -255,13 +267,66 @@ fn write_gguf(
     writing::write(&job, &Destination { path, force: args.force }, args.threads, false)
 }
 
+/// A slice with one layer of each kind: its numbers, and the bytes of its weights in these types.
+pub(super) fn smallest_slice(types: &Types) -> Result<(Config, u64), Failure> {
+    let (config, plan) = described(Preset::SMALLEST);
+    let bytes = weight_bytes(&plan, types)?;
+    Ok((config, bytes))
+}
+
+/// Bytes of the whole model's weights in these types, without the MTP layer.
+pub(super) fn whole_bytes(types: &Types) -> Result<u64, Failure> {
+    let (config, mut plan) = described(Preset::Whole);
+    plan.retain(|tensor| {
+        !names::find(&tensor.name)
+            .and_then(|(_, layer)| layer)
+            .is_some_and(|layer| config.is_mtp_layer(layer))
+    });
+    weight_bytes(&plan, types)
+}
+
+fn weight_bytes(plan: &[TensorPlan], types: &Types) -> Result<u64, Failure> {
+    let encodings = types.recipe().assign(plan)?;
+    let rows = |tensor: &TensorPlan| tensor.n_elems() / tensor.n_cols() as u64;
+    let bytes = plan.iter().zip(&encodings).map(|(tensor, encoding)| {
+        encoding.row_bytes(tensor.n_cols()).map_or(0, |bytes| bytes * rows(tensor))
+    });
+    Ok(bytes.sum())
+}
+
+/// Writes that slice, with progress on stderr.
+pub(super) fn write_smallest_slice(
+    types: &Types,
+    path: PathBuf,
+    threads: Option<NonZeroUsize>,
+) -> Result<(), Failure> {
+    let (config, plan) = described(Preset::SMALLEST);
+    let model = Synthetic::new(&plan, 0);
+    let args = Args {
+        preset: Preset::SMALLEST,
+        output: Some(path),
+        types: None,
+        checkpoint: None,
+        seed: 0,
+        zeros: false,
+        force: false,
+        threads,
+    };
+    write_gguf(&args, &config, &plan, &model, types)
+}
+
+fn described(preset: Preset) -> (Config, Vec<TensorPlan>) {
+    let text = preset.config_json().to_string();
+    let config =
+        Config::from_json(text.as_bytes(), |_| preset == Preset::Whole).expect("the text is our own");
+    let plan = names::plan(&config, |_| true);
+    (config, plan)
+}
+
 /// The whole model's numbers and tensors.
 #[cfg(test)]
 pub(super) fn published() -> (Config, Vec<TensorPlan>) {
-    let text = Preset::Whole.config_json().to_string();
-    let config = Config::from_json(text.as_bytes(), |_| true).expect("the text is the published one");
-    let plan = names::plan(&config, |_| true);
-    (config, plan)
+    described(Preset::Whole)
 }
 
 #[cfg(test)]
