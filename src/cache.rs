@@ -12,7 +12,7 @@ use std::ops::Range;
 /// Formats of the two parts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheTypes {
-    /// Latent rows: F32, BF16 or F16.
+    /// Latent rows: F32, BF16, F16 or Q8_0.
     pub latent: Format,
     /// Index keys.
     pub index: IndexType,
@@ -54,6 +54,15 @@ impl IndexType {
 }
 
 impl CacheTypes {
+    /// Why a model's rows cannot be kept so, if they cannot.
+    pub fn refusal(self, config: &Config) -> Option<String> {
+        let (dim, block) = (config.latent_dim(), self.latent.block_len());
+        (!dim.is_multiple_of(block)).then(|| {
+            let name = self.latent.name();
+            format!("--cache-type {name}: expected latent rows of a multiple of {block} values, found {dim}")
+        })
+    }
+
     /// Bytes of one token's latent row and index key in one layer.
     pub fn row_bytes(self, config: &Config) -> (usize, usize) {
         let index = config.indexer.map_or(0, |index| self.index.key_bytes(index.head_dim));

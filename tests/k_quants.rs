@@ -11,6 +11,7 @@ mod common;
 use common::forge::Model;
 use common::made_up::{INDEX_TOPK, N_LAYERS, VOCAB, made_up, tokens};
 use common::{Recorder, assert_same_bits, logits, with_engine};
+use fathom::cache::{CacheTypes, IndexType};
 use fathom::probe::Point;
 use fathom::{Engine, Session, SessionOptions, Wanted};
 use fathom_gguf::TensorType;
@@ -25,6 +26,9 @@ const N: usize = 3 * INDEX_TOPK;
 const NEAR: f64 = 0.02;
 /// What a mistake makes of it, at least.
 const FAR: f64 = 0.2;
+
+/// Caches of 8 bits, for whose blocks the rows of this model are long enough.
+const NARROW: CacheTypes = CacheTypes { latent: Format::Q8_0, index: IndexType::Q8 };
 
 /// Decoded matrices by name.
 struct Weights {
@@ -291,7 +295,8 @@ fn presets_are_as_their_tables_say() {
 
 #[test]
 fn threads_and_batches_of_blocks_of_256() {
-    for preset in Preset::ALL {
+    let (exact, narrow) = (SessionOptions::default().cache, NARROW);
+    for (preset, cache) in Preset::ALL.into_iter().zip([exact, narrow].into_iter().cycle()) {
         let model = made_up(preset.name());
         // The levels compute these products alike; only the promise within one level is law.
         for kernels in Kernels::available() {
@@ -302,7 +307,7 @@ fn threads_and_batches_of_blocks_of_256() {
             let mut expected: Option<Vec<f32>> = None;
             for &(n_threads, batch) in splits {
                 with_engine(&model.path, kernels, n_threads, |engine| {
-                    let options = SessionOptions { batch, ..SessionOptions::default() };
+                    let options = SessionOptions { batch, cache, ..SessionOptions::default() };
                     let found = logits(engine, options, &tokens(N));
                     let what = format!("{} {kernels:?}, {n_threads} threads, batch {batch}", preset.name());
                     assert_same_bits(&found, expected.get_or_insert_with(|| found.clone()), &what);
@@ -310,4 +315,18 @@ fn threads_and_batches_of_blocks_of_256() {
             }
         }
     }
+}
+
+/// Rows and keys of 8 bits move logits by what their rounding explains.
+#[test]
+fn narrow_caches_change_little() {
+    let model = made_up("q8_0");
+    with_engine(&model.path, Kernels::best(), 2, |engine| {
+        // Without a selection: on random weights a rounded score chooses other rows.
+        let options = |cache| SessionOptions { cache, dense: true, ..SessionOptions::default() };
+        let expected = wide(&logits(engine, options(SessionOptions::default().cache), &tokens(N)));
+        let found = wide(&logits(engine, options(NARROW), &tokens(N)));
+        let off = distance(&found, &expected);
+        assert!(off > 0.0 && off < NEAR, "{off}");
+    });
 }

@@ -59,8 +59,8 @@ fn threads_and_batches_of_presets() {
 
 #[test]
 fn threads_and_batches_with_small_caches() {
-    for index in [IndexType::F16, IndexType::Q8] {
-        let cache = CacheTypes { latent: Format::BF16, index };
+    for (latent, index) in [(Format::F16, IndexType::F16), (Format::BF16, IndexType::Q8)] {
+        let cache = CacheTypes { latent, index };
         same_bits("nogroups", "q8_0", SessionOptions { cache, ..options(false) });
     }
 }

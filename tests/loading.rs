@@ -168,6 +168,17 @@ fn a_model_that_is_not_there_is_named() {
 }
 
 #[test]
+fn a_cache_type_that_the_rows_do_not_suit_is_refused() {
+    // Latent rows of 144 values; blocks are of 32.
+    let model = convert("base", "f32");
+    let failure = failure(&[model.path.to_str().unwrap(), "--cache-type", "q8_0"]);
+    assert_eq!(failure.code, 2);
+    for words in ["--cache-type q8_0", "multiple of 32", "144"] {
+        assert!(failure.message.contains(words), "{failure}");
+    }
+}
+
+#[test]
 fn a_tokenizer_of_another_size_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");

@@ -5,7 +5,7 @@
 //! be called; that is the whole safety argument of this file.
 
 use crate::fit::{Lanes, Lines, NearestLine, NearestScale, Range, Residuals, Totals};
-use crate::format::{ActKind, BlockFormat, Format, per_format};
+use crate::format::{BlockFormat, Format, per_format};
 use crate::level::{Level, LevelError};
 use crate::op;
 use crate::view::{Acts, Attend, IndexScores, Pick, Q8IndexScores, Q8Keys, Q8Row, Rows};
@@ -326,9 +326,9 @@ impl Kernels {
         call!(self.format(format).encode_row, x, out);
     }
 
-    /// [`Self::encode_row`] for rows of a cache, which holds floats: F32, F16 or BF16.
+    /// [`Self::encode_row`] for rows of a cache: F32, F16, BF16 or Q8_0, what [`Self::attend`] reads.
     pub fn encode_cache(&self, format: Format, x: &[f32], out: &mut [u8]) {
-        assert_eq!(format.acts(), ActKind::F32, "a cache of {}", format.name());
+        assert!(!format.weights_only(), "a cache of {}", format.name());
         self.encode_row(format, x, out);
     }
 

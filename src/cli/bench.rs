@@ -61,7 +61,7 @@ pub struct Args {
     /// Walk the depths upwards in one session: each is filled from the one before.
     #[arg(long)]
     sweep: bool,
-    /// Format of cached latent rows: f32, bf16 or f16.
+    /// Format of cached latent rows: f32, bf16, f16 or q8_0.
     #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = latent_type)]
     cache_type: Format,
     /// Format of cached index keys: f32, f16 or q8.
@@ -180,6 +180,9 @@ fn describe(
     let weights = WeightBytes::of(&gguf, &config).map_err(|e| named(path, e))?;
     let deepest = tests.iter().map(|(depth, _)| *depth).max().unwrap_or(0);
     let RoomOptions { batch, cache, .. } = options(args);
+    if let Some(why) = cache.refusal(&config) {
+        return Err(Failure::usage(why));
+    }
     let plan = Plan { config: &config, weights, n_threads, mtp: false, in_memory: false };
     let own = plan.own(Setting { n_ctx: n_ctx(args, deepest), batch, cache });
     match Machine::read().memory.usable() {

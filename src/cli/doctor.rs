@@ -42,7 +42,7 @@ pub struct Args {
     /// Threads [default: physical cores this process may use].
     #[arg(short, long, value_name = "T", value_parser = thread_count)]
     threads: Option<usize>,
-    /// Format of cached latent rows: f32, bf16 or f16.
+    /// Format of cached latent rows: f32, bf16, f16 or q8_0.
     #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = latent_type, requires = "model")]
     cache_type: Format,
     /// Format of cached index keys: f32, f16 or q8.
@@ -124,12 +124,18 @@ fn examine(path: &Path, mapping: &Mapping, args: &Args, machine: &Machine) -> Re
         cache: CacheTypes { latent: args.cache_type, index: args.index_cache },
     };
     let usable = machine.memory.usable();
+    if let Some(why) = wanted.cache.refusal(&config) {
+        return Err(Failure::usage(why));
+    }
     if let (None, Some(usable)) = (args.batch, usable) {
         wanted = plan.with_batch_that_fits(wanted, usable).unwrap_or(wanted);
     }
     let short = usable.filter(|&usable| plan.needed(wanted) > usable);
     let per_1024 = |bytes: usize| 1024 * config.num_hidden_layers * bytes;
     let row = |latent, index| CacheTypes { latent, index }.row_bytes(&config);
+    let index = wanted.cache.index;
+    let latent_types =
+        LATENT_TYPES.into_iter().filter(|&latent| CacheTypes { latent, index }.refusal(&config).is_none());
     Ok(Fit {
         mapped: mapping.n_bytes(),
         n_ctx_made_for,
@@ -138,7 +144,7 @@ fn examine(path: &Path, mapping: &Mapping, args: &Args, machine: &Machine) -> Re
         wanted,
         session: plan.session(wanted),
         own: plan.own(wanted),
-        latent_rows: LATENT_TYPES.map(|ty| (ty.name(), per_1024(row(ty, IndexType::F16).0))).to_vec(),
+        latent_rows: latent_types.map(|ty| (ty.name(), per_1024(row(ty, IndexType::F16).0))).collect(),
         index_rows: IndexType::ALL.map(|ty| (ty.name(), per_1024(row(Format::F16, ty).1))).to_vec(),
         usable,
         refusal: short.map(|usable| room::refusal(&plan, wanted, usable)),

@@ -38,7 +38,7 @@ fn one_of<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result
 }
 
 /// Formats of cached latent rows, widest first.
-pub(super) const LATENT_TYPES: [Format; 3] = [Format::F32, Format::BF16, Format::F16];
+pub(super) const LATENT_TYPES: [Format; 4] = [Format::F32, Format::BF16, Format::F16, Format::Q8_0];
 
 pub(super) fn latent_type(text: &str) -> Result<Format, String> {
     one_of(text, &LATENT_TYPES, Format::name)

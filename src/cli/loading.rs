@@ -80,6 +80,9 @@ impl LoadArgs {
         let gguf = Gguf::from_shards(mapping.shards()).map_err(Failure::invalid)?;
         let config = Config::from_gguf(gguf.metadata(), &overrides).map_err(|e| invalid(&e))?;
         let weights = WeightBytes::of(&gguf, &config).map_err(|e| invalid(&e))?;
+        if let Some(why) = asked.session.cache.refusal(&config) {
+            return Err(Failure::usage(why));
+        }
         let n_threads = self.threads.unwrap_or_else(default_threads);
         let plan =
             Plan { config: &config, weights, n_threads, mtp: asked.session.mtp, in_memory: self.no_mmap };

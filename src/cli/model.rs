@@ -22,7 +22,7 @@ pub struct ModelArgs {
     /// depend on it.
     #[arg(short, long, value_name = "N", value_parser = token_count)]
     batch_size: Option<usize>,
-    /// Format of cached latent rows: f32, bf16 or f16.
+    /// Format of cached latent rows: f32, bf16, f16 or q8_0.
     #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = latent_type)]
     cache_type: Format,
     /// Format of cached index keys: f32, f16 or q8.
