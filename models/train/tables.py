@@ -192,6 +192,20 @@ def drafts(bench, texts):
 # --- what comes out ---
 
 
+def training(log):
+    """Steps and tokens of the log that was committed with the model; None without one."""
+    if not log.exists():
+        return None
+    records = [json.loads(line) for line in log.read_text().splitlines()]
+    steps = {}
+    for record in records:
+        steps[record["stage"]] = steps.get(record["stage"], 0) + 1
+    # What a step took is its tokens by their rate.
+    starts = [0] + [record["tokens"] for record in records]
+    seconds = sum((r["tokens"] - start) / r["tokens_per_second"] for start, r in zip(starts, records))
+    return dict(steps=steps, tokens=records[-1]["tokens"], hours=seconds / 3600)
+
+
 def tell(what, found):
     print(f"{what}: {json.dumps(found)}", flush=True)
 
@@ -203,7 +217,12 @@ def share(pair):
 
 def markdown(found):
     table, skill = found["skills"], next(iter(found["skills"].values()))
-    lines = [
+    lines = []
+    if found["training"]:
+        steps = ", ".join(f"{count} {stage}" for stage, count in found["training"]["steps"].items())
+        lines += [f"Training: {steps} steps, {found['training']['tokens'] / 1e6:.1f} million tokens, "
+                  f"{found['training']['hours']:.1f} hours.", ""]  # fmt: skip
+    lines += [
         f"Greedy answers of the shipped file ({SHIPPED.upper()}), exactly right; {skill['plain'][1]} and {skill['think'][1]} "
         "held-out problems a line.", "",
         "| skill | without `<think>` | with `<think>` | second token of the MTP layer accepted |", "| --- | ---: | ---: | ---: |",
@@ -242,6 +261,7 @@ def main():
         found["needle"] = needles(bench)
         found["recall"] = recall(bench)
         found["types"], found["scored_tokens"] = types(bench)
+    found["training"] = training(args.checkpoint.parent / "log.jsonl")
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / "tables.json").write_text(json.dumps(found, indent=1) + "\n")
     (args.output / "tables.md").write_text(markdown(found))
