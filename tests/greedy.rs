@@ -53,10 +53,10 @@ fn greedy_answers_are_those_that_were_shipped() {
     let mapping = Mapping::open(&file).unwrap();
     let gguf = Gguf::from_shards(mapping.shards()).unwrap();
     let tokenizer = Tokenizer::from_gguf(gguf.metadata()).unwrap();
-    let cache = CacheTypes { latent: Format::Bf16, index: Format::F16 };
+    let cache = CacheTypes { latent: Format::BF16, index: Format::F16 };
     let options = SessionOptions { n_ctx: 4096, cache, ..SessionOptions::default() };
     for kernels in Kernels::available() {
-        with_engine(&file, kernels, 2, |engine| {
+        with_engine(&file, kernels, 1, |engine| {
             let mut session = Session::new(engine, options).unwrap();
             for Vector { prompt, text, stop_reason } in &vectors {
                 let found = answer(&mut session, &tokenizer, prompt);
