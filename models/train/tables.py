@@ -108,40 +108,61 @@ def needles(bench):
 # --- types ---
 
 
-def held_out_text(bench):
-    """Conversations of every skill and prose, as the model reads them."""
-    parts = []
+def answer_rows(bench):
+    """[(ids, rows)]: held-out conversations one after another, some 2000 tokens a list, and the rows whose next token is
+    the assistant's to write."""
+    groups = [([], [])]
     for skill in problems.SKILLS:
-        asked = problems.of_skill(skill, bench.world, bench.count(60), f"text {bench.seed}")
-        parts += [chat.plain(chat.render(*problem)) for problem in asked]
-    size = bench.count(4000)
-    parts += [chat.BOS + problems.held_out_prose(bench.world, size, bench.seed) + chat.EOS]
-    return "".join(parts)
+        for messages, thinking in problems.of_skill(skill, bench.world, bench.count(60), f"text {bench.seed}"):
+            segments = chat.render(messages, thinking)
+            prompt, whole = (bench.fathom.ids(bench.exact, chat.plain(s)) for s in (segments[:-1], segments))
+            if len(groups[-1][0]) > 2000:
+                groups.append(([], []))
+            ids, rows = groups[-1]
+            rows += range(len(ids) + len(prompt) - 1, len(ids) + len(whole) - 1)
+            ids += whole
+    return groups
+
+
+def on_answers(bench, file, groups):
+    """Log probabilities [rows, vocabulary] of one file, and those of the right tokens."""
+    found, right = [], []
+    for ids, rows in groups:
+        logits = bench.fathom.logits(file, ids)[rows].astype(np.float64)
+        logits -= logits.max(-1, keepdims=True)
+        found.append(logits - np.log(np.exp(logits).sum(-1, keepdims=True)))
+        right.append(found[-1][np.arange(len(rows)), np.array(ids)[np.array(rows) + 1]])
+    return np.concatenate(found), np.concatenate(right)
 
 
 def type_names(bench):
-    """Every name that `fathom quantize --type` knows."""
+    """Every name that `fathom quantize --type` knows, the exact one first."""
     text = " ".join(bench.fathom.call("quantize", "--help").decode().split())
-    words = re.search(r"\[possible values: ([^\]]*)\]", text)
-    return words[1].split(", ")
+    names = re.search(r"\[possible values: ([^\]]*)\]", text)[1].split(", ")
+    return ["f32", *(name for name in names if name != "f32")]
 
 
 def types(bench):
-    """{type: {"bytes", "ppl", "kl", "same_top"}}, all against the F32 file."""
-    text, base = bench.fathom.file("txt", held_out_text(bench)), bench.fathom.fresh("base")
-    exact = bench.fathom.perplexity(bench.exact, "-f", text, "--special", "--save-base", base)
-    table = {"f32": dict(bytes=bench.exact.stat().st_size, ppl=exact["ppl"]["value"], kl=0.0, same_top=1.0)}
+    """{type: {"bytes", "answers": {"ppl", "kl", "same_top"}, "prose": the same}}, all against the F32 file.
+
+    Answers through the logits of `fathom logits`, prose by `fathom perplexity`, which keeps the 512 likeliest tokens.
+    """
+    prose, base = bench.fathom.fresh("txt"), bench.fathom.fresh("base")
+    prose.write_text(problems.held_out_prose(bench.world, bench.count(8000), bench.seed), encoding="utf-8")
+    groups, table = answer_rows(bench), {}
+    exact, _ = on_answers(bench, bench.exact, groups)
+    bench.fathom.perplexity(bench.exact, "-f", prose, "--save-base", base)
     for kind in type_names(bench):
-        if kind == "f32":
-            continue
         file = bench.fathom.quantize(bench.checkpoint, kind)
+        ours, right = on_answers(bench, file, groups)
+        kl, same = (np.exp(exact) * (exact - ours)).sum(-1).mean(), (exact.argmax(-1) == ours.argmax(-1)).mean()
+        answers = dict(ppl=float(np.exp(-right.mean())), kl=float(kl), same_top=float(same), tokens=len(right))
         found = bench.fathom.perplexity(file, "--kl-base", base)
-        table[kind] = dict(
-            bytes=file.stat().st_size, ppl=found["ppl"]["value"], kl=found["kl_divergence"]["value"],
-            same_top=found["same_top"]["value"],
-        )  # fmt: skip
+        on_prose = {name: found[key]["value"] for name, key in (("ppl", "ppl"), ("kl", "kl_divergence"), ("same_top", "same_top"))}
+        on_prose["tokens"] = found["scored_tokens"]
+        table[kind] = dict(bytes=file.stat().st_size, answers=answers, prose=on_prose)
         tell(kind, table[kind])
-    return table, exact["scored_tokens"]
+    return table
 
 
 # --- the indexer and the MTP layer ---
@@ -237,10 +258,14 @@ def markdown(found):
     lines += ["", "Share of the attention's mass on the chosen keys, mean over heads and over the tokens that see more.", "",
               "| layer | mass |", "| ---: | ---: |"]  # fmt: skip
     lines += [f"| {layer} | {100 * value:.1f} % |" for layer, value in found["recall"].items()]
-    lines += ["", f"Against the F32 file, on {found['scored_tokens']} tokens of held-out conversations and prose.", "",
-              "| type | MB | perplexity | mean KL, nats | same best token |", "| --- | ---: | ---: | ---: | ---: |"]  # fmt: skip
+    exact = found["types"]["f32"]
+    lines += ["", f"Against the F32 file: on {exact['answers']['tokens']} tokens of right answers, and on {exact['prose']['tokens']} of "
+              "held-out prose. KL in nats.", "",
+              "| type | MB | answers: perplexity | KL | same best token | prose: perplexity | KL | same best token |",
+              "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]  # fmt: skip
     for kind, row in found["types"].items():
-        lines.append(f"| {kind} | {row['bytes'] / 1e6:.1f} | {row['ppl']:.4f} | {row['kl']:.5f} | {100 * row['same_top']:.2f} % |")
+        cells = [f"{f['ppl']:.3f} | {f['kl']:.5f} | {100 * f['same_top']:.2f} %" for f in (row["answers"], row["prose"])]
+        lines.append(f"| {kind} | {row['bytes'] / 1e6:.1f} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -260,7 +285,7 @@ def main():
         found["drafts"] = drafts(bench, texts)
         found["needle"] = needles(bench)
         found["recall"] = recall(bench)
-        found["types"], found["scored_tokens"] = types(bench)
+        found["types"] = types(bench)
     found["training"] = training(args.checkpoint.parent / "log.jsonl")
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / "tables.json").write_text(json.dumps(found, indent=1) + "\n")
