@@ -96,16 +96,35 @@ fn without_a_name_and_a_built_in_model_a_name_is_asked_for() {
     assert!(failure.message.contains("name a GGUF file"), "{failure}");
 }
 
-/// Random weights say so in the file; whatever was trained leaves the word out.
+/// What config.json says of the weights is in the file, and whoever talks with it is told.
 #[test]
-fn random_weights_are_known_by_the_file() {
-    let file = builtin_folder().join("builtin.gguf");
-    let config = std::fs::read_to_string(builtin_folder().join("fp8/config.json")).unwrap();
-    let files = arguments(&[file.to_str().unwrap()]).open().unwrap();
-    assert!(!files.is_builtin());
-    assert_eq!(files.has_random_weights(), config.contains("fathom_weights"));
-    let other = convert("base", "f32");
-    assert!(!arguments(&[other.path.to_str().unwrap()]).open().unwrap().has_random_weights());
+fn weights_worth_a_word_say_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = folder.path().join("checkpoint");
+    std::fs::create_dir(&checkpoint).unwrap();
+    let reference = common::reference_folder("base");
+    for name in ["model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+        std::fs::copy(reference.join(name), checkpoint.join(name)).unwrap();
+    }
+    let config = std::fs::read(reference.join("config.json")).unwrap();
+    let mut config: serde_json::Value = serde_json::from_slice(&config).unwrap();
+    let file = folder.path().join("model.gguf");
+    for (word, told) in
+        [("random", "random weights"), ("demonstration", "a demonstration"), ("wonderful", "")]
+    {
+        config["fathom_weights"] = word.into();
+        std::fs::write(checkpoint.join("config.json"), config.to_string()).unwrap();
+        let made = ["quantize", "--type", "f32", "--force", "-o"];
+        let done = fathom().args(made).arg(&file).arg(&checkpoint).output().unwrap();
+        assert!(done.status.success(), "{}", stderr(&done));
+        let done = fathom().args(["run", "-p", "x", "-n", "1"]).arg(&file).output().unwrap();
+        assert!(done.status.success(), "{}", stderr(&done));
+        let said = stderr(&done);
+        let notes: Vec<&str> =
+            said.lines().filter(|line| line.starts_with("note: ") && line.contains("model.gguf")).collect();
+        assert_eq!(notes.len(), usize::from(!told.is_empty()), "{said}");
+        assert!(notes.iter().all(|note| note.contains(told)), "{said}");
+    }
 }
 
 #[cfg(feature = "builtin-model")]

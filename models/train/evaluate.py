@@ -11,35 +11,17 @@ Weights are used as they will be shipped, rounded to FP8.
 import argparse
 import json
 import pathlib
-import random
 
 import torch
 
 import chat
 import data
 import export
-import split
-from skills import arithmetic, definitions, identity, needle, tools
+import problems
 from world import World
 
 # At most this many tokens in one forward pass.
 BUDGET = 8192
-
-
-def problem(skill, rng, world):
-    """One held-out conversation: (messages, thinking)."""
-    if skill == "definitions":
-        word, kind, gloss = rng.choice(world.definitions)
-        return definitions.conversation(rng, split.EVAL, [(word, (kind, gloss))], False)
-    if skill == "arithmetic":
-        question, chain, answer = arithmetic.problem(rng, split.EVAL)
-        messages = [dict(role="user", content=question), dict(role="assistant", content=answer + ".", reasoning=chain)]
-        return messages, True
-    if skill == "tools":
-        return tools.make(rng, split.EVAL, world, 0)
-    if skill == "identity":
-        return identity.make(rng, split.EVAL, world, 0)
-    return needle.short(rng, split.EVAL, 300)
 
 
 @torch.no_grad()
@@ -70,9 +52,8 @@ def matches(model, encoded, sparse):
 def skills(model, maker, count, seed):
     """{skill: {"sparse": share, "dense": share}}"""
     table = {}
-    for skill in ("definitions", "arithmetic", "tools", "identity", "recall"):
-        rng = random.Random(f"evaluate {seed} {skill}")
-        encoded = [maker.encode(chat.render(*problem(skill, rng, maker.world))) for _ in range(count)]
+    for skill in problems.SKILLS:
+        encoded = [maker.encode(chat.render(*p)) for p in problems.of_skill(skill, maker.world, count, seed)]
         table[skill] = {
             kind: sum(matches(model, encoded, kind == "sparse")) / count for kind in ("sparse", "dense")
         }  # fmt: skip
@@ -84,12 +65,7 @@ def needles(model, maker, lengths, count, seed):
     """{length: {"sparse": share, "dense": share}}; one fact, depths of evaluation in turn."""
     table = {}
     for length in lengths:
-        rng = random.Random(f"needle {seed} {length}")
-        depths = split.DEPTHS[split.EVAL]
-        encoded = []
-        for number in range(count):
-            depth = depths[(number * len(depths)) // count]
-            encoded.append(maker.encode(chat.render(*needle.single(rng, split.EVAL, maker.world, length, depth))))
+        encoded = [maker.encode(chat.render(*p)) for p in problems.needles(maker.world, length, count, seed)]
         table[length] = {kind: sum(matches(model, encoded, kind == "sparse")) / count for kind in ("sparse", "dense")}
         mean = sum(len(ids) for ids, _ in encoded) / count
         shares = "".join(f"  {kind} {100 * share:5.1f} %" for kind, share in table[length].items())

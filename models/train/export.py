@@ -4,9 +4,11 @@
     python export.py --state DIR -o FOLDER [--form fp8|bf16|f32] [--mtp-copies]
 
 Forms other than fp8 are for judging: f32 is the module's own numbers, bf16 a checkpoint without quantization_config.
+Index heads smaller than 64 are widened to 64 without changing what they choose: llama.cpp can rotate no smaller ones.
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -28,6 +30,9 @@ SHARDS = 2
 # What is never quantised; norms and biases are F32 besides.
 STAY_BF16 = ("embed_tokens.weight", "lm_head.weight", "mlp.gate.weight", "weights_proj.weight", "eh_proj.weight", "head.weight")
 NOTICE = "WORDNET.txt"
+# `fathom quantize` carries this word into the GGUF; whoever loads that is told what to expect.
+WORTH = dict(fathom_weights="demonstration")
+INDEX_HEAD_DIM = 64
 
 
 def named_tensors(model):
@@ -71,12 +76,41 @@ def stored(tensors, form):
     return out
 
 
+def widened(tensors, c):
+    """Index heads of INDEX_HEAD_DIM values, and the config that says so.
+
+    The new part of every query is zero, so scores stay as they were but for one factor common to all. The rows of the key
+    projection repeat, so that the layer norm finds the same mean and variance. Rounding to FP8 comes before this: the
+    numbers are those that training saw.
+    """
+    heads, dim = c.index_n_heads, c.index_head_dim
+    times = INDEX_HEAD_DIM // dim
+    if times <= 1:
+        return tensors, c
+
+    def wide(name, array):
+        if name.endswith("wq_b.weight"):
+            return np.pad(array.reshape(heads, dim, -1), ((0, 0), (0, dim * (times - 1)), (0, 0))).reshape(heads * dim * times, -1)
+        if name.endswith("wq_b.weight_scale_inv"):
+            return np.repeat(array, times, 0)
+        if name.endswith("wk.weight"):
+            return np.tile(array, (times, 1))
+        return np.pad(array, (0, dim * (times - 1))) if ".k_norm." in name else array
+
+    out = {name: checkpoint.as_stored(value) for name, value in tensors.items()}
+    for name, value in out.items():
+        if ".indexer." in name:
+            out[name] = checkpoint.Stored(value.tag, wide(name, value.array))
+    return out, dataclasses.replace(c, index_head_dim=dim * times)
+
+
 def write(model, folder, form, copies):
     """One folder as published; `folder` is made."""
     folder.mkdir(parents=True, exist_ok=True)
     last = model.c.num_hidden_layers
     tensors = named_tensors(model)
     tensors = stored(with_copies(tensors, last) if copies else tensors, form)
+    tensors, config = widened(tensors, model.c)
     shards = [dict() for _ in range(SHARDS)]
     for name, value in tensors.items():
         # As in the published files, the last shard holds the MTP layer.
@@ -88,7 +122,7 @@ def write(model, folder, form, copies):
         weight_map |= dict.fromkeys(shard, file)
         size += sum(checkpoint.as_stored(value).array.nbytes for value in shard.values())
     index = dict(metadata=dict(total_size=size), weight_map=dict(sorted(weight_map.items())))
-    for name, value in (("model.safetensors.index.json", index), ("config.json", model.c.to_json(form == "fp8"))):
+    for name, value in (("model.safetensors.index.json", index), ("config.json", config.to_json(form == "fp8") | WORTH)):
         (folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(tokens.FOLDER / name, folder / name)

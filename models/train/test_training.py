@@ -17,7 +17,8 @@ import optim
 import recipe
 import train
 from config import TINY, Config
-from model import Gate, Model
+from export import INDEX_HEAD_DIM
+from model import Gate, Linear, Model
 from test_data import small_world
 
 torch.set_num_threads(1)
@@ -201,7 +202,28 @@ class Shipping(unittest.TestCase):
             np.testing.assert_array_equal(stored["model.layers.1.mlp.experts.3.up_proj.weight"], gate_up[3, 32:])
             self.assertIn("model.layers.2.self_attn.indexer.k_norm.bias", stored)
             self.assertIn("model.layers.2.shared_head.norm.weight", stored)
-            self.assertEqual(sum(v.size for v in stored.values()), sum(v.numel() for v in model.state_dict().values()))
+            wider = INDEX_HEAD_DIM - TINY.index_head_dim
+            added = wider * (TINY.index_n_heads * TINY.q_lora_rank + TINY.hidden_size + 2) * 3
+            whole = sum(v.numel() for v in model.state_dict().values())
+            self.assertEqual(sum(v.size for v in stored.values()), whole + added)
+
+    def test_wide_index_heads_choose_the_same(self):
+        torch.manual_seed(5)
+        model = small_model()
+        narrow = model.layers[1].self_attn.indexer
+        torch.nn.init.normal_(narrow.k_norm.bias)
+        name = "model.layers.1.self_attn.indexer."
+        tensors, config = export.widened(export.stored(export.named_tensors(model), "fp8"), model.c)
+        plain = export.checkpoint.plain(tensors)
+        wide = indexer.Indexer(config, Linear)
+        wide.load_state_dict({key[len(name) :]: torch.from_numpy(v) for key, v in plain.items() if key.startswith(name)})
+        x, cq = torch.randn(1, 50, TINY.hidden_size), torch.randn(1, 50, TINY.q_lora_rank)
+        narrow.weights_proj.weight.data = narrow.weights_proj.weight.data.bfloat16().float()
+        narrow.wq_b.fake = narrow.wk.fake = True
+        with torch.no_grad():
+            ours, theirs = (indexer.index_scores(m(x, cq, *model.rope(50, x.device)), 0, 50) for m in (narrow, wide))
+        # The one factor: scores are divided by the square root of the width.
+        np.testing.assert_allclose(theirs * (config.index_head_dim / TINY.index_head_dim) ** 0.5, ours, rtol=1e-4, atol=1e-5)
 
 
 class Muon(unittest.TestCase):

@@ -8,10 +8,12 @@ use fathom_gguf::OwnedValue;
 /// ggml's number for today's block layouts.
 const QUANTIZATION_VERSION: u32 = 2;
 
-/// What the weights of a file are, where they are nothing that was learned: [`RANDOM_WEIGHTS`].
+/// What the weights of a file are worth, where a person should know: [`RANDOM_WEIGHTS`] or [`DEMONSTRATION_WEIGHTS`].
 pub const WEIGHTS_KEY: &str = "fathom.weights";
 /// Weights that nobody trained: the model's text is meaningless.
 pub const RANDOM_WEIGHTS: &str = "random";
+/// Weights of a small model that was trained to show that everything works: it knows next to nothing.
+pub const DEMONSTRATION_WEIGHTS: &str = "demonstration";
 
 /// Every `general.*` key but the architecture.
 pub fn general(name: &str, plan: &[TensorPlan], encodings: &[Encoding]) -> Vec<(String, OwnedValue)> {

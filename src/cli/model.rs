@@ -6,7 +6,7 @@ use super::loading::{Asked, LoadArgs, Opened};
 use crate::cache::{CacheTypes, IndexType};
 use crate::tokenizer::Tokenizer;
 use crate::{Engine, SessionOptions};
-use fathom_quantize::metadata::{RANDOM_WEIGHTS, WEIGHTS_KEY};
+use fathom_quantize::metadata::{DEMONSTRATION_WEIGHTS, RANDOM_WEIGHTS, WEIGHTS_KEY};
 use fathom_simd::Format;
 use std::path::PathBuf;
 
@@ -39,7 +39,6 @@ pub struct ModelArgs {
 pub struct ModelFiles {
     opened: Opened,
     tokenizer: Tokenizer,
-    random: bool,
 }
 
 /// A model that is ready to be talked to.
@@ -56,7 +55,7 @@ pub struct Loaded<'m> {
 
 impl ModelArgs {
     /// Maps the model's files, or the built-in one's bytes, checks them, and brings the weights into memory, with
-    /// progress on stderr. Says there when the weights are random.
+    /// progress on stderr. Says there when the weights are random or a demonstration.
     ///
     /// # Errors
     /// A path without a model, a file that is none, a tokenizer that is missing or does not belong to it; a model that
@@ -80,18 +79,22 @@ impl ModelArgs {
                 opened.name()
             );
         }
-        let random = gguf.metadata().str(WEIGHTS_KEY).ok().flatten() == Some(RANDOM_WEIGHTS);
-        if random {
-            tell_random(&opened);
+        if let Some(worth) = gguf.metadata().str(WEIGHTS_KEY).ok().flatten() {
+            tell_worth(&opened, worth);
         }
         drop(gguf);
-        Ok(ModelFiles { opened: self.load.bring_in(opened)?, tokenizer, random })
+        Ok(ModelFiles { opened: self.load.bring_in(opened)?, tokenizer })
     }
 }
 
-fn tell_random(opened: &Opened) {
-    let more = if opened.is_builtin() { "; name a MODEL for answers that mean something" } else { "" };
-    eprintln!("note: {} has random weights: its text is meaningless{more}", opened.name());
+fn tell_worth(opened: &Opened, worth: &str) {
+    let what = match worth {
+        RANDOM_WEIGHTS => "has random weights: its text is meaningless",
+        DEMONSTRATION_WEIGHTS => "is a demonstration: very small, and wrong about most things",
+        _ => return,
+    };
+    let more = if opened.is_builtin() { "; name a MODEL for answers to rely on" } else { "" };
+    eprintln!("note: {} {what}{more}", opened.name());
 }
 
 /// An id that only one of the two knows would end a session in its middle.
@@ -110,11 +113,6 @@ impl ModelFiles {
     /// Whether no model was named.
     pub fn is_builtin(&self) -> bool {
         self.opened.is_builtin()
-    }
-
-    /// Whether nobody trained the weights, as the file itself says: its text is meaningless.
-    pub fn has_random_weights(&self) -> bool {
-        self.random
     }
 
     /// What to call the model: its path, or that it is built in.

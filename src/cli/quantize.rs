@@ -7,7 +7,7 @@ use crate::names;
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
 use fathom_quantize::encode::Encoding;
-use fathom_quantize::metadata::{RANDOM_WEIGHTS, WEIGHTS_KEY};
+use fathom_quantize::metadata::{DEMONSTRATION_WEIGHTS, RANDOM_WEIGHTS, WEIGHTS_KEY};
 use fathom_quantize::pipeline::Job;
 use fathom_quantize::plan::{Role, TensorPlan};
 use fathom_quantize::recipe::Recipe;
@@ -138,8 +138,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let encodings = recipe.assign(&plan)?;
     let mut metadata = config.to_gguf();
     metadata.extend(metadata::general(&model_name(&args.checkpoint, &folder), &plan, &encodings));
-    if has_random_weights(checkpoint.config()) {
-        metadata.push((WEIGHTS_KEY.to_owned(), RANDOM_WEIGHTS.into()));
+    if let Some(worth) = worth(checkpoint.config()) {
+        metadata.push((WEIGHTS_KEY.to_owned(), worth.into()));
     }
     match Tokenizer::read(&folder, config.vocab_size)? {
         Some(tokenizer) => metadata.extend(tokenizer.to_gguf()),
@@ -157,10 +157,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
     writing::write(&job, &Destination { path: output, force: args.force }, args.threads, args.json)
 }
 
-/// Whether config.json says so, as the one of the built-in model does.
-fn has_random_weights(config: &[u8]) -> bool {
+/// What config.json says of the weights, as the one of the built-in model does.
+fn worth(config: &[u8]) -> Option<&'static str> {
     let config: serde_json::Value = serde_json::from_slice(config).unwrap_or_default();
-    config["fathom_weights"] == RANDOM_WEIGHTS
+    [RANDOM_WEIGHTS, DEMONSTRATION_WEIGHTS].into_iter().find(|word| config["fathom_weights"] == *word)
 }
 
 /// The repository's name if the cache was asked for one, otherwise the folder's.

@@ -48,7 +48,8 @@ pub fn distance(right: &Rows, other: &Rows) -> Distance {
     result
 }
 
-fn argmax(row: &[f32]) -> usize {
+/// The place of the largest value, the first of equals.
+pub fn argmax(row: &[f32]) -> usize {
     (1..row.len()).fold(0, |best, at| if row[at] > row[best] { at } else { best })
 }
 

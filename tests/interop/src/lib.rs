@@ -8,6 +8,7 @@
 pub mod compare;
 #[expect(unsafe_code, reason = "the draft head is out of the safe API's reach")]
 pub mod draft;
+pub mod greedy;
 #[expect(unsafe_code, reason = "the C API itself")]
 pub mod raw;
 pub mod rows;

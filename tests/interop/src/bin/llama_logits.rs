@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use fathom_interop::{Override, Run, draft, trunk};
+use fathom_interop::{Override, Run, draft, greedy, trunk};
 
 /// Writes llama.cpp's logits of a token list as little-endian f32 rows.
 #[derive(Parser)]
@@ -27,8 +27,11 @@ struct Args {
     #[arg(long, default_value_t = 1)]
     threads: i32,
     /// The rows of the multi-token-prediction block instead: row j from hidden row j and token j + 1.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "greedy")]
     mtp: bool,
+    /// Go on with the N best tokens, one after another; rows of all but the last of them follow.
+    #[arg(long, value_name = "N")]
+    greedy: Option<usize>,
     /// KEY=TYPE:VALUE in place of the file's metadata; TYPE is int, float or bool.
     #[arg(long = "override-kv")]
     overrides: Vec<Override>,
@@ -62,7 +65,11 @@ fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
         overrides: args.overrides,
         yarn_betas: args.yarn_betas.map(|pair| [pair[0], pair[1]]),
     };
-    let rows = if args.mtp { draft::logits(&run) } else { trunk::logits(&run) }?;
+    let rows = match args.greedy {
+        Some(n_drawn) => greedy::logits(&run, n_drawn),
+        None if args.mtp => draft::logits(&run),
+        None => trunk::logits(&run),
+    }?;
     rows.write(&args.output).map_err(|e| format!("{}: {e}", args.output.display()))?;
     Ok(())
 }

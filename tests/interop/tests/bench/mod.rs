@@ -1,11 +1,12 @@
 //! The two programs side by side in a folder of their own.
+#![allow(dead_code, reason = "each test program uses a part")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fathom_interop::Rows;
-use fathom_interop::compare::{Distance, distance};
+use fathom_interop::compare::{Distance, argmax, distance};
 use tempfile::TempDir;
 
 /// Largest difference on F32 files, as a share of the largest logit.
@@ -91,10 +92,33 @@ impl Bench {
         std::fs::write(&path, text).expect("a scratch file");
         let mut command = Command::new(&self.fathom);
         command.arg("tokenize").arg(file).arg("-f").arg(&path);
-        let ids = String::from_utf8(finished(&mut command)).expect("ids are text");
-        self.tokens = ids.split_whitespace().map(|id| id.parse().expect("an id")).take(n_tokens).collect();
+        self.tokens = ids(finished(&mut command)).into_iter().take(n_tokens).collect();
         assert_eq!(self.tokens.len(), n_tokens, "the text is too short");
         path
+    }
+
+    /// From now on the tokens are those of a text with control tokens.
+    pub fn read_special(&mut self, file: &Path, text: &str) {
+        let path = self.fresh("text", ".txt");
+        std::fs::write(&path, text).expect("a scratch file");
+        let mut command = Command::new(&self.fathom);
+        command.arg("tokenize").arg(file).arg("--special").arg("-f").arg(&path);
+        self.tokens = ids(finished(&mut command));
+    }
+
+    /// llama.cpp's logits while it goes on with `n_drawn` best tokens. From now on the tokens are all that it put in: these
+    /// without the last one.
+    pub fn llama_greedy(&mut self, file: &Path, n_drawn: usize) -> Rows {
+        let n_prompt = self.tokens.len();
+        let out = self.fresh("greedy", ".f32");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_llama_logits"));
+        command.arg(file).args(["--tokens", &self.list(), "--greedy", &n_drawn.to_string(), "-o"]).arg(&out);
+        finished(&mut command);
+        let n_rows = n_prompt + n_drawn - 1;
+        let rows = Rows::read(&out, width(&out, n_rows)).expect("whole rows");
+        let drawn = rows.iter().skip(n_prompt - 1).take(n_drawn - 1);
+        self.tokens.extend(drawn.map(|row| argmax(row) as u32));
+        rows
     }
 
     /// Fathom's perplexity of the first chunk of a text.
@@ -142,14 +166,16 @@ impl Bench {
 
     fn rows(&self, mut command: Command, file: &Path, options: &[&str]) -> Rows {
         let out = self.fresh("logits", ".f32");
-        let list: Vec<String> = self.tokens.iter().map(u32::to_string).collect();
-        command.arg(file).args(["--tokens", &list.join(","), "-o"]).arg(&out).args(options);
+        command.arg(file).args(["--tokens", &self.list(), "-o"]).arg(&out).args(options);
         finished(&mut command);
         // Draft rows need the token after them.
         let n_rows = self.tokens.len() - usize::from(options.contains(&"--mtp"));
-        let bytes = std::fs::metadata(&out).expect("the rows are written").len();
-        let width = usize::try_from(bytes).expect("a small file") / 4 / n_rows;
-        Rows::read(&out, width).expect("whole rows")
+        Rows::read(&out, width(&out, n_rows)).expect("whole rows")
+    }
+
+    fn list(&self) -> String {
+        let list: Vec<String> = self.tokens.iter().map(u32::to_string).collect();
+        list.join(",")
     }
 
     fn layouts(&self, args: &[&Path]) {
@@ -163,8 +189,20 @@ impl Bench {
     }
 }
 
+/// Values in a row of a file of rows.
+fn width(path: &Path, n_rows: usize) -> usize {
+    let bytes = std::fs::metadata(path).expect("the rows are written").len();
+    usize::try_from(bytes).expect("a small file") / 4 / n_rows
+}
+
+/// What `fathom tokenize` says.
+fn ids(said: Vec<u8>) -> Vec<u32> {
+    let text = String::from_utf8(said).expect("ids are text");
+    text.split_whitespace().map(|id| id.parse().expect("an id")).collect()
+}
+
 /// Measures and prints: the figures are worth keeping when all is well, too.
-fn told(what: &str, right: &Rows, other: &Rows) -> Distance {
+pub fn told(what: &str, right: &Rows, other: &Rows) -> Distance {
     let found = distance(right, other);
     println!(
         "{what:<36} rel {:.2e}  argmax {}/{}  KL {:.2e}{}",

@@ -1,0 +1,44 @@
+"""Held-out problems, as evaluation sets them: conversations whose assistant messages are the right answers."""
+
+import random
+
+import split
+from skills import arithmetic, definitions, identity, needle, prose, tools
+
+SKILLS = ("definitions", "arithmetic", "tools", "identity", "recall")
+
+
+def problem(skill, rng, world, thinking):
+    """The messages of one held-out conversation."""
+    if skill == "definitions":
+        word, kind, gloss = rng.choice(world.definitions)
+        return definitions.conversation(rng, split.EVAL, [(word, (kind, gloss))], thinking)[0]
+    if skill == "arithmetic":
+        question, chain, answer = arithmetic.problem(rng, split.EVAL)
+        shown = f"{answer}." if thinking else f"{chain}. {answer}."
+        return [dict(role="user", content=question), dict(role="assistant", content=shown, reasoning=chain)]
+    if skill == "tools":
+        return tools.make(rng, split.EVAL, world, 0)[0]
+    if skill == "identity":
+        return identity.make(rng, split.EVAL, world, 0)[0]
+    return needle.short(rng, split.EVAL, 300)[0]
+
+
+def of_skill(skill, world, count, seed):
+    """[(messages, thinking)], the same for the same seed; every second one with a think block."""
+    rng = random.Random(f"evaluate {seed} {skill}")
+    return [(problem(skill, rng, world, bool(number % 2)), bool(number % 2)) for number in range(count)]
+
+
+def needles(world, length, count, seed):
+    """One fact in about `length` tokens of prose, at the depths of evaluation in turn."""
+    rng = random.Random(f"needle {seed} {length}")
+    depths = split.DEPTHS[split.EVAL]
+    return [
+        needle.single(rng, split.EVAL, world, length, depths[(number * len(depths)) // count]) for number in range(count)
+    ]
+
+
+def held_out_prose(world, size, seed):
+    """About `size` tokens of addresses that training has not seen."""
+    return prose.make(random.Random(f"prose {seed}"), split.EVAL, world, size)[0][0]
