@@ -5,7 +5,7 @@
 mod common;
 
 use common::with_engine;
-use fathom::cache::CacheTypes;
+use fathom::cache::{CacheTypes, IndexType};
 use fathom::generate::{Request, generate};
 use fathom::mmap::Mapping;
 use fathom::sampler::Sampling;
@@ -53,7 +53,7 @@ fn greedy_answers_are_those_that_were_shipped() {
     let mapping = Mapping::open(&file).unwrap();
     let gguf = Gguf::from_shards(mapping.shards()).unwrap();
     let tokenizer = Tokenizer::from_gguf(gguf.metadata()).unwrap();
-    let cache = CacheTypes { latent: Format::BF16, index: Format::F16 };
+    let cache = CacheTypes { latent: Format::BF16, index: IndexType::Q8 };
     let options = SessionOptions { n_ctx: 4096, cache, ..SessionOptions::default() };
     for kernels in Kernels::available() {
         with_engine(&file, kernels, 1, |engine| {
