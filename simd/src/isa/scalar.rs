@@ -192,6 +192,10 @@ impl Isa for Scalar {
         zip(a, b, |a, b| a | b)
     }
     #[inline(always)]
+    fn xor(self, a: [i32; 16], b: [i32; 16]) -> [i32; 16] {
+        zip(a, b, |a, b| a ^ b)
+    }
+    #[inline(always)]
     fn select(self, mask: [i32; 16], a: [i32; 16], b: [i32; 16]) -> [i32; 16] {
         array::from_fn(|lane| mask[lane] & a[lane] | !mask[lane] & b[lane])
     }
@@ -278,6 +282,11 @@ impl Isa for Scalar {
     #[inline(always)]
     fn end_fours(self, _: Self::I32, sums: Self::Fours) -> Self::I32 {
         sums
+    }
+    #[inline(always)]
+    fn dot_bytes(self, acc: Self::I32, w: &[u8; 64], x: Self::I32) -> Self::I32 {
+        // Nothing here is summed in 16 bits.
+        self.dot_fours(acc, w, x)
     }
     #[inline(always)]
     fn block_dots<const H: bool, const M: bool, const RUN: usize, const G: usize, const T: usize>(
