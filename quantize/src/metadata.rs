@@ -15,17 +15,18 @@ pub const RANDOM_WEIGHTS: &str = "random";
 /// Weights of a small model that was trained to show that everything works: it knows next to nothing.
 pub const DEMONSTRATION_WEIGHTS: &str = "demonstration";
 
-/// Every `general.*` key but the architecture.
+/// Every `general.*` key but the architecture. Without a file type where ggml has none, as GGUF allows: readers then count
+/// the tensors' types.
 pub fn general(name: &str, plan: &[TensorPlan], encodings: &[Encoding]) -> Vec<(String, OwnedValue)> {
-    let keys: [(&str, OwnedValue); 6] = [
-        ("type", "model".into()),
-        ("name", name.into()),
-        ("size_label", size_label(plan).into()),
-        ("file_type", Recipe::file_type(plan, encodings).into()),
+    let names: [(&str, OwnedValue); 3] =
+        [("type", "model".into()), ("name", name.into()), ("size_label", size_label(plan).into())];
+    let file_type = Recipe::file_type(plan, encodings).map(|number| ("file_type", number.into()));
+    let made: [(&str, OwnedValue); 2] = [
         ("quantization_version", QUANTIZATION_VERSION.into()),
         ("quantized_by", concat!("Fathom ", env!("CARGO_PKG_VERSION")).into()),
     ];
-    keys.into_iter().map(|(key, value)| (format!("general.{key}"), value)).collect()
+    let keys = names.into_iter().chain(file_type).chain(made);
+    keys.map(|(key, value)| (format!("general.{key}"), value)).collect()
 }
 
 /// `256x20B`: the number of experts, and the weights of a model that had one of them in each layer.

@@ -156,8 +156,9 @@ impl Recipe {
         }
     }
 
-    /// The `general.file_type` that describes `encodings` honestly: the type of most weights.
-    pub fn file_type(plan: &[TensorPlan], encodings: &[Encoding]) -> u32 {
+    /// The `general.file_type` that describes `encodings` honestly: the type of most weights. `None` if that is `q8_k`, for
+    /// which ggml has no number.
+    pub fn file_type(plan: &[TensorPlan], encodings: &[Encoding]) -> Option<u32> {
         let mut weights: BTreeMap<Encoding, u64> = BTreeMap::new();
         for (tensor, encoding) in plan.iter().zip(encodings) {
             *weights.entry(*encoding).or_default() += tensor.n_elems();
@@ -165,7 +166,8 @@ impl Recipe {
         let most =
             weights.into_iter().max_by_key(|(_, n)| *n).map_or(Encoding::F32, |(encoding, _)| encoding);
         // ggml's `ftype` numbers.
-        match most {
+        Some(match most {
+            Encoding::Q8K => return None,
             Encoding::F32 => 0,
             Encoding::F16 => 1,
             Encoding::Q4_0 => 2,
@@ -180,7 +182,7 @@ impl Recipe {
             Encoding::Q5K => 17,
             Encoding::Q6K => 18,
             Encoding::BF16 => 32,
-        }
+        })
     }
 }
 
@@ -317,7 +319,7 @@ mod tests {
             ("ffn_down", "no `=`"),
             (
                 "ffn_down=q9",
-                "expected one of f32, f16, bf16, q8_0, q6_k, q5_1, q5_0, q5_k, q4_1, q4_0, q4_k, q3_k, q2_k, found \"q9\"",
+                "expected one of f32, f16, bf16, q8_k, q8_0, q6_k, q5_1, q5_0, q5_k, q4_1, q4_0, q4_k, q3_k, q2_k, found \"q9\"",
             ),
             ("ffn_(=f16", "unclosed group"),
             ("ffn_dwn=f16", "the nearest are blk.N.ffn_down.weight, "),
@@ -341,7 +343,7 @@ mod tests {
             (Encoding::BF16, 32),
         ] {
             let encodings = Recipe::new(encoding).assign(&plan).unwrap();
-            assert_eq!(Recipe::file_type(&plan, &encodings), number);
+            assert_eq!(Recipe::file_type(&plan, &encodings), Some(number));
         }
         // ggml's numbers of the presets' names.
         let experts = [
@@ -351,8 +353,10 @@ mod tests {
         ];
         for (preset, number) in Preset::ALL.into_iter().zip([7, 18, 17, 15, 12, 10]) {
             let encodings = Recipe::from(preset).assign(&experts).unwrap();
-            assert_eq!(Recipe::file_type(&experts, &encodings), number, "{}", preset.name());
+            assert_eq!(Recipe::file_type(&experts, &encodings), Some(number), "{}", preset.name());
         }
+        let encodings = Recipe::new(Encoding::Q8K).assign(&experts).unwrap();
+        assert_eq!(Recipe::file_type(&experts, &encodings), None);
     }
 
     #[test]
@@ -380,10 +384,10 @@ mod tests {
     fn names_are_presets_or_types() {
         let names = Recipe::names();
         assert_eq!(names[..6], ["q8_0", "q6_k", "q5_k_m", "q4_k_m", "q3_k_m", "q2_k"]);
-        for name in ["f32", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k"] {
+        for name in ["f32", "f16", "bf16", "q8_k", "q4_0", "q4_1", "q5_0", "q5_1", "q4_k"] {
             assert!(names.contains(&name), "{name}");
         }
-        assert_eq!(names.len(), 16);
+        assert_eq!(names.len(), 17);
         for name in names {
             assert!(Recipe::from_name(&name.to_uppercase()).is_some(), "{name}");
         }

@@ -16,7 +16,8 @@ const N_ROWS: usize = 24;
 const N_COLS: usize = 4096;
 
 /// Every block format but `q8_0`, whose bytes are ggml's own.
-const SEARCHED: [Encoding; 9] = [
+const SEARCHED: [Encoding; 10] = [
+    Encoding::Q8K,
     Encoding::Q6K,
     Encoding::Q5_1,
     Encoding::Q5_0,
@@ -29,6 +30,7 @@ const SEARCHED: [Encoding; 9] = [
 ];
 
 type QuantizeChunk = unsafe extern "C" fn(i32, *const f32, *mut c_void, i64, i64, i64, *const f32) -> usize;
+type QuantizeRow = unsafe extern "C" fn(*const f32, *mut c_void, i64);
 type DequantizeRow = unsafe extern "C" fn(*const c_void, *mut f32, i64);
 
 struct Ggml(Library);
@@ -53,6 +55,15 @@ impl Ggml {
         let bytes = (encoding.row_bytes(N_COLS).unwrap() * rows) as usize;
         let mut out = vec![0u8; bytes];
         let id = i32::try_from(encoding.tensor_type().id()).unwrap();
+        if encoding == Encoding::Q8K {
+            // Not among the types of ggml_quantize_chunk, which files are made with; it knows no importance.
+            // SAFETY: the signature is that of ggml-quants.h; `out` holds the blocks of `values`.
+            unsafe {
+                let quantize: Symbol<'_, QuantizeRow> = self.0.get(b"quantize_row_q8_K_ref\0").unwrap();
+                quantize(values.as_ptr(), out.as_mut_ptr().cast(), values.len() as i64);
+            }
+            return out;
+        }
         let weights = importance.map_or(std::ptr::null(), <[f32]>::as_ptr);
         // SAFETY: the signature is that of ggml.h at the pinned version; `values` holds `rows` rows of `N_COLS`, `out` the
         // bytes they take, and `weights` is null or one row.

@@ -119,19 +119,21 @@ fn weights(format: Format, n_rows: usize, n_cols: usize) -> Vec<u8> {
     rows.into_iter().cycle().take(n_rows * format.row_bytes(n_cols)).collect()
 }
 
-/// Blocks with random quants and a 16-bit float around 0.01 wherever one may lie; a few different ones, repeated.
+/// Blocks with random quants and a float around 0.01 wherever one may lie; a few different ones, repeated.
 fn blocks(format: Format, n: usize) -> Vec<u8> {
     let mut random = Rng::with_seed(n as u64);
     let bytes = format.block_bytes();
-    let scales: &[usize] = match format {
-        Format::Q2K | Format::Q3K | Format::Q6K => &[bytes - 4, bytes - 2],
-        _ => &[0, 2],
+    let (scales, top): (&[usize], u8) = match format {
+        Format::Q2K | Format::Q3K | Format::Q6K => (&[bytes - 4, bytes - 2], 0x20),
+        // The upper half of a 32-bit float.
+        Format::Q8K => (&[2], 0x3c),
+        _ => (&[0, 2], 0x20),
     };
     let mut blocks = vec![0; n.min(4096) * bytes];
     blocks.fill_with(|| random.u8(..));
     for block in blocks.chunks_exact_mut(bytes) {
         for &at in scales {
-            block[at..at + 2].copy_from_slice(&[random.u8(..), 0x20]);
+            block[at..at + 2].copy_from_slice(&[random.u8(..), top]);
         }
     }
     blocks.into_iter().cycle().take(n * bytes).collect()

@@ -51,6 +51,17 @@ impl<'k> Group<'k> {
         Lanes { x: &self.x[..self.n], w: &self.w[..self.n] }
     }
 
+    /// The largest magnitude.
+    pub fn largest(&self) -> f32 {
+        let mut largest = [0f32; SUBS];
+        for x in &self.x[..self.n] {
+            for (largest, x) in largest.iter_mut().zip(x) {
+                *largest = if x.abs() > *largest { x.abs() } else { *largest };
+            }
+        }
+        largest.into_iter().fold(0.0, f32::max)
+    }
+
     /// See [`Kernels::fit_totals`].
     pub fn totals(&self) -> Totals {
         let mut out = Totals::default();

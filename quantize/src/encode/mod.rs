@@ -18,6 +18,7 @@ mod q5_0;
 mod q5_1;
 mod q5_k;
 mod q6_k;
+mod q8_k;
 mod super_block;
 
 use fathom_gguf::TensorType;
@@ -34,6 +35,8 @@ pub enum Encoding {
     F16,
     /// Upper half of a single, rounded to nearest even.
     BF16,
+    /// 256 values of 8 bits with one single as scale: 9.125 bits per weight.
+    Q8K,
     /// 32 values of 8 bits with one half as scale: 8.5 bits per weight.
     Q8_0,
     /// 256 values of 6 bits, 16 scales: 6.5625 bits per weight.
@@ -58,10 +61,11 @@ pub enum Encoding {
 
 impl Encoding {
     /// Every encoding, largest first.
-    pub const ALL: [Encoding; 13] = [
+    pub const ALL: [Encoding; 14] = [
         Encoding::F32,
         Encoding::F16,
         Encoding::BF16,
+        Encoding::Q8K,
         Encoding::Q8_0,
         Encoding::Q6K,
         Encoding::Q5_1,
@@ -80,6 +84,7 @@ impl Encoding {
             Encoding::F32 => TensorType::F32,
             Encoding::F16 => TensorType::F16,
             Encoding::BF16 => TensorType::BF16,
+            Encoding::Q8K => TensorType::Q8K,
             Encoding::Q8_0 => TensorType::Q8_0,
             Encoding::Q6K => TensorType::Q6K,
             Encoding::Q5_1 => TensorType::Q5_1,
@@ -107,7 +112,7 @@ impl Encoding {
     /// back to, otherwise halves.
     pub fn that_divides(self, n_cols: usize) -> Encoding {
         let smaller_blocks = match self {
-            Encoding::Q6K => Encoding::Q8_0,
+            Encoding::Q8K | Encoding::Q6K => Encoding::Q8_0,
             Encoding::Q5K => Encoding::Q5_1,
             Encoding::Q4K => Encoding::Q5_0,
             Encoding::Q3K | Encoding::Q2K => Encoding::Q4_0,
@@ -164,6 +169,7 @@ impl Encoding {
             Encoding::F32 => out.copy_from_slice(bytemuck::cast_slice(values)),
             Encoding::F16 => rounded(kernels, Format::F16, values, out)?,
             Encoding::BF16 => rounded(kernels, Format::BF16, values, out)?,
+            Encoding::Q8K => blocks::<q8_k::Q8K>(kernels, values, importance, out)?,
             Encoding::Q8_0 => rounded(kernels, Format::Q8_0, values, out)?,
             Encoding::Q6K => blocks::<q6_k::Q6K>(kernels, values, importance, out)?,
             Encoding::Q5_1 => blocks::<q5_1::Q5_1>(kernels, values, importance, out)?,
@@ -188,8 +194,8 @@ impl std::fmt::Display for Encoding {
 /// Smaller weights within a block count as this part of its largest: a sub-block of unimportant columns is still fitted.
 const LEAST_IMPORTANCE: f32 = 1e-6;
 
-/// No block format reaches so far (`q6_k`, the farthest, reaches 65504 * 128 * 32), and squares of such values still add
-/// up in single precision.
+/// No block format whose scales are halves reaches so far (`q6_k`, the farthest, reaches 65504 * 128 * 32), no weight needs
+/// more, and squares of such values still add up in single precision.
 const BEYOND_EVERY_BLOCK: f32 = 1e9;
 
 /// Encodes blocks in groups of 16 sub-blocks. Fails with the first value that is no finite number or beyond every block,

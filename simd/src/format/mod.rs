@@ -17,6 +17,7 @@ mod q5_1;
 mod q5_k;
 mod q6_k;
 mod q8_0;
+mod q8_k;
 mod quants;
 mod table;
 
@@ -33,6 +34,7 @@ pub(crate) use q5_1::Q5_1;
 pub(crate) use q5_k::Q5K;
 pub(crate) use q6_k::Q6K;
 pub(crate) use q8_0::{BlockQ8_0, Q8_0};
+pub(crate) use q8_k::Q8K;
 pub(crate) use quants::{QuantFormat, RowParts, Tile};
 pub use table::{ActKind, Format};
 pub(crate) use table::{BlockFormat, per_format};

@@ -1,8 +1,8 @@
-//! What ggml's block formats below 8 bits have in common: small unsigned quants, a scale for each 32 or 16 of them,
-//! and either an offset that is taken off every quant or a minimum that is taken off every weight:
+//! What ggml's block formats but Q8_0 have in common: unsigned quants of at most a byte, a scale for each 32 or 16 of
+//! them, and either an offset that is taken off every quant or a minimum that is taken off every weight:
 //!
 //! ```text
-//! weight = scale * (q - offset)      Q4_0 Q5_0 Q3_K Q6_K
+//! weight = scale * (q - offset)      Q4_0 Q5_0 Q3_K Q6_K Q8_K
 //! weight = scale * q - minimum       Q4_1 Q5_1 (which add it) Q2_K Q4_K Q5_K
 //! ```
 //!
@@ -34,8 +34,13 @@ pub(crate) trait QuantFormat: 'static {
     /// The largest quant.
     const LARGEST: usize;
     /// Steps of four columns whose products may be summed in 16 bits: see `Isa::dot_fours`. Eight would do for quants up
-    /// to 15 and save one widening of two; not worth products of their own.
-    const RUN: usize = if Self::LARGEST <= 31 { 4 } else { 2 };
+    /// to 15 and save one widening of two; not worth products of their own. None for quants of all eight bits: see
+    /// `Isa::dot_bytes`.
+    const RUN: usize = match Self::LARGEST {
+        0..=31 => 4,
+        32..=63 => 2,
+        _ => 0,
+    };
     /// The bytes of a block.
     type Block: Pod;
 
@@ -45,11 +50,11 @@ pub(crate) trait QuantFormat: 'static {
     /// A block of 16 rows to `LEN / 32` tiles.
     fn tiles<I: Isa>(isa: I, rows: &[&Self::Block; TILE_ROWS], tiles: &mut [Tile]);
 
-    /// Two blocks of 256 that follow each other in a row to 16 parts of 32 columns. Formats with blocks of 32 have none:
-    /// their products know tiles only.
+    /// Two blocks of 256 that follow each other in a row to 16 parts of 32 columns. Formats with blocks of 32, and those
+    /// with quants of eight bits, have none: their products know tiles only.
     #[inline(always)]
     fn row_parts<I: Isa>(_: I, _: [&Self::Block; 2], _: &mut RowParts<I>) {
-        unreachable!("a block of 32 is multiplied in tiles");
+        unreachable!("{} is multiplied in tiles", Self::NAME);
     }
 }
 
@@ -75,7 +80,7 @@ impl<I: Isa> RowParts<I> {
     }
 }
 
-/// 32 columns of 16 rows: `q[k]` holds, lane by lane, the quants of columns 4k..4k+4, each at most 63; `scale` and
+/// 32 columns of 16 rows: `q[k]` holds, lane by lane, the quants of columns 4k..4k+4; `scale` and
 /// `min` those of columns 0..16 and 16..32, or of all 32 in the first place.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -249,7 +254,7 @@ pub(crate) mod tests {
                 for (column, expected) in expected.into_iter().enumerate() {
                     let (tile, half) = (&tiles[column / 32], usize::from(F::HALVES && column % 32 >= 16));
                     let q = i32::from(tile.q[column % 32 / 4][4 * row + column % 4]);
-                    assert!(q < 64);
+                    assert!(q <= F::LARGEST as i32);
                     let mut found = tile.scale[half][row] * (q - F::OFFSET) as f32;
                     if F::MINS {
                         found -= tile.min[half][row];

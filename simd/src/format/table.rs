@@ -8,7 +8,7 @@ use crate::view::{Acts, Attend, IndexScores, Pick, Rows};
 /// the level tables, the names and the sizes are made from.
 macro_rules! per_format {
     ($make:ident) => {{
-        use $crate::format::{BF16, F16, F32, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
+        use $crate::format::{BF16, F16, F32, Q2K, Q3K, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0, Q8K};
         [
             $make::<F32>(),
             $make::<F16>(),
@@ -23,6 +23,7 @@ macro_rules! per_format {
             $make::<Q4K>(),
             $make::<Q5K>(),
             $make::<Q6K>(),
+            $make::<Q8K>(),
         ]
     }};
 }
@@ -57,6 +58,8 @@ pub enum Format {
     Q5K,
     /// Blocks of 256: 6-bit quants minus 32, 8-bit scales of 16 each.
     Q6K,
+    /// Blocks of 256: one 32-bit scale and 256 signed bytes, with sums of 16 each that nothing reads.
+    Q8K,
 }
 
 /// What a format multiplies with.
@@ -143,7 +146,7 @@ static INFO: [Info; Format::ALL.len()] = per_format!(info);
 
 impl Format {
     /// Every format, in the order of the kernel tables.
-    pub const ALL: [Self; 13] = per_format!(format_of);
+    pub const ALL: [Self; 14] = per_format!(format_of);
 
     fn info(self) -> &'static Info {
         let info = &INFO[self as usize];
@@ -238,6 +241,7 @@ mod tests {
             ("q4_k", 144),
             ("q5_k", 176),
             ("q6_k", 210),
+            ("q8_k", 292),
         ];
         assert!(quants.eq(expected));
     }

@@ -90,6 +90,7 @@ pub(crate) trait Isa: Copy {
     fn max_i32(self, a: Self::I32, b: Self::I32) -> Self::I32;
     fn and(self, a: Self::I32, b: Self::I32) -> Self::I32;
     fn or(self, a: Self::I32, b: Self::I32) -> Self::I32;
+    fn xor(self, a: Self::I32, b: Self::I32) -> Self::I32;
     /// Bit by bit: a where the mask is 1, b where it is 0.
     fn select(self, mask: Self::I32, a: Self::I32, b: Self::I32) -> Self::I32;
     fn shl<const N: u32>(self, x: Self::I32) -> Self::I32;
@@ -135,6 +136,8 @@ pub(crate) trait Isa: Copy {
     fn begin_signed(self, sum: i32) -> Self::I32;
     /// Each lane: plus the sum of four products of signed bytes; wraps. No second factor is -128.
     fn dot_signed(self, acc: Self::I32, w: Self::Signed, x: Self::I32) -> Self::I32;
+    /// Each lane: `acc` plus the sum of four products of unsigned bytes, of any size, with the lane's signed bytes; wraps.
+    fn dot_bytes(self, acc: Self::I32, w: &[u8; 64], x: Self::I32) -> Self::I32;
     /// `op::blocks::dots`, once for each level and kind of format and not once for each format.
     fn block_dots<const HALVES: bool, const MINS: bool, const RUN: usize, const G: usize, const T: usize>(
         self,

@@ -193,6 +193,10 @@ impl Isa for Scalar {
         zip(a, b, |a, b| a | b)
     }
     #[inline(always)]
+    fn xor(self, a: [i32; 16], b: [i32; 16]) -> [i32; 16] {
+        zip(a, b, |a, b| a ^ b)
+    }
+    #[inline(always)]
     fn select(self, mask: [i32; 16], a: [i32; 16], b: [i32; 16]) -> [i32; 16] {
         array::from_fn(|lane| mask[lane] & a[lane] | !mask[lane] & b[lane])
     }
@@ -294,6 +298,11 @@ impl Isa for Scalar {
             let products = w.as_chunks::<4>().0[lane].into_iter().zip(x[lane].to_le_bytes());
             acc[lane].wrapping_add(products.map(|(w, x)| i32::from(w) * i32::from(x as i8)).sum())
         })
+    }
+    #[inline(always)]
+    fn dot_bytes(self, acc: Self::I32, w: &[u8; 64], x: Self::I32) -> Self::I32 {
+        // Nothing here is summed in 16 bits.
+        self.dot_fours(acc, w, x)
     }
     #[inline(always)]
     fn block_dots<const H: bool, const M: bool, const RUN: usize, const G: usize, const T: usize>(

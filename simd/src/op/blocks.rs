@@ -1,4 +1,4 @@
-//! Products of the formats below 8 bits (`format/quants.rs`) with 8-bit activation blocks of 32.
+//! Products of ggml's block formats but Q8_0 (`format/quants.rs`) with 8-bit activation blocks of 32.
 //!
 //! **Definition.** For each output, 32 columns at a time in ascending order, x the activations' integers, s their scale:
 //!
@@ -12,7 +12,7 @@
 //! ```
 //!
 //! scale and min are the format's own floats, d * sc and dmin * m, each rounded once, as in `decode`. Integers are at
-//! most 32 * 63 * 127 = 256,032, exact in f32. That fixes every bit, so that levels, batches and slices agree exactly
+//! most 32 * 128 * 127 = 520,192, exact in f32. That fixes every bit, so that levels, batches and slices agree exactly
 //! and tests compare with `assert_eq!`.
 //!
 //! Error against exact arithmetic on the same blocks and the rounded scales, n blocks, u = 2^-24: a term passes at
@@ -20,9 +20,10 @@
 //! |error| <= (n + 4) u / (1 - (n + 4) u) * sum |s| (|scale dot| + |min sum|).
 //!
 //! **Tiles.** 16 rows at a time are decoded into tiles, 512 columns a time, that stay in the first-level cache and
-//! meet all tokens of the batch; a single token takes the same way, but for K-quants on AVX2 (`rows.rs`). Decoding turns 16 rows into 16 lanes by loads and
-//! four shuffles for 64 bytes, after which scales, minimums and quants of all rows are taken apart together: cheaper
-//! than summing each row's products across a register, and than unpacking each row's scales.
+//! meet all tokens of the batch; a single token takes the same way, but for K-quants up to 6 bits on AVX2 (`rows.rs`).
+//! Decoding turns 16 rows into 16 lanes by loads and four shuffles for 64 bytes, after which scales, minimums and quants
+//! of all rows are taken apart together: cheaper than summing each row's products across a register, and than unpacking
+//! each row's scales.
 //!
 //! **Rejected:** activation blocks of 256 with one scale, as ggml pairs with K-quants. By count they would save about
 //! one instruction of twelve. But one outlier coarsens 256 activations instead of 32 (relative error of normal values
@@ -87,25 +88,28 @@ pub(crate) fn dots<
                 }
             }
             let fours = if HALVES { 4 * half..4 * half + 4 } else { 0..8 };
-            for run in fours.step_by(RUN) {
-                let mut sums = [[isa.begin_fours(dots[0][0]); T]; G];
-                for g in 0..G {
-                    for t in 0..T {
-                        sums[g][t] = isa.begin_fours(dots[g][t]);
-                    }
-                }
-                for k in run..run + RUN {
-                    for t in 0..T {
-                        let [a, b, c, d] = tokens[t].values[at].as_chunks().0[k];
-                        let four = isa.splat_i32(i32::from_le_bytes([a as u8, b as u8, c as u8, d as u8]));
-                        for g in 0..G {
-                            sums[g][t] = isa.dot_fours(sums[g][t], &part[g][at].q[k], four);
+            if RUN == 0 {
+                add_bytes(isa, &part, &tokens, at, &mut dots);
+            } else {
+                for run in fours.step_by(RUN) {
+                    let mut sums = [[isa.begin_fours(dots[0][0]); T]; G];
+                    for g in 0..G {
+                        for t in 0..T {
+                            sums[g][t] = isa.begin_fours(dots[g][t]);
                         }
                     }
-                }
-                for g in 0..G {
-                    for t in 0..T {
-                        dots[g][t] = isa.end_fours(dots[g][t], sums[g][t]);
+                    for k in run..run + RUN {
+                        for t in 0..T {
+                            let four = splat_four(isa, &tokens[t].values[at], k);
+                            for g in 0..G {
+                                sums[g][t] = isa.dot_fours(sums[g][t], &part[g][at].q[k], four);
+                            }
+                        }
+                    }
+                    for g in 0..G {
+                        for t in 0..T {
+                            dots[g][t] = isa.end_fours(dots[g][t], sums[g][t]);
+                        }
                     }
                 }
             }
@@ -138,6 +142,33 @@ pub(crate) fn dots<
     *acc = totals;
 }
 
+/// Adds the products of 32 columns of eight-bit quants to the dots. What has runs stays in `dots`: from a function of its
+/// own the products of Q4_K came out 6 % slower.
+#[inline(always)]
+fn add_bytes<I: Isa, const G: usize, const T: usize>(
+    isa: I,
+    tiles: &[&[Tile]; G],
+    x: &[Q8Token<'_>; T],
+    at: usize,
+    dots: &mut [[I::I32; T]; G],
+) {
+    for k in 0..8 {
+        for t in 0..T {
+            let four = splat_four(isa, &x[t].values[at], k);
+            for g in 0..G {
+                dots[g][t] = isa.dot_bytes(dots[g][t], &tiles[g][at].q[k], four);
+            }
+        }
+    }
+}
+
+/// Activations 4k..4k+4 in every lane.
+#[inline(always)]
+fn splat_four<I: Isa>(isa: I, values: &[i8; 32], k: usize) -> I::I32 {
+    let [a, b, c, d] = values.as_chunks().0[k];
+    isa.splat_i32(i32::from_le_bytes([a as u8, b as u8, c as u8, d as u8]))
+}
+
 /// `out[t * n_rows + r] = w[r] . x[pick[t]]`.
 #[inline(always)]
 pub(crate) fn product<F: QuantFormat, I: Isa>(
@@ -149,8 +180,8 @@ pub(crate) fn product<F: QuantFormat, I: Isa>(
 ) {
     let Acts::Q8(x) = x else { unreachable!("checked by Kernels::product") };
     let product = Product::<F> { blocks: bytemuck::cast_slice(w.bytes), w, x, pick };
-    // Half of a pair of blocks would be in vain in rows of one.
-    if I::BY_ROW && F::LEN == 256 && w.n_cols >= 512 && pick.len() == 1 {
+    // Half of a pair of blocks would be in vain in rows of one; products along a row are for quants that have runs.
+    if I::BY_ROW && F::LEN == 256 && F::RUN > 0 && w.n_cols >= 512 && pick.len() == 1 {
         return rows::product::<F, I>(isa, product.blocks, x.token(pick.get(0), w.n_cols / 32), out);
     }
     out.fill(0.0);
@@ -286,6 +317,7 @@ impl<'a, F: QuantFormat> Product<'a, F> {
             (true, false, 4) => isa.block_dots::<true, false, 4, G, T>(tiles, &x, F::OFFSET, &mut acc),
             (true, true, 4) => isa.block_dots::<true, true, 4, G, T>(tiles, &x, F::OFFSET, &mut acc),
             (true, false, 2) => isa.block_dots::<true, false, 2, G, T>(tiles, &x, F::OFFSET, &mut acc),
+            (false, false, 0) => isa.block_dots::<false, false, 0, G, T>(tiles, &x, F::OFFSET, &mut acc),
             _ => unreachable!("a kind of format that has no product"),
         }
         for t in 0..T {

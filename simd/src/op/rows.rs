@@ -1,5 +1,5 @@
-//! Products of K-quants with a single token, a row of weights at a time: what decoding spends its time on where 16 rows
-//! cannot be turned round cheaply (`Isa::BY_ROW`).
+//! Products of K-quants up to 6 bits with a single token, a row of weights at a time: what decoding spends its time on
+//! where 16 rows cannot be turned round cheaply (`Isa::BY_ROW`).
 //!
 //! The definition is that of `blocks.rs`, and so are the bits. Only the order of the work differs: blocks lie in the lanes
 //! first, where a row's own scales lie side by side, until each block's term is there; then the terms of 16 rows are turned

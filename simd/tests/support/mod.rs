@@ -89,10 +89,10 @@ pub fn weights(random: &mut Rng, format: Format, n_rows: usize, n_cols: usize) -
     bytes
 }
 
-/// Where in a block of a format of weights only its 16-bit scales lie.
+/// Where in a block of a format of weights only its scales lie.
 pub fn scales_at(format: Format) -> &'static [usize] {
     match format {
-        Format::Q4_0 | Format::Q5_0 => &[0],
+        Format::Q4_0 | Format::Q5_0 | Format::Q8K => &[0],
         Format::Q4_1 | Format::Q5_1 | Format::Q4K | Format::Q5K => &[0, 2],
         Format::Q2K => &[80, 82],
         Format::Q3K => &[108],
@@ -131,7 +131,10 @@ pub fn blocks(random: &mut Rng, format: Format, n: usize, wild: bool) -> Vec<u8>
         }
         for &at in scales_at(format) {
             if !wild || random.u32(0..3) > 0 {
-                block[at..at + 2].copy_from_slice(&d.to_le_bytes());
+                match format {
+                    Format::Q8K => block[at..at + 4].copy_from_slice(&d.to_f32().to_le_bytes()),
+                    _ => block[at..at + 2].copy_from_slice(&d.to_le_bytes()),
+                }
             }
         }
     }

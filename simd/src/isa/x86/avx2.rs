@@ -120,6 +120,19 @@ fn dot_signed8(acc: __m256i, [bytes, magnitudes]: [__m256i; 2], x: __m256i) -> _
     })
 }
 
+/// See `Isa::dot_bytes`, for eight rows: bytes at even and at odd places, each as 16 bits.
+#[inline(always)]
+fn dot_bytes8(acc: __m256i, w: &[u8; 32], x: __m256i) -> __m256i {
+    intrinsics!({
+        let w = _mm256_loadu_si256(w.as_ptr().cast());
+        let (w_even, w_odd) = (_mm256_and_si256(w, _mm256_set1_epi16(0xff)), _mm256_srli_epi16::<8>(w));
+        let x_even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x));
+        let even = _mm256_madd_epi16(w_even, x_even);
+        let odd = _mm256_madd_epi16(w_odd, _mm256_srai_epi16::<8>(x));
+        _mm256_add_epi32(acc, _mm256_add_epi32(even, odd))
+    })
+}
+
 /// See `Isa::part_dots`: the products of one part's bytes, summed by fours.
 #[inline(always)]
 fn fours_of_part(q: &[u8; 32], x: &[i8; 32]) -> __m256i {
@@ -407,6 +420,10 @@ impl Isa for Avx2 {
         both!(_mm256_or_si256, a, b)
     }
     #[inline(always)]
+    fn xor(self, a: I32, b: I32) -> I32 {
+        both!(_mm256_xor_si256, a, b)
+    }
+    #[inline(always)]
     fn select(self, mask: I32, a: I32, b: I32) -> I32 {
         let (a, b) = (both!(_mm256_and_si256, mask, a), both!(_mm256_andnot_si256, mask, b));
         both!(_mm256_or_si256, a, b)
@@ -511,6 +528,11 @@ impl Isa for Avx2 {
     #[inline(always)]
     fn dot_signed(self, acc: Self::I32, w: Self::Signed, x: Self::I32) -> Self::I32 {
         [dot_signed8(acc[0], w[0], x[0]), dot_signed8(acc[1], w[1], x[1])]
+    }
+    #[inline(always)]
+    fn dot_bytes(self, acc: I32, w: &[u8; 64], x: I32) -> I32 {
+        let (w, _) = w.as_chunks::<32>();
+        [dot_bytes8(acc[0], &w[0], x[0]), dot_bytes8(acc[1], &w[1], x[1])]
     }
     #[inline(always)]
     fn part_dots<const HALVES: bool>(self, q: &[[u8; 32]; 16], x: &[[i8; 32]; 16]) -> [I32; 2] {

@@ -273,6 +273,10 @@ impl Isa for Avx512 {
         intrinsics!(_mm512_or_si512(a, b))
     }
     #[inline(always)]
+    fn xor(self, a: __m512i, b: __m512i) -> __m512i {
+        intrinsics!(_mm512_xor_si512(a, b))
+    }
+    #[inline(always)]
     fn select(self, mask: __m512i, a: __m512i, b: __m512i) -> __m512i {
         // 0xca is the truth table of mask ? a : b.
         intrinsics!(_mm512_ternarylogic_epi32::<0xca>(mask, a, b))
@@ -377,6 +381,11 @@ impl Isa for Avx512 {
     #[inline(always)]
     fn dot_signed(self, acc: Self::I32, w: Self::Signed, x: Self::I32) -> Self::I32 {
         intrinsics!(_mm512_dpbusd_epi32(acc, w, x))
+    }
+    #[inline(always)]
+    fn dot_bytes(self, acc: Self::I32, w: &[u8; 64], x: Self::I32) -> Self::I32 {
+        // Nothing here is summed in 16 bits.
+        self.dot_fours(acc, w, x)
     }
     #[inline(always)]
     fn block_dots<const H: bool, const M: bool, const RUN: usize, const G: usize, const T: usize>(
