@@ -1,5 +1,5 @@
-//! Every preset on a model whose rows are whole blocks of 256, so that the K formats themselves are in gate, up, down,
-//! attention, embedding and head.
+//! Every preset, and Q8_K, on a model whose rows are whole blocks of 256, so that the K formats themselves are in gate,
+//! up, down, attention, embedding and head.
 //!
 //! Two questions. Does each matrix get the products of its own weights? Every activation that a quantised product
 //! leaves is computed once more from the activation before it, as the same run left it, with the weights decoded by
@@ -257,16 +257,21 @@ impl Judge<'_> {
     }
 }
 
+/// What models are converted to: every preset, and the K format that is in none.
+fn names() -> impl Iterator<Item = &'static str> {
+    Preset::ALL.map(Preset::name).into_iter().chain(["q8_k"])
+}
+
 #[test]
 fn every_matrix_multiplies_by_its_own_weights() {
     let mut seen = BTreeSet::new();
-    for preset in Preset::ALL {
-        let converted = made_up(preset.name());
+    for name in names() {
+        let converted = made_up(name);
         let weights = Weights { model: Model::read(&converted.path) };
         seen.extend(weights.model.tensors.iter().map(|tensor| tensor.ty.name()));
         for kernels in Kernels::available() {
             with_engine(&converted.path, kernels, 2, |engine| {
-                let what = format!("{} {}", preset.name(), kernels.level());
+                let what = format!("{name} {}", kernels.level());
                 let judge = Judge::run(engine, &weights, what);
                 judge.embedding_and_head();
                 for layer in 0..N_LAYERS {
@@ -276,9 +281,9 @@ fn every_matrix_multiplies_by_its_own_weights() {
             });
         }
     }
-    let k_formats = [TensorType::Q2K, TensorType::Q3K, TensorType::Q4K, TensorType::Q5K, TensorType::Q6K];
-    for ty in k_formats {
-        assert!(seen.contains(ty.name()), "no preset put {} into a matrix: {seen:?}", ty.name());
+    use TensorType::{Q2K, Q3K, Q4K, Q5K, Q6K, Q8K};
+    for ty in [Q2K, Q3K, Q4K, Q5K, Q6K, Q8K] {
+        assert!(seen.contains(ty.name()), "nothing put {} into a matrix: {seen:?}", ty.name());
     }
 }
 
@@ -296,8 +301,8 @@ fn presets_are_as_their_tables_say() {
 #[test]
 fn threads_and_batches_of_blocks_of_256() {
     let (exact, narrow) = (SessionOptions::default().cache, NARROW);
-    for (preset, cache) in Preset::ALL.into_iter().zip([exact, narrow].into_iter().cycle()) {
-        let model = made_up(preset.name());
+    for (name, cache) in names().zip([exact, narrow].into_iter().cycle()) {
+        let model = made_up(name);
         // The levels compute these products alike; only the promise within one level is law.
         for kernels in Kernels::available() {
             let splits: &[(usize, usize)] = match kernels.level() {
@@ -309,7 +314,7 @@ fn threads_and_batches_of_blocks_of_256() {
                 with_engine(&model.path, kernels, n_threads, |engine| {
                     let options = SessionOptions { batch, cache, ..SessionOptions::default() };
                     let found = logits(engine, options, &tokens(N));
-                    let what = format!("{} {kernels:?}, {n_threads} threads, batch {batch}", preset.name());
+                    let what = format!("{name} {kernels:?}, {n_threads} threads, batch {batch}");
                     assert_same_bits(&found, expected.get_or_insert_with(|| found.clone()), &what);
                 });
             }

@@ -321,12 +321,14 @@ mod tests {
             alone:\nevery matrix of the 61 layers, 8 of 256 experts, one row of the embedding; the caches come on top. llama.cpp's \
             figures follow from its\nrules for the preset of the same name (llama-quant.cpp of the version that `tests/interop` \
             pins), without `--tensor-type`.\n\n\
-            - Rows that blocks of 256 do not divide (`attn_k_b` has rows of 128) fall back: q6_k to q8_0, q5_k to q5_1, q4_k to q5_0, \
-            q3_k and\n  q2_k to q4_0; rows that 32 does not divide become f16.\n\
+            - Rows that blocks of 256 do not divide (`attn_k_b` has rows of 128) fall back: q8_k and q6_k to q8_0, q5_k to q5_1, q4_k to \
+            q5_0,\n  q3_k and q2_k to q4_0; rows that 32 does not divide become f16.\n\
             - `--experts --experts-down --attention --indexer --shared --dense-ffn --embed --head TYPE` replace the type of a role, and\n  \
             `--tensor-type REGEX=TYPE` that of single tensors, in this order of weight. `--type` also takes a bare type for all matrices;\n  \
             q8_0, q6_k and q2_k are presets.\n\
-            - `general.file_type` is ggml's number for the type of most weights.\n";
+            - `general.file_type` is ggml's number for the type of most weights. It has none for q8_k; then the key is left out.\n\
+            - q8_k is for Fathom alone. In llama.cpp it is a type of activations: its quantizer does not offer it, and it cannot \
+            multiply\n  weights of this type.\n";
         page
     }
 
