@@ -144,7 +144,8 @@ def main():
     same("doctor, routed experts", weights["routed_bytes"], routed)
     parts = weights["routed_bytes"] + weights["non_routed_bytes"] + weights["mtp_bytes"]
     same("doctor, all weights", parts, total)
-    same("doctor, cache", told["cache_bytes"], 32768 * LAYERS * 2 * (KV_RANK + ROPE + INDEX_DIM))
+    # Latent rows in bf16; index keys in bytes, with a scale of four.
+    same("doctor, cache", told["cache_bytes"], 32768 * LAYERS * (2 * (KV_RANK + ROPE) + INDEX_DIM + 4))
     read = weights["non_routed_bytes"] - q8_0(V * H) + q8_0(H) + routed * 8 // EXPERTS
     same("doctor, bytes read for a token", weights["read_per_token_bytes"], read)
 
