@@ -9,7 +9,8 @@ use fastrand::Rng;
 use fathom_simd::{Acts, F32Acts, Format, Kernels, Level, Pick, Q8Acts, Rows};
 
 /// The levels of this machine. The others are named on standard error as SKIPPED, and those that
-/// `FATHOM_REQUIRE_LEVELS` lists (with commas) fail the test if they are missing.
+/// `FATHOM_REQUIRE_LEVELS` lists (with commas) fail the test if they are missing. `FATHOM_ONLY_LEVELS` lists the only ones
+/// to test, where the machine is emulated and its time is dear.
 pub fn levels() -> Vec<&'static Kernels> {
     static SAID: Once = Once::new();
     let (present, missing): (Vec<Level>, Vec<Level>) =
@@ -20,12 +21,18 @@ pub fn levels() -> Vec<&'static Kernels> {
             let _ = writeln!(std::io::stderr(), "SKIPPED {level}");
         }
     });
-    let required = std::env::var("FATHOM_REQUIRE_LEVELS").unwrap_or_default();
-    for word in required.split(',').filter(|word| !word.is_empty()) {
-        let level: Level = word.parse().expect("FATHOM_REQUIRE_LEVELS");
+    for level in listed("FATHOM_REQUIRE_LEVELS") {
         assert!(present.contains(&level), "FATHOM_REQUIRE_LEVELS wants {level}, which is missing here");
     }
-    Kernels::available().collect()
+    let only = listed("FATHOM_ONLY_LEVELS");
+    Kernels::available().filter(|kernels| only.is_empty() || only.contains(&kernels.level())).collect()
+}
+
+/// The levels that a variable lists.
+fn listed(variable: &str) -> Vec<Level> {
+    let words = std::env::var(variable).unwrap_or_default();
+    let words = words.split(',').filter(|word| !word.is_empty());
+    words.map(|word| word.parse().unwrap_or_else(|_| panic!("{variable}: {word:?} is no level"))).collect()
 }
 
 /// Bits that can be compared: all NaNs are one.
