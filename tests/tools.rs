@@ -284,10 +284,11 @@ fn doctor_counts_what_a_session_takes() {
     let (code, told) = json(&["doctor", "--json", "-c", "1000", "-b", "64", "-t", "3"], &model.path);
     assert_eq!(code, 0);
     let told = &told["model"];
-    // Three layers, latent rows of 136 + 8 and index keys of 16, in bf16 and f16.
-    assert_eq!(told["cache_bytes"], 1000 * 3 * 2 * (136 + 8 + 16));
+    // Three layers, latent rows of 136 + 8 in bf16; index keys of 16 bytes and a scale, in whole blocks of 16.
+    assert_eq!(told["cache_bytes"], 3 * (1000 * 2 * (136 + 8) + 1008 * (16 + 4)));
     assert_eq!(told["cache_bytes_per_1024_tokens"]["latent"]["f32"], 1024 * 3 * 4 * (136 + 8));
     assert_eq!(told["cache_bytes_per_1024_tokens"]["index"]["f16"], 1024 * 3 * 2 * 16);
+    assert_eq!(told["cache_bytes_per_1024_tokens"]["index"]["q8"], 1024 * 3 * (16 + 4));
     let number = |at: &Json| at.as_u64().unwrap();
     let weights = &told["weights"];
     let routed = number(&weights["routed_bytes"]);
