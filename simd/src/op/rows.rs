@@ -7,17 +7,19 @@
 //! cheaper than turning round the 512 quants. And weights are read as they lie in memory, one stream for all rows, which
 //! is easier to prefetch than 16.
 //!
-//! GB/s of weights on one Zen 3 core, 7168 columns, tiles and rows in the same minutes: from memory Q6_K 6.3 and 10.0, Q3_K
-//! 6.8 and 8.5, Q5_K 8.1 and 9.1, Q4_K 9.3 and 10.0, Q2_K 6.7 and 6.3; from cache Q6_K 10.0 and 16.0, Q4_K 12.3 and 15.0.
+//! GB/s of weights on one Zen 3 core, 7168 columns: from cache, from memory in pages of 4 KiB, and of 2 MiB. Q6_K 17.9, 15.5 and
+//! 17.3; Q5_K 14.7, 13.3 and 14.4; Q4_K 16.3, 14.5 and 16.1; Q3_K 8.6, 8.7 and 8.8; Q2_K 7.9, 8.1 and 8.2. By tiles, from memory,
+//! some minutes apart: Q6_K 6.3, Q5_K 8.1, Q4_K 9.3, Q3_K 6.8, Q2_K 6.7.
 
 use crate::format::{QuantFormat, RowParts};
 use crate::isa::{Aligned, Isa, TILE_ROWS};
 use crate::op::q8::{load, store};
 use crate::view::Q8Token;
 
-/// Blocks of 32 columns whose terms wait for their rows: 4096 columns, so that memory is read in long runs and the terms of
-/// 16 rows stay in the first-level cache.
-const BLOCKS: usize = 128;
+/// Blocks of 32 columns whose terms wait for their rows: 8192 columns, so that rows of the usual length are read in one go and the
+/// terms of 16 rows stay in the first-level cache. Half of it cut rows of 7168 in two, and memory was then read in runs with
+/// gaps, where prefetching fetches what is not wanted yet: Q4_K came at 8.5 GB/s instead of 14.5, Q6_K at 7.8 instead of 15.5.
+const BLOCKS: usize = 256;
 
 /// What a token's sums of activations become, block by block; of halves, or in the first place of whole blocks.
 struct Sums {
