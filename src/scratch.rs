@@ -5,7 +5,7 @@
 
 use crate::config::Config;
 use crate::model::indexer::SCORED_TOKENS;
-use crate::model::step::{MAX_TILE_ROWS, Q8Buffer};
+use crate::model::step::{Q8Buffer, tile_len};
 use bytemuck::Zeroable;
 use fathom_simd::Attend;
 
@@ -67,7 +67,7 @@ impl Buffers {
 
 /// Scratch of one thread.
 pub struct Local {
-    /// `[b or slots of an expert, MAX_TILE_ROWS]`, results of a product before they are scattered.
+    /// `[b or slots of an expert, rows of a tile]`, results of a product before they are scattered.
     pub tile: Vec<f32>,
     /// Same, for the second of two products.
     pub tile2: Vec<f32>,
@@ -239,10 +239,10 @@ impl MtpScratch {
 impl Local {
     /// Scratch of one thread, for calls of up to `b` tokens.
     pub fn new(c: &Config, b: usize, make: &mut Buffers) -> Local {
-        let head_tile = c.kv_lora_rank.max(c.v_head_dim).max(MAX_TILE_ROWS);
+        let head_tile = b * c.kv_lora_rank.max(c.v_head_dim);
         Local {
-            tile: make.zeros(b * head_tile),
-            tile2: make.zeros(b * MAX_TILE_ROWS),
+            tile: make.zeros(head_tile.max(tile_len(b))),
+            tile2: make.zeros(tile_len(b)),
             latent: make.zeros(c.q_lora_rank.max(c.kv_lora_rank)),
             attend: make.zeros(Attend::scratch_len(c.num_attention_heads, c.latent_dim())),
             choice: make.zeros(c.n_routed_experts),

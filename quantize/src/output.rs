@@ -95,6 +95,7 @@ impl PartFile {
         fs::rename(&self.part, &self.target)
             .map_err(Error::io("rename the finished file to", &self.target))?;
         self.finished = true;
+        disk::forget_cached(&self.file);
         sync_folder(&self.target)
     }
 

@@ -80,6 +80,10 @@ fn check_product(kernels: &Kernels, scalar: &Kernels, format: Format, random: &m
         shapes.push((random.usize(1..=40), n_cols, random.usize(1..=20)));
         shapes.push((random.usize(1..=40), n_cols, random.usize(1..=3)));
     }
+    // Longer than rows are kept whole for a single token, with and without a rest.
+    if format.block_len() == 256 {
+        shapes.extend([33, 64, 81].map(|blocks| (random.usize(1..=20), blocks * 256, 1)));
+    }
     let some_columns = columns(format);
     for n_rows in 1..=40 {
         shapes.push((n_rows, some_columns[random.usize(0..some_columns.len())], random.usize(1..=20)));

@@ -1,7 +1,4 @@
 //! A file read into memory of the process's own, in large pages where the system gives them.
-//!
-//! A page of 2 MiB needs one entry in the processor's table of addresses where pages of 4 KiB need 512; weights that are
-//! read once a token miss that table at every page.
 
 use super::{MapError, Watch};
 use memmap2::{Mmap, MmapMut};

@@ -18,7 +18,7 @@ pub fn swiglu(
     let inner = &mut inner[..n * width];
     let (kernels, bounds) = (step.kernels, [0, n]);
     let (gate_acts, up_acts) = (input.acts(ffn.gate.format()), input.acts(ffn.up.format()));
-    let grid = Grid::new(inner, width, &bounds, tile_rows(width, step.team.n_threads()));
+    let grid = Grid::new(inner, width, &bounds, tile_rows(width, step.team.n_threads(), n));
     step.team.split(step.locals, grid, |local, _, mut piece| {
         let cols = piece.cols.clone();
         product_tile(kernels, ffn.gate.rows(cols.clone()), gate_acts, Pick::First(n), &mut local.tile);

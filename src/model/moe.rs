@@ -79,7 +79,7 @@ fn gate_and_up(step: &mut Step<'_>, moe: &Moe<'_>, input: &Input<'_>, s: &mut Ff
     let (gate_acts, up_acts) = (input.acts(moe.ffn_gate_exps.format()), input.acts(moe.ffn_up_exps.format()));
     let (active, slot_token) = (&s.active, &s.slot_token);
     let n_slots = s.bounds.last().copied().unwrap_or(0);
-    let tile = tile_rows(width * active.len(), step.team.n_threads());
+    let tile = tile_rows(width * active.len(), step.team.n_threads(), step.n);
     let grid = Grid::new(&mut s.slots[..n_slots * width], width, &s.bounds, tile);
     step.team.split(step.locals, grid, |local, _, mut piece| {
         let expert = active[piece.group] as usize;
@@ -102,7 +102,7 @@ fn down(step: &mut Step<'_>, moe: &Moe<'_>, s: &mut FfnScratch, q8: &mut Q8Buffe
     let input = Input::new(step, &s.slots[..n_slots * inner], inner, &[moe.ffn_down_exps.format()], q8);
     let format = moe.ffn_down_exps.format();
     let bounds = [0, n];
-    let grid = Grid::new(out, width, &bounds, tile_rows(width, step.team.n_threads()));
+    let grid = Grid::new(out, width, &bounds, tile_rows(width, step.team.n_threads(), n));
     let s = &*s;
     step.team.split(step.locals, grid, |local, _, mut piece| {
         let cols = piece.cols.clone();

@@ -16,6 +16,8 @@ pub const ACT_BLOCK: usize = 32;
 /// Rows of a weight matrix that one thread takes at a time: small enough to share work evenly, large enough that
 /// taking them costs nothing.
 const TILE_ROWS: usize = 64;
+/// The same for a single token, which passes a row in a twentieth of the time.
+const SINGLE_TILE_ROWS: usize = 256;
 
 /// One forward call: the tokens at positions `first .. first + n`.
 pub struct Step<'s> {
@@ -170,7 +172,7 @@ impl Step<'_> {
         let (kernels, acts) = (self.kernels, input.acts(matrix.format()));
         let n = out.len() / matrix.n_rows();
         let bounds = [0, n];
-        let tile = tile_rows(matrix.n_rows(), self.team.n_threads());
+        let tile = tile_rows(matrix.n_rows(), self.team.n_threads(), n);
         let grid = Grid::new(out, matrix.n_rows(), &bounds, tile);
         self.team.split(self.locals, grid, |local, _, mut piece| {
             let rows = matrix.rows(piece.cols.clone());
@@ -200,11 +202,14 @@ pub fn product_tile(kernels: &Kernels, rows: Rows<'_>, acts: Acts<'_>, pick: Pic
     kernels.product(rows, acts, pick, &mut tile[..len]);
 }
 
-/// Tile height for a matrix: `TILE_ROWS`, or less where that would leave threads without work.
-pub fn tile_rows(n_rows: usize, n_threads: usize) -> usize {
+/// Tile height for a matrix that meets `n` tokens: `TILE_ROWS`, or less where that would leave threads without work.
+pub fn tile_rows(n_rows: usize, n_threads: usize, n: usize) -> usize {
+    let most = if n == 1 { SINGLE_TILE_ROWS } else { TILE_ROWS };
     // Sixteen rows are what kernels work on at once.
-    (n_rows / (4 * n_threads)).next_multiple_of(16).clamp(16, TILE_ROWS)
+    (n_rows / (4 * n_threads)).next_multiple_of(16).clamp(16, most)
 }
 
-/// The tallest tile any product uses.
-pub const MAX_TILE_ROWS: usize = TILE_ROWS;
+/// Values that the results of a tile may need, with `b` tokens at most.
+pub fn tile_len(b: usize) -> usize {
+    (b * TILE_ROWS).max(SINGLE_TILE_ROWS)
+}

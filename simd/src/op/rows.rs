@@ -13,43 +13,41 @@
 
 use crate::format::{QuantFormat, RowParts};
 use crate::isa::{Aligned, Isa, TILE_ROWS};
-use crate::op::q8::{load, store};
+use crate::op::q8::store;
 use crate::view::Q8Token;
 
-/// Blocks of 32 columns whose terms wait for their rows: 8192 columns, so that rows of the usual length are read in one go and the
-/// terms of 16 rows stay in the first-level cache. Half of it cut rows of 7168 in two, and memory was then read in runs with
-/// gaps, where prefetching fetches what is not wanted yet: Q4_K came at 8.5 GB/s instead of 14.5, Q6_K at 7.8 instead of 15.5.
-const BLOCKS: usize = 256;
+/// Sixteens of blocks of 32 columns whose terms wait for their rows: 8192 columns, so that rows of the usual length are read in one
+/// go and the terms of 16 rows stay in the first-level cache.
+const USUAL: usize = 16;
+/// The same for longer rows, 20,480 columns, whose terms go through the second-level cache. It is better than to read memory in runs
+/// with gaps, where the machine fetches by itself what is not wanted: 16,384 columns of Q6_K come at 16.8 GB/s, in two
+/// runs for each row at 13.2, in two runs for all rows at 11.9.
+const LONG: usize = 40;
 
-/// What a token's sums of activations become, block by block; of halves, or in the first place of whole blocks.
-struct Sums {
-    /// As factors of minimums.
-    floats: [Aligned<[f32; BLOCKS]>; 2],
-    /// What offsets take off the dots: -offset * sum.
-    starts: [Aligned<[f32; BLOCKS]>; 2],
-}
-
-impl Sums {
-    #[inline(always)]
-    fn set<F: QuantFormat>(&mut self, sums: &[[i16; 2]]) {
-        for (at, &[low, high]) in sums.iter().enumerate() {
-            let [low, high] = [i32::from(low), i32::from(high)];
-            let halves = if F::HALVES { [low, high] } else { [low + high, 0] };
-            for half in 0..2 {
-                self.floats[half].0[at] = halves[half] as f32;
-                // Whole numbers below 2^24: exact as floats.
-                self.starts[half].0[at] = (-F::OFFSET * halves[half]) as f32;
-            }
-        }
-    }
-}
+/// What 16 blocks say, one a lane.
+type Lanes = Aligned<[f32; 16]>;
 
 /// The token's part of rows that wait: what all rows share.
 struct Token<'x> {
-    scales: &'x [f32],
-    sums: Sums,
     /// The activations in whole 16 blocks; what lies behind the last one is multiplied and not read.
-    values: Aligned<[[[i8; 32]; 16]; BLOCKS / 16]>,
+    values: &'x [[[i8; 32]; 16]],
+    /// What the sums of activations become, block by block; of halves, or in the first place of whole blocks: factors of
+    /// minimums, or what offsets take off the dots, -offset * sum.
+    sums: [&'x [Lanes]; 2],
+}
+
+/// Fills `Token::sums`.
+#[inline(always)]
+fn set_sums<F: QuantFormat, const N: usize>(sums: &[[i16; 2]], out: &mut [[Lanes; N]; 2]) {
+    let factor = if F::MINS { 1 } else { -F::OFFSET };
+    for (at, &[low, high]) in sums.iter().enumerate() {
+        let [low, high] = [i32::from(low), i32::from(high)];
+        let halves = if F::HALVES { [low, high] } else { [low + high, 0] };
+        for half in 0..2 {
+            // Whole numbers below 2^24: exact as floats.
+            out[half][at / 16].0[at % 16] = (factor * halves[half]) as f32;
+        }
+    }
 }
 
 /// How far ahead of the products weights are asked for, in bytes: a fifth of a microsecond, more than memory takes. 1 KiB
@@ -59,24 +57,46 @@ const AHEAD: usize = 3 << 10;
 /// `out[r] = row r . x`; the rows' blocks follow each other.
 #[inline(always)]
 pub(crate) fn product<F: QuantFormat, I: Isa>(isa: I, rows: &[F::Block], x: Q8Token<'_>, out: &mut [f32]) {
-    let n_blocks = x.values.len() / 8;
-    let zeros = [Aligned([0.0; BLOCKS]); 2];
-    let (sums, values) = (Sums { floats: zeros, starts: zeros }, Aligned([[[0; 32]; 16]; BLOCKS / 16]));
-    let mut token = Token { scales: x.scales, sums, values };
-    let mut terms = [[Aligned([0.0; 16]); BLOCKS / 16]; TILE_ROWS];
-    for start in (0..x.values.len()).step_by(BLOCKS) {
-        let x = x.part(start..x.values.len().min(start + BLOCKS));
-        token.scales = x.scales;
-        token.sums.set::<F>(x.sums);
-        token.values.0.as_flattened_mut()[..x.values.len()].copy_from_slice(x.values);
-        let n_parts = x.values.len() / 8;
-        for (group, out) in out.chunks_mut(TILE_ROWS).enumerate() {
+    if x.values.len() <= 16 * USUAL {
+        with_room::<F, I, USUAL>(isa, rows, x, out);
+    } else {
+        with_room::<F, I, LONG>(isa, rows, x, out);
+    }
+}
+
+/// The product with room for N sixteens of terms of a row.
+#[inline(always)]
+fn with_room<F: QuantFormat, I: Isa, const N: usize>(
+    isa: I,
+    rows: &[F::Block],
+    x: Q8Token<'_>,
+    out: &mut [f32],
+) {
+    let (n_parts, n_blocks) = (x.values.len(), x.values.len() / 8);
+    // Still longer rows are read in equal runs, and all runs of 16 rows before the next rows.
+    let run = n_parts.div_ceil(n_parts.div_ceil(16 * N)).next_multiple_of(16);
+    let mut sums = [[Aligned([0.0; 16]); N]; 2];
+    let mut terms = [[Aligned([0.0; 16]); N]; TILE_ROWS];
+    let mut padded = None;
+    for (group, out) in out.chunks_mut(TILE_ROWS).enumerate() {
+        let mut acc = isa.zero();
+        for start in (0..n_parts).step_by(run) {
+            let x = x.part(start..n_parts.min(start + run));
+            if group == 0 || run < n_parts {
+                set_sums::<F, N>(x.sums, &mut sums);
+            }
+            let (mut values, rest) = x.values.as_chunks();
+            if !rest.is_empty() {
+                // The last run, always the same.
+                values = &padded.get_or_insert_with(|| pad::<N>(x.values)).0;
+            }
+            let token = Token { values, sums: [&sums[0], &sums[1]] };
             for (lane, terms) in terms.iter_mut().enumerate().take(out.len()) {
                 let from = (group * TILE_ROWS + lane) * n_blocks + start / 8;
-                row_terms::<F, I>(isa, &rows[from..], n_parts, &token, terms);
+                let blocks = &rows[from..][..x.values.len() / 8];
+                row_terms::<F, I>(isa, Row { blocks, gap: n_blocks - blocks.len() }, &token, terms);
             }
-            let mut acc = if start == 0 { isa.zero() } else { load(isa, out) };
-            for (at, scales) in token.scales.chunks(16).enumerate() {
+            for (at, scales) in x.scales.chunks(16).enumerate() {
                 let mut square = [isa.zero(); TILE_ROWS];
                 for (vector, terms) in square.iter_mut().zip(&terms) {
                     *vector = isa.load(&terms[at].0);
@@ -85,30 +105,38 @@ pub(crate) fn product<F: QuantFormat, I: Isa>(isa: I, rows: &[F::Block], x: Q8To
                     acc = isa.fma(isa.splat(*scale), terms, acc);
                 }
             }
-            store(isa, acc, out);
         }
+        store(isa, acc, out);
     }
 }
 
-/// The terms of the first `n_blocks` of a row, 16 blocks of 32 columns in the lanes.
+/// Activations with zeros behind them.
+fn pad<const N: usize>(values: &[[i8; 32]]) -> Aligned<[[[i8; 32]; 16]; N]> {
+    let mut padded = Aligned([[[0; 32]; 16]; N]);
+    padded.0.as_flattened_mut()[..values.len()].copy_from_slice(values);
+    padded
+}
+
+/// What is read of a row in one run, and how many blocks lie between its end and the same run of the next row.
+struct Row<'w, B> {
+    blocks: &'w [B],
+    gap: usize,
+}
+
+/// The terms of a row, 16 blocks of 32 columns in the lanes.
 #[inline(always)]
-fn row_terms<F: QuantFormat, I: Isa>(
-    isa: I,
-    row: &[F::Block],
-    n_blocks: usize,
-    token: &Token<'_>,
-    terms: &mut [Aligned<[f32; 16]>; BLOCKS / 16],
-) {
-    let bytes: &[u8] = bytemuck::cast_slice(row);
-    let pair_bytes = 2 * size_of::<F::Block>();
+fn row_terms<F: QuantFormat, I: Isa>(isa: I, row: Row<'_, F::Block>, token: &Token<'_>, terms: &mut [Lanes]) {
+    let bytes: &[u8] = bytemuck::cast_slice(row.blocks);
+    let (pair_bytes, gap_bytes) = (2 * size_of::<F::Block>(), row.gap * size_of::<F::Block>());
     let mut parts = RowParts::empty(isa);
-    for (at, (pair, terms)) in row[..n_blocks].chunks(2).zip(terms).enumerate() {
+    for (at, ((pair, terms), values)) in row.blocks.chunks(2).zip(terms).zip(token.values).enumerate() {
+        let ahead = at * pair_bytes + AHEAD;
+        let ahead = if ahead < bytes.len() { ahead } else { ahead + gap_bytes };
         for line in (0..pair_bytes).step_by(64) {
-            isa.prefetch(bytes, at * pair_bytes + AHEAD + line);
+            isa.prefetch(bytes, ahead + line);
         }
         // An odd block is taken twice; nobody reads the second half.
         F::row_parts(isa, [&pair[0], &pair[pair.len() - 1]], &mut parts);
-        let values = &token.values.0[at];
         let dots = if F::HALVES {
             isa.part_dots::<true>(&parts.q.0, values)
         } else {
@@ -116,25 +144,19 @@ fn row_terms<F: QuantFormat, I: Isa>(
         };
         let (mut low, mut high) = (isa.to_f32(dots[0]), isa.to_f32(dots[1]));
         if !F::MINS {
-            low = isa.add(low, sixteen(isa, &token.sums.starts[0], at));
-            high = isa.add(high, sixteen(isa, &token.sums.starts[1], at));
+            low = isa.add(low, isa.load(&token.sums[0][at].0));
+            high = isa.add(high, isa.load(&token.sums[1][at].0));
         }
         let mut term = isa.mul(parts.scale[0], low);
         if F::HALVES {
             term = isa.fma(parts.scale[1], high, term);
         }
         if F::MINS {
-            term = isa.fnma(parts.min[0], sixteen(isa, &token.sums.floats[0], at), term);
+            term = isa.fnma(parts.min[0], isa.load(&token.sums[0][at].0), term);
         }
         if F::MINS && F::HALVES {
-            term = isa.fnma(parts.min[1], sixteen(isa, &token.sums.floats[1], at), term);
+            term = isa.fnma(parts.min[1], isa.load(&token.sums[1][at].0), term);
         }
         isa.store(term, &mut terms.0);
     }
-}
-
-/// Lanes 16 at .. 16 at + 16.
-#[inline(always)]
-fn sixteen<I: Isa>(isa: I, lanes: &Aligned<[f32; BLOCKS]>, at: usize) -> I::F32 {
-    isa.load(&lanes.0.as_chunks().0[at])
 }
