@@ -26,8 +26,8 @@ NAMES = list(SKILLS)
 # rows, where attention is cheap.
 SHORT = 512
 SHARES = {
-    True: dict(definitions=0.52, arithmetic=0.24, needle=0.16, prose=0.04, identity=0.04, tools=0.0),
-    False: dict(definitions=0.07, arithmetic=0.04, needle=0.28, prose=0.18, identity=0.02, tools=0.41),
+    True: dict(definitions=0.25, arithmetic=0.25, needle=0.45, prose=0.0, identity=0.05, tools=0.0),
+    False: dict(definitions=0.05, arithmetic=0.04, needle=0.33, prose=0.04, identity=0.02, tools=0.52),
 }
 
 
@@ -49,7 +49,7 @@ class Maker:
     def document(self, skill, rng, side, size):
         made = SKILLS[skill][1](rng, side, self.world, size)
         if skill == "prose":
-            return self.encode([(chat.BOS, 0), *made, (chat.EOS, 0.5)])
+            return self.encode([(chat.BOS, 0), *made, (chat.EOS, prose.WEIGHT)])
         messages, thinking = made
         return self.encode(chat.render(messages, thinking))
 

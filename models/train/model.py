@@ -6,6 +6,7 @@ Shapes in comments: B sequences, T positions, H heads.
 """
 
 import contextlib
+import math
 
 import torch
 import torch.nn.functional as F
@@ -250,7 +251,36 @@ class Model(nn.Module):
             else:
                 std = 0.02 if name in ("lm_head.weight",) or "gate.weight" in name else 0.6 * p.shape[-1] ** -0.5
                 nn.init.normal_(p, std=std, generator=generator)
+        self.look_back(generator)
         return self
+
+    @torch.no_grad()
+    def look_back(self, generator):
+        """The first heads of the first layer begin as those that look 1, 2, 3 and 4 tokens back.
+
+        To find what followed the last time takes such a head and, behind it, one that compares (Olsson et al. 2022). Training
+        must find both before either pays: without this, recall was no better than guessing after nine million tokens, and sums
+        took eight times as many. All tokens share a value of their embedding, and of it the turned parts of key and query are made.
+        """
+        c, attention = self.c, self.layers[0].self_attn
+        nope, heads = c.qk_nope_head_dim, min(4, c.num_attention_heads // 2)
+        # Three times the usual size of a value.
+        self.embed_tokens.weight[:, 0] = 1.5
+        key = attention.kv_a_proj_with_mqa.weight[c.kv_lora_rank :]
+        key.mul_(0.2)
+        key[:, 0] = 0
+        key[0::2, 0] = 0.75
+        attention.q_a_proj.weight[0] = 0
+        attention.q_a_proj.weight[0, 0] = 0.8
+        queries = attention.q_b_proj.weight.view(c.num_attention_heads, c.qk_head_dim, c.q_lora_rank)
+        outputs = attention.o_proj.weight.view(c.hidden_size, c.num_attention_heads, c.v_head_dim)
+        for head in range(heads):
+            queries[head] *= 0.2
+            for pair, speed in enumerate(self.c.rope_speeds()):
+                angle = speed * (head + 1)
+                queries[head, nope + 2 * pair, 0] = 4.0 * math.cos(angle)
+                queries[head, nope + 2 * pair + 1, 0] = -4.0 * math.sin(angle)
+            nn.init.normal_(outputs[:, head], std=0.1, generator=generator)
 
     def rope(self, length, device):
         dtype = self.embed_tokens.weight.dtype

@@ -5,6 +5,7 @@ import json
 import pathlib
 import tempfile
 import unittest
+import unittest.mock
 
 import numpy as np
 import torch
@@ -53,6 +54,24 @@ def small_model(seed=3):
         for p in model.parameters():
             p.add_(0.1 * torch.randn_like(p))
     return model
+
+
+class Beginning(unittest.TestCase):
+    def test_the_first_heads_look_1_to_4_tokens_back(self):
+        model, seen = Model(Config()).initialise(1), []
+        attend = torch.nn.functional.scaled_dot_product_attention
+
+        def spy(q, k, v, scale, **rest):
+            hidden = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool).triu(1)
+            seen.append(((q @ k.mT) * scale).masked_fill(hidden, -torch.inf).softmax(-1))
+            return attend(q, k, v, scale=scale, **rest)
+
+        tokens = torch.randint(3, 4000, (1, 200), generator=torch.Generator().manual_seed(1))
+        with unittest.mock.patch("torch.nn.functional.scaled_dot_product_attention", spy), torch.no_grad():
+            model.trunk(tokens, model.run(tokens))
+        for back in range(1, 9):
+            mass = seen[0][0, back - 1].diagonal(-back)[20:].mean().item()
+            (self.assertGreater if back <= 4 else self.assertLess)(mass, 0.6 if back <= 4 else 0.1)
 
 
 class Stages(unittest.TestCase):
