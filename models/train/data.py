@@ -26,7 +26,7 @@ NAMES = list(SKILLS)
 # rows, where attention is cheap.
 SHORT = 512
 SHARES = {
-    True: dict(definitions=0.25, arithmetic=0.25, needle=0.45, prose=0.0, identity=0.05, tools=0.0),
+    True: dict(definitions=0.5, arithmetic=0.25, needle=0.2, prose=0.0, identity=0.05, tools=0.0),
     False: dict(definitions=0.05, arithmetic=0.04, needle=0.33, prose=0.04, identity=0.02, tools=0.52),
 }
 
@@ -59,12 +59,22 @@ class Maker:
         while len(ids) <= length:
             room = length + 1 - len(ids)
             skill = pick(rng, room, spent, SHARES[length <= SHORT], first=not ids)
-            ids_new, weights_new = self.document(skill, rng, split.TRAIN, size_for(rng, skill, room))
+            ids_new, weights_new = self.fitting(skill, rng, room)
             ids += ids_new
             weights += weights_new
             kinds += [NAMES.index(skill)] * len(ids_new)
             spent[skill] += min(len(ids_new), room)
         return ids[: length + 1], weights[: length + 1], kinds[: length + 1]
+
+    def fitting(self, skill, rng, room):
+        """A document; where its last answers would be cut off, a shorter one, some times over."""
+        size = size_for(rng, skill, room)
+        for _ in range(4):
+            ids, weights = self.document(skill, rng, split.TRAIN, size)
+            if len(ids) <= room or skill != "needle":
+                break
+            size = int(0.95 * size * room / len(ids))
+        return ids, weights
 
     def batch(self, seed, step, rows, length):
         """tokens, weights, kinds [rows, length + 1]"""
