@@ -20,7 +20,7 @@ class Recipe:
     rates: dict
     # The rate rises over this many first steps, stays, and falls to zero over the last `cooldown` of the sparse stage.
     rise: int = 30
-    cooldown: int = 450
+    cooldown: int = 500
     mtp_every: int = 8
     mtp_weight: float = 0.3
     # Beyond this length the draft layer rests: its attention costs as much as the trunk's.
@@ -52,7 +52,7 @@ LENGTHS = (
 )
 PRESETS = {
     # Some hours on two cores.
-    "cpu": Recipe(Config(), dict(dense=2200, warmup=160, sparse=520), 4096, LENGTHS, RATES),
+    "cpu": Recipe(Config(), dict(dense=2200, warmup=160, sparse=660), 4096, LENGTHS, RATES),
     # Half an hour or more on one GPU.
     "gpu": Recipe(
         Config(), dict(dense=6000, warmup=200, sparse=2000), 65536, LENGTHS, RATES | dict(matrices=0.03), kl_tokens=4096
