@@ -36,9 +36,8 @@ class Fathom:
         self.call("quantize", checkpoint, "--type", kind, "-o", path, "--force")
         return path
 
-    def answer(self, model, prompt, most, dense=False):
+    def answer(self, model, prompt, most, *flags):
         """Greedy continuation of a prompt with control tokens: the object of `fathom run --json`."""
-        flags = ["--dense"] if dense else []
         out = self.call(
             "run", model, "--raw", "--special", "-f", TEXT, "--temp", 0, "-n", most, "-t", 1, "--json", *flags, text=prompt
         )  # fmt: skip

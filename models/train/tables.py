@@ -32,6 +32,10 @@ SHIPPED = "q8_0"
 LENGTHS = (512, 1024, 2048, 4096, 8192)
 # Longer than every right answer with its reasoning.
 MOST = 256
+# Latent rows and index keys: what `fathom run` uses unless told otherwise, exact, and the smallest.
+USUAL = ["--cache-type", "bf16", "--index-cache", "q8"]
+EXACT = ["--cache-type", "f32", "--index-cache", "f32"]
+SMALL = ["--cache-type", "q8_0", "--index-cache", "q8"]
 
 
 class Bench:
@@ -65,11 +69,11 @@ def final(skill, text, thinking):
     return text.rsplit(". ", 1)[-1] if skill == "arithmetic" else text
 
 
-def solved(bench, skill, messages, thinking, dense=False):
+def solved(bench, skill, messages, thinking, *flags):
     """(whether every answer is right, the generated texts with their prompts)"""
     good, written = True, []
     for prompt, right in turns(messages, thinking):
-        answer = bench.fathom.answer(bench.shipped, prompt, MOST, dense)
+        answer = bench.fathom.answer(bench.shipped, prompt, MOST, *flags)
         good &= final(skill, answer["text"], thinking) == final(skill, right, False)
         written.append((prompt, answer["text"] + (chat.EOS if answer["stop_reason"] == "eos" else "")))
     return good, written
@@ -91,13 +95,13 @@ def skills(bench):
 
 
 def needles(bench):
-    """{length: {"tokens": mean, "sparse": [right, all], "dense": [right, all]}}"""
+    """{length: {"tokens": mean, and [right, all] for "sparse", "exact" (sparse, f32 caches) and "dense"}}"""
     table = {}
     for length in LENGTHS:
         asked = problems.needles(bench.world, length, bench.count(50), bench.seed)
         table[length] = {}
-        for kind in ("sparse", "dense"):
-            done = list(bench.pool.map(lambda p: solved(bench, "needle", *p, kind == "dense"), asked))
+        for kind, flags in dict(sparse=USUAL, exact=EXACT, dense=["--dense"]).items():
+            done = list(bench.pool.map(lambda p: solved(bench, "needle", *p, *flags), asked))
             table[length][kind] = [sum(good for good, _ in done), len(done)]
         sizes = [len(bench.fathom.ids(bench.shipped, written[0][0])) for _, written in done]
         table[length]["tokens"] = round(sum(sizes) / len(sizes))
@@ -105,7 +109,21 @@ def needles(bench):
     return table
 
 
-# --- types ---
+# --- caches and types ---
+
+
+def caches(bench):
+    """{caches: {"ppl", "kl", "same_top"}} on held-out prose in contexts of 8192 tokens, against exact caches."""
+    context = 512 if bench.quick else 8192
+    prose, base = bench.fathom.fresh("txt"), bench.fathom.fresh("base")
+    prose.write_text(problems.held_out_prose(bench.world, int(2.3 * context), f"long {bench.seed}"), encoding="utf-8")
+    ask = lambda *flags: bench.fathom.perplexity(bench.shipped, "-f", prose, "-c", context, *flags)
+    exact, table = ask(*EXACT, "--save-base", base), {}
+    for name, flags in (("bf16, q8", USUAL), ("q8_0, q8", SMALL), ("f32, all keys (--dense)", [*EXACT, "--dense"])):
+        found = ask(*flags, "--kl-base", base)
+        table[name] = {key: found[long]["value"] for key, long in (("ppl", "ppl"), ("kl", "kl_divergence"), ("same_top", "same_top"))}
+        tell(f"caches {name}", table[name])
+    return {"f32, f32": dict(ppl=exact["ppl"]["value"], kl=0.0, same_top=1.0)} | table
 
 
 def answer_rows(bench):
@@ -252,9 +270,14 @@ def markdown(found):
         lines.append(f"| {name} | {share(row['plain'])} | {share(row['think'])} | {share(found['drafts'][name])} |")
     count = next(iter(found["needle"].values()))["sparse"][1]
     lines += ["", f"One fact in held-out prose, asked for at the end; {count} texts a line, the fact at every depth.", "",
-              "| prompt tokens | 64 keys of the indexer | `--dense` |", "| ---: | ---: | ---: |"]  # fmt: skip
+              "| prompt tokens | 64 keys of the indexer | the same, f32 caches | `--dense` |",
+              "| ---: | ---: | ---: | ---: |"]  # fmt: skip
     for row in found["needle"].values():
-        lines.append(f"| {row['tokens']} | {share(row['sparse'])} | {share(row['dense'])} |")
+        lines.append(f"| {row['tokens']} | {share(row['sparse'])} | {share(row['exact'])} | {share(row['dense'])} |")
+    lines += ["", "Held-out prose in contexts of 8192 tokens, latent rows and index keys cached as named; KL in nats, against f32.", "",
+              "| caches | perplexity | KL | same best token |", "| --- | ---: | ---: | ---: |"]  # fmt: skip
+    for name, row in found["caches"].items():
+        lines.append(f"| {name} | {row['ppl']:.3f} | {row['kl']:.6f} | {100 * row['same_top']:.2f} % |")
     lines += ["", "Share of the attention's mass on the chosen keys, mean over heads and over the tokens that see more.", "",
               "| layer | mass |", "| ---: | ---: |"]  # fmt: skip
     lines += [f"| {layer} | {100 * value:.1f} % |" for layer, value in found["recall"].items()]
@@ -284,6 +307,7 @@ def main():
         found["skills"], texts = skills(bench)
         found["drafts"] = drafts(bench, texts)
         found["needle"] = needles(bench)
+        found["caches"] = caches(bench)
         found["recall"] = recall(bench)
         found["types"] = types(bench)
     found["training"] = training(args.checkpoint.parent / "log.jsonl")
