@@ -52,7 +52,7 @@ LENGTHS = (
 )
 PRESETS = {
     # Some hours on two cores.
-    "cpu": Recipe(Config(), dict(dense=2200, warmup=160, sparse=660), 4096, LENGTHS, RATES),
+    "cpu": Recipe(Config(), dict(dense=2200, warmup=160, sparse=960), 4096, LENGTHS, RATES),
     # Half an hour or more on one GPU.
     "gpu": Recipe(
         Config(), dict(dense=6000, warmup=200, sparse=2000), 65536, LENGTHS, RATES | dict(matrices=0.03), kl_tokens=4096
