@@ -80,7 +80,7 @@ fn check_product(kernels: &Kernels, scalar: &Kernels, format: Format, random: &m
         shapes.push((random.usize(1..=40), n_cols, random.usize(1..=20)));
         shapes.push((random.usize(1..=40), n_cols, random.usize(1..=3)));
     }
-    // Longer than rows are kept whole for a single token, with and without a rest.
+    // Rows longer than usual for a single token, with and without a rest, and (81 blocks) too long to be read whole.
     if format.block_len() == 256 {
         shapes.extend([33, 64, 81].map(|blocks| (random.usize(1..=20), blocks * 256, 1)));
     }

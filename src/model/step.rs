@@ -16,7 +16,8 @@ pub const ACT_BLOCK: usize = 32;
 /// Rows of a weight matrix that one thread takes at a time: small enough to share work evenly, large enough that
 /// taking them costs nothing.
 const TILE_ROWS: usize = 64;
-/// The same for a single token, which passes a row in a twentieth of the time.
+/// The same for a single token, for which a row is little work: what a call costs by itself (a kernel may clear 20 KB) should not
+/// show beside its rows.
 const SINGLE_TILE_ROWS: usize = 256;
 
 /// One forward call: the tokens at positions `first .. first + n`.
