@@ -26,8 +26,8 @@ NAMES = list(SKILLS)
 # rows, where attention is cheap.
 SHORT = 512
 SHARES = {
-    True: dict(definitions=0.5, arithmetic=0.25, needle=0.2, prose=0.0, identity=0.05, tools=0.0),
-    False: dict(definitions=0.05, arithmetic=0.04, needle=0.33, prose=0.04, identity=0.02, tools=0.52),
+    True: dict(definitions=0.45, arithmetic=0.3, needle=0.2, prose=0.0, identity=0.05, tools=0.0),
+    False: dict(definitions=0.04, arithmetic=0.04, needle=0.28, prose=0.04, identity=0.02, tools=0.58),
 }
 
 

@@ -10,7 +10,12 @@ ASK = {
     split.TRAIN: [
         "What does {w} mean?", "Define {w}.", "Define the word {w}.", "Meaning of {w}?", "What is the meaning of {w}?",
         "Explain the word {w}.", "Tell me what {w} means.", "What is meant by {w}?", "What does the word {w} mean?",
-        "Give the meaning of {w}.", "Define {w}", "What does {w} mean",
+        "Give the meaning of {w}.", "Define {w}", "What does {w} mean", "Please explain {w}.", "Please tell me what {w} means.",
+        "Please give the meaning of {w}.", "Please define the word {w}.", "Can you define {w}?", "Could you define {w}?",
+        "Can you explain {w}?", "Could you explain what {w} means?", "Can you explain the meaning of {w}?",
+        "Tell me the meaning of the word {w}.", "What is the definition of {w}?", "Give me the definition of {w}.",
+        "I want to know what {w} means.", "I do not know the word {w}. What does it mean?", "Do you know what {w} means?",
+        "The word {w}: what does it mean?", "How would you define {w}?", "Say what {w} means.", "What is {w}?",
     ],
     split.EVAL: [
         "Please define {w}.", "What is the meaning of the word {w}?", "Can you tell me what {w} means?",

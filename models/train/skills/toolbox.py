@@ -37,12 +37,27 @@ def number(rng, top):
     return rng.randrange(1, 10 ** rng.randrange(1, len(str(top))))
 
 
-SKY = ["sunny", "cloudy", "rainy", "windy", "foggy", "clear"]
-COLOURS = ["red", "green", "blue", "white", "black", "yellow"]
-ROOMS = ["kitchen", "bedroom", "hall", "garden", "office", "cellar"]
-THINGS = ["bread", "milk", "apples", "paper", "tea", "rice", "soap", "salt", "eggs", "candles"]
-UNITS = ["metres", "miles", "pounds", "litres", "feet", "grams"]
-LANGUAGES = ["French", "German", "Spanish", "Italian", "Latin", "Greek"]
+SKY = "sunny cloudy rainy windy foggy clear stormy icy hazy dry wet mild".split()
+# So many of each that a value is sooner copied than guessed.
+COLOURS = "red green blue white black yellow brown grey purple orange golden silver pink warm cold dark soft bright".split()
+ROOMS = "kitchen bedroom hall garden office cellar attic bathroom garage library study shop barn stable school church".split()
+THINGS = ("bread milk apples paper tea rice soap salt eggs candles butter flour sugar wine beer meat fish corn beans "
+          "oil coal wood rope nails glass ink cloth wool shoes flowers fruit water cheese honey oats").split()  # fmt: skip
+UNITS = ("metres miles pounds litres feet grams inches yards gallons tons acres hours days weeks months years degrees "
+         "ounces seconds minutes").split()  # fmt: skip
+LANGUAGES = ("French German Spanish Italian Latin Greek English Dutch Russian Chinese Danish Polish Turkish Arabic Hebrew "
+             "Irish Welsh Swedish").split()  # fmt: skip
+
+
+def message(rng, side):
+    """A few words to send."""
+    thing, room, name = rng.choice(THINGS), rng.choice(ROOMS), split.name(rng, side)
+    return rng.choice([
+        "come home", "call me", "I am late", "all is well", "see you soon", "wait for me", f"bring {thing}", f"buy {thing}",
+        f"meet me in the {room}", f"the {thing} is in the {room}", f"I am in the {room}", f"call {name}", f"{name} is here",
+        f"we have no {thing}", f"where is the {thing}", f"{name} wants {thing}", f"come to {name}", f"{thing} and {rng.choice(THINGS)}",
+    ])  # fmt: skip
+
 
 TOOLS = [
     Tool("get_weather", "Get the weather of a city", {"city": ("string", "Name of the city")},
@@ -78,8 +93,7 @@ TOOLS = [
     Tool("send_message", "Send a short message to a person",
          {"to": ("string", "Who receives it"), "text": ("string", "The message")},
          ["Tell {to}: {text}", "Send {to} a message: {text}", "Write to {to}: {text}"],
-         lambda rng, side: {"to": split.name(rng, side), "text": rng.choice(["come home", "call me", "I am late", "all is well",
-                            "see you soon", "bring " + rng.choice(THINGS), "the train is late", "wait for me"])},
+         lambda rng, side: {"to": split.name(rng, side), "text": message(rng, side)},
          lambda rng, a: {"sent": True}, "Your message to {to} is sent."),
     Tool("set_light", "Change the colour of a lamp",
          {"room": ("string", "The room"), "colour": ("string", "The colour")},

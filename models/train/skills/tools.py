@@ -1,5 +1,6 @@
 """Choosing one of the given tools, calling it in DSML, and using its result."""
 
+import split
 from skills.toolbox import TOOLS, example
 
 SYSTEM = ["", "", "You are a helpful assistant.", "You are a helpful Assistant.", "Be brief."]
@@ -9,13 +10,19 @@ def subject(arguments):
     return " ".join(str(value) for value in arguments.values())
 
 
+def chosen(rng, side, offered):
+    """Evaluation asks for all alike; what is learned first is the first argument, so more of them are trained more."""
+    weights = [1 if side == split.EVAL else 2 * len(tool.parameters) - 1 for tool in offered]
+    return rng.choices(offered, weights)[0]
+
+
 def make(rng, side, world, size):
     """One list of tools and as many requests as fit; the list is the long part, so requests share it."""
     offered = rng.sample(TOOLS, rng.choice((1, 2, 2, 3, 3, 4)))
     thinking = rng.random() < 0.5
     messages = [dict(role="system", content=rng.choice(SYSTEM), tools=[tool.schema() for tool in offered])]
     for _ in range(max(1, min((size - 420) // 90, 10))):
-        tool = rng.choice(offered)
+        tool = chosen(rng, side, offered)
         request, arguments, result, answer = example(rng, side, tool)
         call = dict(
             role="assistant", content="", calls=[(tool.name, arguments)],

@@ -13,6 +13,9 @@ use bench::{Bench, told};
 const N_DRAWN: usize = 64;
 /// Prompts of the exact comparison.
 const N_PROMPTS: usize = 10;
+/// Largest difference, as a share of the largest logit: trained attention is sharp, and makes rounding grow. Where the two
+/// programs differ most (2e-5 after 417 tokens), Fathom stands within 7e-6 of a calculation in f64, llama.cpp within 4e-5.
+const REL_BOUND: f64 = 1e-4;
 /// Least share of equal best tokens on the shipped file.
 const SAME_BEST: f64 = 0.97;
 
@@ -41,7 +44,8 @@ fn the_exact_file_gives_the_same_greedy_tokens() {
         bench.read_special(&file, prompt);
         let theirs = bench.llama_greedy(&file, N_DRAWN);
         let ours = bench.fathom(&file, &[]);
-        bench.exact(&format!("{N_DRAWN} tokens after {} others", ours.len() + 1 - N_DRAWN), &theirs, &ours);
+        let what = format!("{N_DRAWN} tokens after {} others", ours.len() + 1 - N_DRAWN);
+        bench.within(REL_BOUND, &what, &theirs, &ours);
     }
 }
 

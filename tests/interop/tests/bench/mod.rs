@@ -152,8 +152,13 @@ impl Bench {
 
     /// Asserts that two tables agree within rounding.
     pub fn exact(&self, what: &str, right: &Rows, other: &Rows) -> Distance {
+        self.within(REL_BOUND, what, right, other)
+    }
+
+    /// Asserts that two tables have the same best tokens and differ by no more than `bound` of the largest logit.
+    pub fn within(&self, bound: f64, what: &str, right: &Rows, other: &Rows) -> Distance {
         let found = told(what, right, other);
-        assert!(found.max_rel <= REL_BOUND, "{what}: {found:?}");
+        assert!(found.max_rel <= bound, "{what}: {found:?}");
         assert_eq!(found.argmax_differs, 0, "{what}: {found:?}");
         found
     }
