@@ -2,7 +2,7 @@
 
 use crate::config::{Config, ConfigError, Overrides};
 use crate::model::rope::Rotary;
-use crate::threads::{Team, ThreadError};
+use crate::threads::{Seats, Team, ThreadError};
 use crate::weights::{BindError, Weights};
 use fathom_gguf::Gguf;
 use fathom_simd::Kernels;
@@ -39,7 +39,7 @@ pub enum LoadError {
 }
 
 impl<'m> Engine<'m> {
-    /// Loads a model from mapped files.
+    /// Loads a model from mapped files; `seats` are the threads that work on a token.
     ///
     /// # Errors
     /// A damaged container, metadata of another model, tensors that do not fit the metadata, or too many threads.
@@ -47,15 +47,14 @@ impl<'m> Engine<'m> {
         shards: Vec<(String, &'m [u8])>,
         overrides: &Overrides,
         kernels: &'static Kernels,
-        n_threads: usize,
+        seats: &Seats,
     ) -> Result<Engine<'m>, LoadError> {
         let gguf = Gguf::from_shards(shards)?;
         let config = Config::from_gguf(gguf.metadata(), overrides)?;
         let weights = Weights::bind(&gguf, &config)?;
         let rotary = Rotary::new(&config);
-        let n_threads = n_threads.max(1);
-        let team = Mutex::new(Team::new(n_threads)?);
-        Ok(Engine { config, weights, kernels, rotary, team, n_threads })
+        let team = Mutex::new(Team::new(seats)?);
+        Ok(Engine { config, weights, kernels, rotary, team, n_threads: seats.n_threads() })
     }
 
     /// Threads that work on a token.

@@ -5,11 +5,12 @@
 //!
 //! ```no_run
 //! use fathom::{Engine, Session, SessionOptions, cache::{CacheTypes, IndexType}, config::Overrides, mmap::Mapping};
+//! use fathom::threads::{Seats, default_threads};
 //! use fathom_simd::{Format, Kernels};
 //!
 //! let mapping = Mapping::open("model.gguf".as_ref())?;
 //! let kernels = Kernels::from_env()?;
-//! let engine = Engine::load(mapping.shards(), &Overrides::default(), kernels, fathom::threads::default_threads())?;
+//! let engine = Engine::load(mapping.shards(), &Overrides::default(), kernels, &Seats::of(default_threads()))?;
 //! let cache = CacheTypes { latent: Format::BF16, index: IndexType::Q8 };
 //! let options = SessionOptions { n_ctx: 4096, batch: 512, cache, ..SessionOptions::default() };
 //! let mut session = Session::new(&engine, options)?;
@@ -34,6 +35,7 @@ pub mod mmap;
 pub mod model;
 pub mod names;
 pub mod perplexity;
+pub mod placement;
 pub mod probe;
 mod repl;
 pub mod sampler;

@@ -369,6 +369,7 @@ impl<'e> Session<'e> {
     fn call(&mut self, tokens: &[u32], wanted: Wanted, hooks: Hooks<'_>) -> Result<bool, SessionError> {
         let (engine, Hooks { probe, sink, go_on }) = (self.engine, hooks);
         let mut team = engine.team.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _home = team.keep_caller();
         self.fault.clear();
         let mut step = Step {
             config: &engine.config,

@@ -1,12 +1,16 @@
 //! Law 4: on one instruction-set level, the same file and tokens give the same bits for any number of threads, any
-//! batch, and after going back and forth.
+//! batch, however memory is laid out, and after going back and forth.
 
 mod common;
 
 use common::{Reference, assert_same_bits, convert, extend, logits, with_engine};
 use fathom::cache::{CacheTypes, IndexType};
-use fathom::{Session, SessionOptions, Wanted};
+use fathom::config::Overrides;
+use fathom::mmap::{Mapping, Watch};
+use fathom::threads::Seats;
+use fathom::{Engine, Session, SessionOptions, Wanted};
 use fathom_simd::{Format, Kernels};
+use std::sync::atomic::AtomicBool;
 
 fn options(mtp: bool) -> SessionOptions {
     SessionOptions { mtp, ..SessionOptions::default() }
@@ -27,6 +31,50 @@ fn same_bits(shape: &str, ty: &str, options: SessionOptions) {
                     assert_same_bits(&found, expected.get_or_insert_with(|| found.clone()), &what);
                 }
             });
+        }
+    }
+}
+
+/// A machine with two memory nodes of two processors each.
+fn two_nodes() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let files = [
+        ("proc/self/status", "Cpus_allowed_list:\t0-3\n"),
+        ("sys/devices/system/node/online", "0-1\n"),
+        ("sys/devices/system/node/node0/cpulist", "0-1\n"),
+        ("sys/devices/system/node/node1/cpulist", "2-3\n"),
+    ];
+    for (path, text) in files {
+        let path = root.path().join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+    root
+}
+
+#[test]
+fn memory_nodes() {
+    let reference = Reference::read("base");
+    let tokens = reference.tokens();
+    let model = convert("base", "q8_0");
+    let expected =
+        with_engine(&model.path, Kernels::best(), 1, |engine| logits(engine, options(true), tokens));
+    for n_threads in [2, 3] {
+        let seats = Seats::read(two_nodes().path(), n_threads);
+        assert_eq!(seats.n_nodes(), 2);
+        let mapped = Mapping::open(&model.path).unwrap();
+        let placement = mapped.placement(&seats).unwrap();
+        assert!(placement.runs(0).len() > 2, "{placement:?}");
+        let watch = Watch { stop: &AtomicBool::new(false), progress: &|_| {} };
+        mapped.warm(&placement, watch).unwrap();
+        let read = Mapping::open(&model.path).unwrap().into_memory(&placement, watch).unwrap();
+        for mapping in [mapped, read] {
+            let engine =
+                Engine::load(mapping.shards(), &Overrides::default(), Kernels::best(), &seats).unwrap();
+            for batch in [1, 7] {
+                let found = logits(&engine, SessionOptions { batch, ..options(true) }, tokens);
+                assert_same_bits(&found, &expected, &format!("{n_threads} threads, batch {batch}"));
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use fathom::config::Overrides;
 use fathom::mmap::Mapping;
 use fathom::probe::{Point, Probe, Values};
-use fathom::threads::default_threads;
+use fathom::threads::{Seats, default_threads};
 use fathom::{Engine, Session, SessionOptions, Wanted};
 use fathom_simd::Kernels;
 use std::collections::BTreeMap;
@@ -48,7 +48,9 @@ fn a_slices_activations_and_routing_stay_healthy() {
     assert!(made.success());
     let mapping = Mapping::open(&path).unwrap();
     let kernels = Kernels::best();
-    let engine = Engine::load(mapping.shards(), &Overrides::default(), kernels, default_threads()).unwrap();
+    let engine =
+        Engine::load(mapping.shards(), &Overrides::default(), kernels, &Seats::of(default_threads()))
+            .unwrap();
     let mut session =
         Session::new(&engine, SessionOptions { n_ctx: N_TOKENS, ..SessionOptions::default() }).unwrap();
     let mut rng = fastrand::Rng::with_seed(0);

@@ -87,6 +87,7 @@ fn add_up(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::threads::Seats;
 
     #[test]
     fn every_word_is_read() {
@@ -101,7 +102,7 @@ mod tests {
         let (a, b) = (vec![1; 3 * PIECE + 1], vec![2; PIECE]);
         let mut limits = Limits::new([&a[..], &b[..]]);
         assert_eq!(limits.pieces.len(), 5);
-        let mut team = Team::new(2).unwrap();
+        let mut team = Team::new(&Seats::of(2)).unwrap();
         for _ in 0..3 {
             assert!(limits.read_bandwidth(&mut team) > 0.0);
             assert_eq!(limits.next, 5);

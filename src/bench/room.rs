@@ -212,12 +212,14 @@ impl<'e> Room<'e> {
     /// Bytes a second that the engine's threads read from the model's mapping.
     pub fn read_bandwidth(&mut self) -> f64 {
         let mut team = self.engine.team.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _home = team.keep_caller();
         self.limits.read_bandwidth(&mut team)
     }
 
     /// Multiplications of 8-bit values a second that the engine's threads do at most.
     pub fn int_peak(&self) -> f64 {
         let mut team = self.engine.team.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _home = team.keep_caller();
         Limits::int_peak(&mut team, self.engine.kernels)
     }
 

@@ -12,7 +12,7 @@ use crate::inventory::Inventory;
 use crate::machine::Machine;
 use crate::mmap::Mapping;
 use crate::session::Session;
-use crate::threads::default_threads;
+use crate::threads::{Seats, default_threads};
 use clap::ValueEnum;
 use fathom_gguf::{Gguf, TensorType};
 use fathom_simd::{Format, Kernels};
@@ -97,7 +97,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
         return Ok(());
     }
     for n_threads in threads {
-        let engine = Engine::load(mapping.shards(), &Overrides::default(), kernels, n_threads)
+        let seats = Seats::of(n_threads);
+        let engine = Engine::load(mapping.shards(), &Overrides::default(), kernels, &seats)
             .map_err(|error| named(&args.model, error))?;
         let bytes = mapping.shards().into_iter().map(|(_, bytes)| bytes);
         let mut room = Room::new(&engine, bytes, options(&args));

@@ -3,17 +3,16 @@
 use super::flags::thread_count;
 use super::meter::Meter;
 use super::room::{self, Named};
-use super::{Failure, print, signals, writing};
+use super::{Failure, print, signals};
 use crate::config::{Config, Overrides};
 use crate::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
 use crate::machine::{Memory, lock_limit};
 use crate::mmap::{MapError, Mapping, Watch};
-use crate::threads::default_threads;
+use crate::threads::{Seats, default_threads};
 use crate::{Engine, LoadError, SessionError, SessionOptions, builtin};
 use fathom_gguf::Gguf;
 use fathom_simd::Kernels;
 use std::fmt::Display;
-use std::num::NonZeroUsize;
 use std::path::Path;
 use std::time::Duration;
 
@@ -64,7 +63,7 @@ pub(super) struct Opened {
     overrides: Overrides,
     config: Config,
     kernels: &'static Kernels,
-    n_threads: usize,
+    seats: Seats,
     options: SessionOptions,
     /// Whether weights and session find room together.
     fits: bool,
@@ -96,7 +95,7 @@ impl LoadArgs {
             builtin: model.is_none(),
             overrides,
             kernels,
-            n_threads,
+            seats: Seats::of(n_threads),
             options: SessionOptions { n_ctx, batch, cache, ..asked.session },
             fits,
             mapping,
@@ -129,17 +128,21 @@ impl LoadArgs {
 
     /// Brings the weights into memory in the way that was asked for.
     pub(super) fn bring_in(&self, mut opened: Opened) -> Result<Opened, Failure> {
-        let (total, n_threads) = (opened.mapping.mapped_bytes(), opened.n_threads);
+        let total = opened.mapping.mapped_bytes();
+        let placement = opened.mapping.placement(&opened.seats).map_err(Failure::invalid)?;
+        if let Some(note) = nodes_note(&opened.seats).filter(|_| total > 0) {
+            eprintln!("{note}");
+        }
         if total == 0 {
             // The built-in model came with the program.
         } else if self.no_mmap {
             let mapping = opened.mapping;
             opened.mapping =
-                watched("reading the weights", total, n_threads, |watch| mapping.into_memory(watch))?;
+                watched("reading the weights", total, |watch| mapping.into_memory(&placement, watch))?;
         } else if !opened.fits {
             eprintln!("note: the weights do not fit in memory: they are read from disk as tokens need them");
         } else if !self.no_warmup {
-            watched("warming up", total, n_threads, |watch| opened.mapping.warm(watch))?;
+            watched("warming up", total, |watch| opened.mapping.warm(&placement, watch))?;
         }
         if self.mlock
             && let Err(error) = opened.mapping.lock()
@@ -154,11 +157,10 @@ impl LoadArgs {
 const QUIET: Duration = Duration::from_secs(2);
 
 /// Does work on `total` bytes of files in view of the person, who may end it.
-fn watched<T: Send>(
+fn watched<T>(
     doing: &'static str,
     total: u64,
-    n_threads: usize,
-    work: impl FnOnce(Watch<'_>) -> Result<T, MapError> + Send,
+    work: impl FnOnce(Watch<'_>) -> Result<T, MapError>,
 ) -> Result<T, Failure> {
     let signals = signals::listen()?;
     let meter = Meter::new(doing, total, QUIET);
@@ -166,12 +168,22 @@ fn watched<T: Send>(
         meter.advance(bytes);
     };
     let watch = Watch { stop: signals.flag(), progress: &progress };
-    let done = writing::on_threads(NonZeroUsize::new(n_threads), || work(watch))?;
+    let done = work(watch);
     meter.finish();
     done.map_err(|error| match error {
         MapError::Stopped => Failure::interrupted(error),
         MapError::NoMemory { .. } => Failure::memory(error),
+        MapError::Threads(_) => Failure::runtime(error),
         error => Failure::invalid(error),
+    })
+}
+
+/// What is said where the machine has several memory nodes.
+fn nodes_note(seats: &Seats) -> Option<String> {
+    let nodes = seats.threads_of_nodes().map(|(node, threads)| format!("{threads} on node {node}"));
+    (seats.n_nodes() > 1).then(|| {
+        let nodes = nodes.collect::<Vec<_>>().join(", ");
+        format!("note: threads and weight rows are shared out over the memory nodes: {nodes}")
     })
 }
 
@@ -222,7 +234,7 @@ impl Opened {
     }
 
     pub(super) fn n_threads(&self) -> usize {
-        self.n_threads
+        self.seats.n_threads()
     }
 
     /// What the files hold.
@@ -237,7 +249,7 @@ impl Opened {
 
     /// Binds the tensors and starts the threads.
     pub(super) fn engine(&self) -> Result<Engine<'_>, Failure> {
-        let engine = Engine::load(self.mapping.shards(), &self.overrides, self.kernels, self.n_threads);
+        let engine = Engine::load(self.mapping.shards(), &self.overrides, self.kernels, &self.seats);
         engine.map_err(|error| match error {
             LoadError::Threads(error) => Failure::runtime(error),
             error => self.invalid(error),
@@ -259,6 +271,7 @@ impl From<SessionError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::threads::machine_of_nodes;
 
     fn args(force: bool) -> LoadArgs {
         LoadArgs {
@@ -302,6 +315,14 @@ mod tests {
             4,
             "no room for a session"
         );
+    }
+
+    #[test]
+    fn several_memory_nodes_are_told() {
+        let seats = |nodes: &[&str]| Seats::read(machine_of_nodes(nodes, "0-7").path(), 6);
+        assert_eq!(nodes_note(&seats(&["0-7"])), None);
+        let note = nodes_note(&seats(&["0-3", "4-7"])).unwrap();
+        assert!(note.ends_with("memory nodes: 3 on node 0, 3 on node 1"), "{note}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::config::Overrides;
 use crate::machine::Machine;
 use crate::mmap::{Mapping, Watch};
 use crate::session::{SessionMemory, SessionOptions};
+use crate::threads::Seats;
 use fathom_simd::{Format, Kernels};
 use serde_json::{Value as Json, json};
 use std::num::NonZeroUsize;
@@ -132,9 +133,13 @@ fn measure(
     // Ctrl-C is heard between runs.
     let signals = signals::listen()?;
     let mapping = Mapping::open(path).map_err(Failure::invalid)?;
-    mapping.warm(Watch { stop: signals.flag(), progress: &|_| {} }).map_err(Failure::interrupted)?;
-    let engine = Engine::load(mapping.shards(), &Overrides::default(), kernels, n_threads)
-        .map_err(Failure::runtime)?;
+    let seats = Seats::of(n_threads);
+    let placement = mapping.placement(&seats).map_err(Failure::invalid)?;
+    mapping
+        .warm(&placement, Watch { stop: signals.flag(), progress: &|_| {} })
+        .map_err(Failure::interrupted)?;
+    let engine =
+        Engine::load(mapping.shards(), &Overrides::default(), kernels, &seats).map_err(Failure::runtime)?;
     let mut rows = Vec::new();
     for &depth in &args.n_depth {
         eprintln!("running a slice of {types} at depth {depth}");

@@ -63,7 +63,8 @@ fn cpu_name(root: &Path) -> Option<String> {
     })
 }
 
-fn numa_nodes(root: &Path) -> Vec<NumaNode> {
+/// The memory nodes, in order; none where the system does not tell.
+pub(crate) fn numa_nodes(root: &Path) -> Vec<NumaNode> {
     let folder = root.join("sys/devices/system/node");
     let online = read_to_string(folder.join("online")).ok();
     let nodes = online.and_then(|list| parse_cpu_list(list.trim())).unwrap_or_default();

@@ -1,11 +1,13 @@
 //! A file read into memory of the process's own, in large pages where the system gives them.
 
 use super::{MapError, Watch};
+use crate::placement::Run;
+use crate::threads::Seats;
 use memmap2::{Mmap, MmapMut};
-use rayon::prelude::*;
 use std::fs::File;
 use std::io::{Error, ErrorKind};
 use std::path::Path;
+use std::sync::Mutex;
 
 /// Size of a large page on x86-64 and, mostly, on Arm.
 const LARGE_PAGE: usize = 2 << 20;
@@ -29,31 +31,60 @@ impl Memory {
         &self.map
     }
 
-    /// Reads the first `len` bytes of a file, on all cores. `path` is for messages.
-    pub(super) fn read(file: &File, path: &Path, len: usize, watch: Watch<'_>) -> Result<Memory, MapError> {
+    /// Reads a file that consists of `runs`, each on threads of its node. `path` is for messages.
+    pub(super) fn read(
+        file: &File,
+        path: &Path,
+        (seats, runs): (&Seats, &[Run]),
+        watch: Watch<'_>,
+    ) -> Result<Memory, MapError> {
+        let len = runs.last().map_or(0, |run| run.bytes.end);
         let refused = |source| MapError::NoMemory { path: path.to_owned(), n_bytes: len, source };
         // A large page more, to begin at one.
         let mut map = MmapMut::map_anon(len + LARGE_PAGE).map_err(refused)?;
         let start = map.as_ptr().align_offset(LARGE_PAGE).min(LARGE_PAGE);
         ask_for_large_pages(&map);
-        let pieces = map[start..start + len].par_chunks_mut(PIECE).enumerate();
-        pieces.try_for_each(|(index, piece)| {
-            if watch.stopped() {
-                return Err(MapError::Stopped);
-            }
-            let offset = (index * PIECE) as u64;
-            read_whole(file, piece, offset).map_err(|source| match source.kind() {
-                ErrorKind::UnexpectedEof => {
-                    MapError::Shortened { path: path.to_owned(), expected: len as u64 }
+        let pieces = pieces(&mut map[start..start + len], seats.n_nodes(), runs).into_iter();
+        let queues: Vec<_> = pieces.map(|pieces| Mutex::new(pieces.into_iter())).collect();
+        let ends = seats.on_all(|node| {
+            let next = || queues[node].lock().unwrap_or_else(|p| p.into_inner()).next();
+            while let Some((offset, piece)) = next() {
+                if watch.stopped() {
+                    return Err(MapError::Stopped);
                 }
-                _ => MapError::Io { path: path.to_owned(), source },
-            })?;
-            (watch.progress)(piece.len() as u64);
+                let n_bytes = piece.len() as u64;
+                read_whole(file, piece, offset as u64).map_err(|source| match source.kind() {
+                    ErrorKind::UnexpectedEof => {
+                        MapError::Shortened { path: path.to_owned(), expected: len as u64 }
+                    }
+                    _ => MapError::Io { path: path.to_owned(), source },
+                })?;
+                (watch.progress)(n_bytes);
+            }
             Ok(())
         })?;
+        ends.into_iter().collect::<Result<(), _>>()?;
+        drop(queues);
         let map = map.make_read_only().map_err(refused)?;
         Ok(Memory { map, start, len })
     }
+}
+
+/// For each node the pieces of memory that it fills, with their places in the file. They are cut at large pages: a page that
+/// two runs share goes to the first.
+fn pieces<'b>(mut bytes: &'b mut [u8], n_nodes: usize, runs: &[Run]) -> Vec<Vec<(usize, &'b mut [u8])>> {
+    let mut pieces: Vec<Vec<_>> = (0..n_nodes).map(|_| Vec::new()).collect();
+    let mut offset = 0;
+    for run in runs {
+        let end = run.bytes.end.next_multiple_of(LARGE_PAGE);
+        while offset < end && !bytes.is_empty() {
+            let len = PIECE.min(end - offset).min(bytes.len());
+            let (piece, rest) = bytes.split_at_mut(len);
+            pieces[run.node].push((offset, piece));
+            (bytes, offset) = (rest, offset + len);
+        }
+    }
+    pieces
 }
 
 #[cfg(target_os = "linux")]
@@ -94,8 +125,25 @@ fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> Result<usize, Error> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::threads::machine_of_nodes;
     use std::io::Write;
+    use std::ops::Range;
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+    fn run(bytes: Range<usize>, node: usize) -> Run {
+        Run { bytes, node }
+    }
+
+    #[test]
+    fn pieces_are_cut_at_large_pages_and_cover_all() {
+        const PAGE: usize = LARGE_PAGE;
+        let mut bytes = vec![0; 3 * PAGE + 7];
+        let runs = [run(0..100, 1), run(100..2 * PAGE + 1, 0), run(2 * PAGE + 1..bytes.len(), 1)];
+        let pieces = pieces(&mut bytes, 2, &runs);
+        let lens =
+            |node: usize| pieces[node].iter().map(|(at, piece)| (*at, piece.len())).collect::<Vec<_>>();
+        assert_eq!((lens(0), lens(1)), (vec![(PAGE, 2 * PAGE)], vec![(0, PAGE), (3 * PAGE, 7)]));
+    }
 
     fn file_of(bytes: &[u8]) -> File {
         let mut file = tempfile::tempfile().unwrap();
@@ -111,7 +159,14 @@ mod tests {
             done.fetch_add(n, Ordering::Relaxed);
         };
         let watch = Watch { stop: &stop, progress: &progress };
-        let memory = Memory::read(&file_of(&bytes), Path::new("it"), bytes.len(), watch).unwrap();
+        let root = machine_of_nodes(&["0", "1"], "0-1");
+        let seats = Seats::read(root.path(), 2);
+        let runs = [
+            run(0..LARGE_PAGE + 5, 1),
+            run(LARGE_PAGE + 5..LARGE_PAGE + 9, 0),
+            run(LARGE_PAGE + 9..bytes.len(), 1),
+        ];
+        let memory = Memory::read(&file_of(&bytes), Path::new("it"), (&seats, &runs), watch).unwrap();
         assert!(memory.bytes() == bytes);
         assert_eq!(memory.bytes().as_ptr() as usize % LARGE_PAGE, 0);
         assert_eq!(done.load(Ordering::Relaxed), bytes.len() as u64);
@@ -121,7 +176,11 @@ mod tests {
     fn a_file_that_became_shorter_and_a_set_flag_are_told() {
         let (go, stop) = (AtomicBool::new(false), AtomicBool::new(true));
         let file = file_of(&[7; 10_000]);
-        let read = |stop, len| Memory::read(&file, Path::new("it"), len, Watch { stop, progress: &|_| {} });
+        let seats = Seats::of(2);
+        let read = |stop, len| {
+            let runs = (&seats, &[run(0..len, 0)][..]);
+            Memory::read(&file, Path::new("it"), runs, Watch { stop, progress: &|_| {} })
+        };
         let error = read(&go, 10_001).err().unwrap();
         assert!(matches!(error, MapError::Shortened { expected: 10_001, .. }), "{error}");
         let error = read(&stop, 10_000).err().unwrap();

@@ -14,6 +14,9 @@ mod watch;
 
 pub use watch::Watch;
 
+use crate::placement::Placement;
+use crate::threads::{Seats, ThreadError};
+use fathom_gguf::Gguf;
 use memmap2::Mmap;
 use memory::Memory;
 use std::fs::File;
@@ -87,6 +90,9 @@ pub enum MapError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The system gives no threads to read with.
+    #[error(transparent)]
+    Threads(#[from] ThreadError),
     /// The caller ended it.
     #[error("stopped before the model was in memory")]
     Stopped,
@@ -169,14 +175,16 @@ impl Mapping {
         self.files.iter().map(|file| (file.name.clone(), file.bytes())).collect()
     }
 
-    /// Reads the files into memory, in large pages where the system gives them; what is there already stays.
+    /// Reads the files into memory, in large pages where the system gives them; what is there already stays. `placement` is
+    /// these files'.
     ///
     /// # Errors
-    /// A file that cannot be read to its end, no memory for it, or the caller's wish.
-    pub fn into_memory(mut self, watch: Watch<'_>) -> Result<Mapping, MapError> {
-        for file in &mut self.files {
+    /// A file that cannot be read to its end, no memory for it, no threads, or the caller's wish.
+    pub fn into_memory(mut self, placement: &Placement, watch: Watch<'_>) -> Result<Mapping, MapError> {
+        for (index, file) in self.files.iter_mut().enumerate() {
             if let Bytes::Mapped(map, opened) = &file.bytes {
-                let memory = Memory::read(opened, Path::new(&file.name), map.len(), watch)?;
+                let runs = (placement.seats(), placement.runs(index));
+                let memory = Memory::read(opened, Path::new(&file.name), runs, watch)?;
                 sigbus::forget(map.as_ptr());
                 file.bytes = Bytes::Memory(memory);
             }
@@ -184,16 +192,16 @@ impl Mapping {
         Ok(self)
     }
 
-    /// Brings every page of the mapped files into memory.
+    /// Brings every page of the mapped files into memory. `placement` is these files'.
     ///
     /// # Errors
-    /// If the caller ends it.
-    pub fn warm(&self, watch: Watch<'_>) -> Result<(), MapError> {
-        let mapped = self.files.iter().filter_map(|file| match &file.bytes {
-            Bytes::Mapped(map, _) => Some(map),
+    /// No threads, or the caller's wish.
+    pub fn warm(&self, placement: &Placement, watch: Watch<'_>) -> Result<(), MapError> {
+        let mapped = self.files.iter().enumerate().filter_map(|(index, file)| match &file.bytes {
+            Bytes::Mapped(map, _) => Some((index, map)),
             _ => None,
         });
-        warm::warm(&mapped.collect::<Vec<_>>(), watch)
+        warm::warm(&mapped.collect::<Vec<_>>(), placement, watch)
     }
 
     /// Bytes that [`Mapping::warm`] and [`Mapping::into_memory`] have to bring in.
@@ -218,6 +226,15 @@ impl Mapping {
     #[cfg(not(unix))]
     pub fn lock(&self) -> Result<(), std::io::Error> {
         Err(std::io::ErrorKind::Unsupported.into())
+    }
+
+    /// Where the files' bytes belong when threads of this seats compute with them.
+    ///
+    /// # Errors
+    /// A damaged container.
+    pub fn placement(&self, seats: &Seats) -> Result<Placement, fathom_gguf::Error> {
+        let sizes: Vec<usize> = self.files.iter().map(|file| file.bytes().len()).collect();
+        Ok(Placement::of(&Gguf::from_shards(self.shards())?, &sizes, seats.clone()))
     }
 
     /// Bytes in all.

@@ -5,26 +5,35 @@
 //! the piece will be needed made it slower.
 
 use super::{MapError, Watch};
+use crate::placement::{Placement, Run};
 use memmap2::Mmap;
-use rayon::prelude::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes that are asked for at once, between two looks at the flag.
 const PIECE: usize = 16 << 20;
 
-/// Reads and maps every page of some files, on all cores.
-pub(super) fn warm(maps: &[&Mmap], watch: Watch<'_>) -> Result<(), MapError> {
-    let pieces = maps.iter().flat_map(|&map| {
-        (0..map.len()).step_by(PIECE).map(move |start| (map, start, PIECE.min(map.len() - start)))
-    });
-    let pieces: Vec<_> = pieces.collect();
-    pieces.into_par_iter().try_for_each(|(map, start, len)| {
-        if watch.stopped() {
-            return Err(MapError::Stopped);
+/// Reads and maps every page of some files, given with their places in `placement`, on the threads that they belong to.
+pub(super) fn warm(maps: &[(usize, &Mmap)], placement: &Placement, watch: Watch<'_>) -> Result<(), MapError> {
+    let seats = placement.seats();
+    let mut pieces = vec![Vec::new(); seats.n_nodes()];
+    for &(file, map) in maps {
+        for Run { bytes, node } in placement.runs(file) {
+            let starts = bytes.clone().step_by(PIECE);
+            pieces[*node].extend(starts.map(|start| (map, start, PIECE.min(bytes.end - start))));
         }
-        bring_in(map, start, len);
-        (watch.progress)(len as u64);
+    }
+    let taken: Vec<AtomicUsize> = pieces.iter().map(|_| AtomicUsize::new(0)).collect();
+    let ends = seats.on_all(|node| {
+        while let Some(&(map, start, len)) = pieces[node].get(taken[node].fetch_add(1, Ordering::Relaxed)) {
+            if watch.stopped() {
+                return Err(MapError::Stopped);
+            }
+            bring_in(map, start, len);
+            (watch.progress)(len as u64);
+        }
         Ok(())
-    })
+    })?;
+    ends.into_iter().collect()
 }
 
 #[cfg(target_os = "linux")]
@@ -53,7 +62,8 @@ fn touch(bytes: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+    use crate::threads::{Seats, machine_of_nodes};
+    use std::sync::atomic::{AtomicBool, AtomicU64};
 
     #[test]
     fn every_byte_is_told_of_and_a_set_flag_ends_it() {
@@ -67,11 +77,13 @@ mod tests {
             done.fetch_add(bytes, Ordering::Relaxed);
         };
         let watch = Watch { stop: &stop, progress: &progress };
-        warm(&[&map, &map], watch).unwrap();
+        let root = machine_of_nodes(&["0-1", "2-3"], "0-3");
+        let placement = Placement::shares(&[map.len(), map.len()], Seats::read(root.path(), 3));
+        warm(&[(0, &map), (1, &map)], &placement, watch).unwrap();
         assert_eq!(done.load(Ordering::Relaxed), 2 * map.len() as u64);
         touch(&map);
         stop.store(true, Ordering::Relaxed);
-        assert!(matches!(warm(&[&map], watch), Err(MapError::Stopped)));
+        assert!(matches!(warm(&[(1, &map)], &placement, watch), Err(MapError::Stopped)));
         assert_eq!(done.load(Ordering::Relaxed), 2 * map.len() as u64);
     }
 }

@@ -3,17 +3,23 @@
 //! `rayon` serves quantizing and loading; a token has hundreds of short steps, and between two of them there is no
 //! time to wake a sleeping pool. So the team's threads spin for a while after each step and only then go to sleep.
 //!
-//! A step is a list of items; whichever thread is free takes the next one. Who computes an item never changes its
+//! A step is a list of items; whichever thread is free takes the next one, of its own memory node as long as there are any
+//! ([`Seats`]). Who computes an item never changes its
 //! bits, because every output belongs to exactly one item (law 4). The outputs are handed out as disjoint pieces by
 //! [`Split`], so callers stay free of `unsafe`.
 
+mod seats;
 mod split;
 mod topology;
 
+pub(crate) use seats::Kept;
+pub use seats::{Seats, Share};
 pub use split::{Grid, Rows, Split, Tile};
 pub(crate) use topology::parse_cpu_list;
 pub use topology::{Cores, default_threads};
 
+#[cfg(test)]
+pub(crate) use seats::tests::machine as machine_of_nodes;
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -28,10 +34,18 @@ const SPINS: u32 = 1_000;
 /// whom it waits for.
 const YIELDS: u32 = 2_000;
 
+/// A counter in a cache line of its own, and of no neighbour that the processor brings along.
+#[derive(Default)]
+#[repr(align(128))]
+struct Counter(AtomicUsize);
+
 /// A step: the closure of the caller of [`Team::run`], valid until that call returns.
 type Job = dyn Fn(usize) + Sync;
 
 struct Shared {
+    seats: Seats,
+    /// For each node, how many of its items of the current step have been taken.
+    taken: Vec<Counter>,
     /// Number of steps published so far; a change is the signal to work.
     step: AtomicU64,
     /// The published step: written before `step` is raised, read after the raise was seen.
@@ -77,12 +91,15 @@ pub struct ThreadError {
 }
 
 impl Team {
-    /// Starts a team of `n_threads` threads (at least one: the caller's own).
+    /// Starts a team; its first thread is the caller's own.
     ///
     /// # Errors
     /// If the system refuses a thread; those that were started have then ended.
-    pub fn new(n_threads: usize) -> Result<Team, ThreadError> {
+    pub fn new(seats: &Seats) -> Result<Team, ThreadError> {
+        let n_threads = seats.n_threads();
         let shared = Arc::new(Shared {
+            seats: seats.clone(),
+            taken: (0..seats.n_nodes()).map(|_| Counter::default()).collect(),
             step: AtomicU64::new(0),
             job: UnsafeCell::new(std::ptr::from_ref::<Job>(&|_| {})),
             busy: AtomicUsize::new(0),
@@ -94,7 +111,7 @@ impl Team {
             panic: Mutex::new(None),
         });
         let mut team = Team { shared, helpers: Vec::new() };
-        for index in 1..n_threads.max(1) {
+        for index in 1..n_threads {
             let shared = Arc::clone(&team.shared);
             let name = format!("fathom-{index}");
             let helper = std::thread::Builder::new().name(name).spawn(move || shared.help(index));
@@ -150,34 +167,21 @@ impl Team {
         }
     }
 
+    /// Keeps the calling thread, which is the team's first, on its node until the value is dropped.
+    pub(crate) fn keep_caller(&self) -> Kept {
+        self.shared.seats.keep(0)
+    }
+
     /// Works through `0..n_items`; `locals[thread]` is the scratch of the thread that has the item.
     ///
     /// # Panics
     /// If there are fewer locals than threads.
     pub fn each<L: Send>(&mut self, locals: &mut [L], n_items: usize, f: impl Fn(&mut L, usize) + Sync) {
-        assert!(locals.len() >= self.n_threads(), "{} locals for {} threads", locals.len(), self.n_threads());
-        if n_items == 0 {
-            return;
-        }
-        if n_items == 1 || self.helpers.is_empty() {
-            for item in 0..n_items {
-                f(&mut locals[0], item);
-            }
-            return;
-        }
-        let next = AtomicUsize::new(0);
-        let locals = split::Locals::new(locals);
-        self.run(&|thread| {
-            let mut item = next.fetch_add(1, Ordering::Relaxed);
-            if item < n_items {
-                // `run` calls this closure once per thread, so each thread takes its own local once.
-                let local = locals.take(thread);
-                while item < n_items {
-                    f(local, item);
-                    item = next.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        });
+        let item = |share: Share, nth| {
+            let range = share.of(n_items);
+            (nth < range.len()).then(|| range.start + nth)
+        };
+        self.deal(locals, n_items, item, f);
     }
 
     /// Works through the pieces of `out`: `f(local, index, piece)`.
@@ -188,7 +192,46 @@ impl Team {
         f: impl Fn(&mut L, usize, S::Piece) + Sync,
     ) {
         let shared = split::Pieces::new(out);
-        self.each(locals, shared.len(), |local, index| f(local, index, shared.take(index)));
+        let item = |share, nth| shared.item(share, nth);
+        self.deal(locals, shared.len(), item, |local, index| f(local, index, shared.take(index)));
+    }
+
+    /// Works through `n_items` items; `item(share, nth)` is item `nth` of a node's share. Every item is given out once.
+    fn deal<L: Send>(
+        &mut self,
+        locals: &mut [L],
+        n_items: usize,
+        item: impl Fn(Share, usize) -> Option<usize> + Sync,
+        f: impl Fn(&mut L, usize) + Sync,
+    ) {
+        assert!(locals.len() >= self.n_threads(), "{} locals for {} threads", locals.len(), self.n_threads());
+        if n_items == 0 {
+            return;
+        }
+        if n_items == 1 || self.helpers.is_empty() {
+            for item in 0..n_items {
+                f(&mut locals[0], item);
+            }
+            return;
+        }
+        let shared = Arc::clone(&self.shared);
+        let (seats, taken) = (&shared.seats, &shared.taken);
+        for counter in taken {
+            counter.0.store(0, Ordering::Relaxed);
+        }
+        let locals = split::Locals::new(locals);
+        self.run(&|thread| {
+            // `run` calls this closure once per thread, so each thread takes its own local once.
+            let mut local = None;
+            let own = seats.node_of(thread);
+            // Its own node's items, then what others have left.
+            for node in (own..taken.len()).chain(0..own) {
+                let share = seats.share(node);
+                while let Some(item) = item(share, taken[node].0.fetch_add(1, Ordering::Relaxed)) {
+                    f(local.get_or_insert_with(|| locals.take(thread)), item);
+                }
+            }
+        });
     }
 }
 
@@ -215,6 +258,7 @@ impl Shared {
     }
 
     fn help(&self, thread: usize) {
+        let _home = self.seats.keep(thread);
         let mut seen = 0;
         loop {
             seen = self.wait_for_step(seen);
@@ -263,7 +307,7 @@ mod tests {
     #[test]
     fn every_item_is_done_once_whatever_the_number_of_threads() {
         for n_threads in 1..5 {
-            let mut team = Team::new(n_threads).unwrap();
+            let mut team = Team::new(&Seats::of(n_threads)).unwrap();
             for n_items in [0, 1, 2, 7, 1000] {
                 let mut out = vec![0u32; n_items * 3];
                 let mut locals = vec![0usize; n_threads];
@@ -281,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_panic_in_an_item_reaches_the_caller_and_the_team_lives_on() {
-        let mut team = Team::new(3).unwrap();
+        let mut team = Team::new(&Seats::of(3)).unwrap();
         let mut locals = [(); 3];
         let result = catch_unwind(AssertUnwindSafe(|| {
             team.each(&mut locals, 100, |_, item| assert_ne!(item, 57, "planned"));
@@ -296,7 +340,7 @@ mod tests {
 
     #[test]
     fn a_team_that_slept_wakes_up() {
-        let mut team = Team::new(2).unwrap();
+        let mut team = Team::new(&Seats::of(2)).unwrap();
         let mut locals = [(); 2];
         for _ in 0..3 {
             std::thread::sleep(std::time::Duration::from_millis(30));
@@ -306,5 +350,28 @@ mod tests {
             });
             assert_eq!(done.into_inner(), 10);
         }
+    }
+
+    #[test]
+    fn on_several_nodes_every_item_is_done_once_and_own_ones_come_first() {
+        let root = machine_of_nodes(&["0-1", "2-4"], "0-4");
+        let mut team = Team::new(&Seats::read(root.path(), 5)).unwrap();
+        // Three groups of one row, ten tiles of a column: node 0 has tiles 0..4 of each.
+        let (mut out, bounds) = ([0u32; 30], [0, 1, 2, 3]);
+        for _ in 0..20 {
+            let mut done = [(); 5].map(|()| Vec::new());
+            team.split(&mut done, Grid::new(&mut out, 10, &bounds, 1), |done, index, mut piece| {
+                piece.row(0)[0] += 1;
+                // Long enough for every thread to get some.
+                std::thread::sleep(std::time::Duration::from_micros(200));
+                done.push(index);
+            });
+            for (thread, items) in done.iter().enumerate() {
+                let home = if thread < 2 { 0..4 } else { 4..10 };
+                let away = items.iter().skip_while(|&item| home.contains(&(item % 10)));
+                assert!(away.clone().all(|item| !home.contains(&(item % 10))), "{thread} {items:?}");
+            }
+        }
+        assert_eq!(out, [20; 30]);
     }
 }

@@ -1,6 +1,7 @@
 //! Outputs cut into pieces that no two threads share.
 #![expect(unsafe_code, reason = "the thread team is one of the addresses of unsafe (law 5)")]
 
+use super::seats::Share;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -8,7 +9,7 @@ use std::ops::Range;
 ///
 /// # Safety
 /// `piece(i)` and `piece(j)` must not overlap for `i != j`, and both must lie in memory that this value borrows
-/// mutably for `'o`.
+/// mutably for `'o`. `item` must name every index once over the shares of a seats.
 pub unsafe trait Split<'o>: Sized {
     /// What the thread that has item `i` may write.
     type Piece: Send;
@@ -19,6 +20,12 @@ pub unsafe trait Split<'o>: Sized {
     /// Whether there is no piece.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The index of the piece that is number `nth` of a node's share; `None` past its last one.
+    fn item(&self, share: Share, nth: usize) -> Option<usize> {
+        let range = share.of(self.len());
+        (nth < range.len()).then(|| range.start + nth)
     }
 
     /// Piece `index`.
@@ -74,6 +81,10 @@ unsafe impl<'o, A: Split<'o>, B: Split<'o>> Split<'o> for (A, B) {
         self.0.len()
     }
 
+    fn item(&self, share: Share, nth: usize) -> Option<usize> {
+        self.0.item(share, nth)
+    }
+
     unsafe fn piece(&self, index: usize) -> Self::Piece {
         // SAFETY: the caller's promise is handed on unchanged.
         unsafe { (self.0.piece(index), self.1.piece(index)) }
@@ -88,6 +99,10 @@ unsafe impl<'o, A: Split<'o>, B: Split<'o>, C: Split<'o>> Split<'o> for (A, B, C
         assert_eq!(self.0.len(), self.1.len(), "outputs split together have the same number of pieces");
         assert_eq!(self.0.len(), self.2.len(), "outputs split together have the same number of pieces");
         self.0.len()
+    }
+
+    fn item(&self, share: Share, nth: usize) -> Option<usize> {
+        self.0.item(share, nth)
     }
 
     unsafe fn piece(&self, index: usize) -> Self::Piece {
@@ -126,6 +141,10 @@ impl<'o, T> Grid<'o, T> {
     fn n_tiles(&self) -> usize {
         self.width.div_ceil(self.tile)
     }
+
+    fn n_groups(&self) -> usize {
+        self.bounds.len().saturating_sub(1)
+    }
 }
 
 /// A rectangle of a matrix that belongs to one thread.
@@ -162,7 +181,14 @@ unsafe impl<'o, T: Send + 'o> Split<'o> for Grid<'o, T> {
     type Piece = Tile<'o, T>;
 
     fn len(&self) -> usize {
-        self.bounds.len().saturating_sub(1) * self.n_tiles()
+        self.n_groups() * self.n_tiles()
+    }
+
+    /// A node has the same tiles of every group: its rows of every expert's weights.
+    fn item(&self, share: Share, nth: usize) -> Option<usize> {
+        let tiles = share.of(self.n_tiles());
+        let group = nth.checked_div(tiles.len())?;
+        (group < self.n_groups()).then(|| group * self.n_tiles() + tiles.start + nth % tiles.len())
     }
 
     unsafe fn piece(&self, index: usize) -> Tile<'o, T> {
@@ -199,13 +225,21 @@ impl<S> Pieces<S> {
         self.len
     }
 
-    /// Piece `index`. `Team::each` hands every index out once (an atomic counter), and is the only caller.
+    /// [`Split::item`].
+    pub(super) fn item<'o>(&self, share: Share, nth: usize) -> Option<usize>
+    where
+        S: Split<'o>,
+    {
+        self.split.item(share, nth)
+    }
+
+    /// Piece `index`. `Team::deal` hands every index out once (an atomic counter for each share), and is the only caller.
     pub(super) fn take<'o>(&self, index: usize) -> S::Piece
     where
         S: Split<'o>,
     {
         assert!(index < self.len, "piece {index} of {}", self.len);
-        // SAFETY: index < len, and `Team::each` gives each index to one call.
+        // SAFETY: index < len, and `Team::deal` gives each index to one call.
         unsafe { self.split.piece(index) }
     }
 }
@@ -225,7 +259,7 @@ impl<'l, L> Locals<'l, L> {
         Locals { start: locals.as_mut_ptr(), len: locals.len(), borrow: PhantomData }
     }
 
-    /// The value of `thread`. `Team::each` is the only caller, and asks once per thread and step.
+    /// The value of `thread`. `Team::deal` is the only caller, and asks once per thread and step.
     pub(super) fn take(&self, thread: usize) -> &'l mut L {
         assert!(thread < self.len, "thread {thread} of {}", self.len);
         // SAFETY: inside the slice by the assertion; each thread asks for its own entry once, so no two borrows meet.

@@ -25,9 +25,7 @@ impl Cores {
         let sys = root.join("sys/devices/system/cpu");
         let list = |path: &str| std::fs::read_to_string(root.join(path)).ok();
         let online = list("sys/devices/system/cpu/online").and_then(|text| parse_cpu_list(text.trim()));
-        let status = list("proc/self/status").unwrap_or_default();
-        let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-        let allowed = allowed.and_then(|text| parse_cpu_list(text.trim()));
+        let allowed = allowed_cpus(root);
         // A system that does not tell: what the standard library knows.
         let known = || (0..std::thread::available_parallelism().map_or(1, |n| n.get())).collect::<Vec<_>>();
         let online = online.or_else(|| allowed.clone()).unwrap_or_else(known);
@@ -55,6 +53,13 @@ pub fn default_threads() -> usize {
     Cores::read(Path::new("/")).default_threads()
 }
 
+/// The affinity mask of this process; `None` where the system does not tell.
+pub(super) fn allowed_cpus(root: &Path) -> Option<Vec<usize>> {
+    let status = std::fs::read_to_string(root.join("proc/self/status")).ok()?;
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
+    parse_cpu_list(allowed.trim())
+}
+
 /// Reads the kernel's list form, such as `0-3,8,10-11`.
 pub(crate) fn parse_cpu_list(list: &str) -> Option<Vec<usize>> {
     let mut cpus = Vec::new();
@@ -69,17 +74,15 @@ pub(crate) fn parse_cpu_list(list: &str) -> Option<Vec<usize>> {
     (!cpus.is_empty()).then_some(cpus)
 }
 
-/// Counts cores: CPUs with the same sibling list are one.
+/// Counts cores.
 fn physical_cores(cpus: &[usize], sys: &Path) -> usize {
-    let cores: BTreeSet<String> = cpus
-        .iter()
-        .map(|cpu| {
-            let siblings = sys.join(format!("cpu{cpu}/topology/thread_siblings_list"));
-            // A machine that does not tell: every CPU counts.
-            std::fs::read_to_string(siblings).map_or_else(|_| cpu.to_string(), |s| s.trim().to_owned())
-        })
-        .collect();
-    cores.len()
+    cpus.iter().map(|&cpu| core_of(cpu, sys)).collect::<BTreeSet<String>>().len()
+}
+
+/// The core of a CPU: those with the same sibling list are one. On a machine that does not tell, every CPU is a core.
+pub(super) fn core_of(cpu: usize, sys: &Path) -> String {
+    let siblings = sys.join(format!("cpu{cpu}/topology/thread_siblings_list"));
+    std::fs::read_to_string(siblings).map_or_else(|_| cpu.to_string(), |s| s.trim().to_owned())
 }
 
 /// Whole CPUs of a group's quota, rounded up; `None` without a limit.

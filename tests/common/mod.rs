@@ -7,6 +7,7 @@ pub mod made_up;
 use fathom::config::Overrides;
 use fathom::mmap::Mapping;
 use fathom::probe::{NoProbe, Point, Probe, Values};
+use fathom::threads::Seats;
 use fathom::{Engine, Session, SessionOptions, Wanted};
 use fathom_simd::Kernels;
 use safetensors::{Dtype, SafeTensors};
@@ -149,7 +150,7 @@ pub fn with_engine_and<R>(
 ) -> R {
     let mapping = Mapping::open(path).unwrap();
     let overrides = Overrides::parse(overrides).unwrap();
-    let engine = Engine::load(mapping.shards(), &overrides, kernels, n_threads).unwrap();
+    let engine = Engine::load(mapping.shards(), &overrides, kernels, &Seats::of(n_threads)).unwrap();
     f(&engine)
 }
 

@@ -23,6 +23,7 @@ use fathom::bench::{Fill, Room, RoomOptions, Test};
 use fathom::cache::{CacheTypes, IndexType};
 use fathom::config::Overrides;
 use fathom::mmap::Mapping;
+use fathom::threads::{Seats, default_threads};
 use fathom_interop::raw::{self, CacheType, Loading, Model, Threads};
 use fathom_simd::{Format, Kernels};
 
@@ -86,9 +87,10 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     raw::hush();
     let mapping = Mapping::open(&args.model)?;
-    let n_threads = args.threads.unwrap_or_else(fathom::threads::default_threads);
+    let n_threads = args.threads.unwrap_or_else(default_threads);
     let kernels = Kernels::from_env()?;
-    let engine = Engine::load(mapping.shards(), &Overrides::default(), kernels, n_threads)?;
+    let seats = Seats::of(n_threads);
+    let engine = Engine::load(mapping.shards(), &Overrides::default(), kernels, &seats)?;
     let options = RoomOptions {
         batch: args.batch,
         cache: CacheTypes { latent: Format::BF16, index: IndexType::Q8 },

@@ -1,0 +1,273 @@
+//! Which memory node each thread of a team belongs to, and which part of the work is its node's.
+//!
+//! A machine with several memory nodes (sockets, or parts of one) reads a node's memory fastest from the node's own
+//! processors. So every matrix is cut into one run of rows for each node, as long as the node's threads are many: loading
+//! has the run read by threads of the node, which is where the system then puts it, and a step gives the run's items to
+//! them first. On a machine with one node there is one run, and threads go where the system likes them.
+
+use super::ThreadError;
+use super::topology::{core_of, parse_cpu_list};
+use crate::machine::{NumaNode, numa_nodes};
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::path::Path;
+
+/// How many threads a team has, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seats {
+    /// At least one; every one has threads.
+    nodes: Vec<Home>,
+}
+
+/// A node that has threads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Home {
+    /// The system's number of it.
+    number: usize,
+    /// Its processors that this process may use.
+    cpus: Vec<usize>,
+    /// Threads on it: these numbers of the team.
+    threads: Range<usize>,
+}
+
+/// The part of a step's work that belongs to one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    before: usize,
+    after: usize,
+    all: usize,
+}
+
+impl Share {
+    /// Everything.
+    pub const WHOLE: Share = Share { before: 0, after: 1, all: 1 };
+
+    /// Its part of `0..len`. The parts of a seats's shares do not overlap and leave nothing out.
+    pub fn of(self, len: usize) -> Range<usize> {
+        // As wide as needed: a length times a number of threads.
+        let cut = |at: usize| (len as u128 * at as u128 / self.all as u128) as usize;
+        cut(self.before)..cut(self.after)
+    }
+}
+
+impl Seats {
+    /// `n_threads` threads (at least one) on this machine, on each node in proportion to its cores.
+    pub fn of(n_threads: usize) -> Seats {
+        Seats::read(Path::new("/"), n_threads)
+    }
+
+    /// The same; `root` is `/`, but in tests.
+    pub fn read(root: &Path, n_threads: usize) -> Seats {
+        let allowed = super::topology::allowed_cpus(root);
+        let sys = root.join("sys/devices/system/cpu");
+        let mut homes = Vec::new();
+        for NumaNode { node, cpus, .. } in numa_nodes(root) {
+            let mut cpus = parse_cpu_list(&cpus).unwrap_or_default();
+            cpus.retain(|cpu| allowed.as_ref().is_none_or(|allowed| allowed.contains(cpu)));
+            let cores: BTreeSet<String> = cpus.iter().map(|&cpu| core_of(cpu, &sys)).collect();
+            if !cores.is_empty() {
+                homes.push((node, cpus, cores.len()));
+            }
+        }
+        if homes.is_empty() {
+            homes.push((0, Vec::new(), 1));
+        }
+        let all: usize = homes.iter().map(|home| home.2).sum();
+        let (n_threads, mut cores, mut first, mut nodes) = (n_threads.max(1), 0, 0, Vec::new());
+        for (number, cpus, own) in homes {
+            cores += own;
+            // Rounding is carried on, so that all together are as many as were asked for.
+            let end = n_threads * cores / all;
+            if end > first {
+                nodes.push(Home { number, cpus, threads: first..end });
+            }
+            first = end;
+        }
+        Seats { nodes }
+    }
+
+    /// Threads in all.
+    pub fn n_threads(&self) -> usize {
+        self.nodes.last().map_or(1, |home| home.threads.end)
+    }
+
+    /// Nodes that have threads.
+    pub fn n_nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// What belongs to node `index` of these.
+    pub fn share(&self, index: usize) -> Share {
+        let Range { start, end } = self.nodes[index].threads;
+        Share { before: start, after: end, all: self.n_threads() }
+    }
+
+    /// The node of a thread, counted as in [`Seats::share`].
+    pub fn node_of(&self, thread: usize) -> usize {
+        self.nodes.partition_point(|home| home.threads.end <= thread).min(self.nodes.len() - 1)
+    }
+
+    /// The system's number of each node, and how many threads it has.
+    pub fn threads_of_nodes(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.nodes.iter().map(|home| (home.number, home.threads.len()))
+    }
+
+    /// Keeps the calling thread on the processors of `thread`'s node until the value is dropped. A system that refuses leaves
+    /// it where it is: what it computes stays the same.
+    pub(crate) fn keep(&self, thread: usize) -> Kept {
+        match self.nodes.len() {
+            0 | 1 => Kept::default(),
+            _ => Kept::on(&self.nodes[self.node_of(thread)].cpus),
+        }
+    }
+
+    /// Calls `f(node)` on as many threads as the seats has, each on its node, and gives what they say.
+    ///
+    /// # Errors
+    /// If the system refuses a thread; those that were started have then ended.
+    pub(crate) fn on_all<T: Send>(&self, f: impl Fn(usize) -> T + Sync) -> Result<Vec<T>, ThreadError> {
+        let f = &f;
+        std::thread::scope(|scope| {
+            let start = |thread| {
+                let work = move || {
+                    let _home = self.keep(thread);
+                    f(self.node_of(thread))
+                };
+                std::thread::Builder::new().spawn_scoped(scope, work).map_err(|source| ThreadError {
+                    wanted: self.n_threads(),
+                    started: thread,
+                    source,
+                })
+            };
+            let running: Vec<_> = (0..self.n_threads()).map(start).collect::<Result<_, _>>()?;
+            let ended = running.into_iter().map(|thread| thread.join());
+            Ok(ended.map(|end| end.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect())
+        })
+    }
+}
+
+/// A thread that is kept on some processors; when dropped, it goes where it could go before.
+#[derive(Default)]
+pub(crate) struct Kept {
+    #[cfg(target_os = "linux")]
+    before: Option<rustix::thread::CpuSet>,
+}
+
+#[cfg(target_os = "linux")]
+impl Kept {
+    fn on(cpus: &[usize]) -> Kept {
+        use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+        let mut wanted = CpuSet::new();
+        for &cpu in cpus.iter().filter(|&&cpu| cpu < CpuSet::MAX_CPU) {
+            wanted.set(cpu);
+        }
+        let before = sched_getaffinity(None).ok();
+        let done = sched_setaffinity(None, &wanted).is_ok();
+        Kept { before: before.filter(|_| done) }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl Kept {
+    /// Other systems have no such call, or one machine in thousands with several nodes.
+    fn on(_cpus: &[usize]) -> Kept {
+        Kept::default()
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            let _ = rustix::thread::sched_setaffinity(None, before);
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A machine whose nodes have these processors, of which `allowed` may be used.
+    pub(crate) fn machine(nodes: &[&str], allowed: &str) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = root.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        put("proc/self/status", &format!("Cpus_allowed_list:\t{allowed}\n"));
+        put("sys/devices/system/node/online", &format!("0-{}\n", nodes.len() - 1));
+        for (node, cpus) in nodes.iter().enumerate() {
+            put(&format!("sys/devices/system/node/node{node}/cpulist"), &format!("{cpus}\n"));
+        }
+        root
+    }
+
+    fn threads(nodes: &[&str], allowed: &str, n_threads: usize) -> Vec<(usize, usize)> {
+        Seats::read(machine(nodes, allowed).path(), n_threads).threads_of_nodes().collect()
+    }
+
+    #[test]
+    fn threads_go_to_nodes_in_proportion_to_their_cores() {
+        assert_eq!(threads(&["0-7", "8-15"], "0-15", 16), [(0, 8), (1, 8)]);
+        assert_eq!(threads(&["0-7", "8-15"], "0-15", 5), [(0, 2), (1, 3)]);
+        assert_eq!(threads(&["0-7", "8-15"], "0-11", 12), [(0, 8), (1, 4)], "the mask counts");
+        assert_eq!(threads(&["0-3", "4-7", "8-11", "12-15"], "0-15", 2), [(1, 1), (3, 1)]);
+        assert_eq!(threads(&["0-3", "", "4-7"], "0-7", 8), [(0, 4), (2, 4)], "memory without processors");
+        assert_eq!(threads(&["0-3", "4-7"], "4-7", 3), [(1, 3)]);
+        assert_eq!(threads(&["0-3"], "0-3", 64), [(0, 64)], "more threads than cores");
+        let nothing = tempfile::tempdir().unwrap();
+        let unknown = Seats::read(nothing.path(), 3);
+        assert_eq!((unknown.n_threads(), unknown.n_nodes(), unknown.share(0).of(10)), (3, 1, 0..10));
+        assert_eq!(Seats::read(nothing.path(), 0).n_threads(), 1);
+    }
+
+    #[test]
+    fn hyperthreads_do_not_make_a_node_larger() {
+        let root = machine(&["0-3", "4-5"], "0-5");
+        for cpu in 0..4 {
+            let folder = root.path().join(format!("sys/devices/system/cpu/cpu{cpu}/topology"));
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join("thread_siblings_list"), format!("{},{}", cpu % 2, cpu % 2 + 2))
+                .unwrap();
+        }
+        let seats = Seats::read(root.path(), 4);
+        assert_eq!(seats.threads_of_nodes().collect::<Vec<_>>(), [(0, 2), (1, 2)]);
+    }
+
+    #[test]
+    fn shares_cover_everything_once_and_threads_know_their_node() {
+        let seats = Seats::read(machine(&["0-3", "4-9", "10"], "0-10").path(), 11);
+        for len in [0, 1, 2, 10, 11, 12, 7168] {
+            let parts = (0..seats.n_nodes()).flat_map(|node| seats.share(node).of(len));
+            assert!(parts.eq(0..len), "{len}");
+        }
+        assert_eq!(seats.share(1).of(usize::MAX).start, (usize::MAX as u128 * 4 / 11) as usize);
+        let nodes: Vec<usize> = (0..11).map(|thread| seats.node_of(thread)).collect();
+        assert_eq!(nodes, [0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 2]);
+    }
+
+    #[test]
+    fn every_thread_of_a_layout_is_called_on_its_node() {
+        let seats = Seats::read(machine(&["0-1", "2-4"], "0-4").path(), 5);
+        let mut nodes = seats.on_all(|node| node).unwrap();
+        nodes.sort_unstable();
+        assert_eq!(nodes, [0, 0, 1, 1, 1]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_thread_is_kept_on_processors_and_let_go() {
+        use rustix::thread::{CpuSet, sched_getaffinity};
+        let allowed = |set: &CpuSet| (0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect::<Vec<_>>();
+        let before = allowed(&sched_getaffinity(None).unwrap());
+        let kept = Kept::on(&before[..1]);
+        assert_eq!(allowed(&sched_getaffinity(None).unwrap()), before[..1]);
+        drop(kept);
+        assert_eq!(allowed(&sched_getaffinity(None).unwrap()), before);
+        // No such processor: nothing changes, then or later.
+        drop(Kept::on(&[CpuSet::MAX_CPU - 1]));
+        assert_eq!(allowed(&sched_getaffinity(None).unwrap()), before);
+    }
+}
