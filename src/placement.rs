@@ -22,7 +22,7 @@ pub struct Placement {
 pub struct Run {
     /// The bytes.
     pub bytes: Range<usize>,
-    /// The node, counted as in [`Seats::share`].
+    /// The node, counted as in [`Seats::share_of_node`].
     pub node: usize,
 }
 
@@ -43,7 +43,7 @@ impl Placement {
     #[cfg(test)]
     pub(crate) fn shares(sizes: &[usize], seats: Seats) -> Placement {
         let runs = |&size: &usize| {
-            (0..seats.n_nodes()).map(|node| Run { bytes: seats.share(node).of(size), node }).collect()
+            (0..seats.n_nodes()).map(|node| Run { bytes: seats.share_of_node(node).of(size), node }).collect()
         };
         let files = sizes.iter().map(runs).collect();
         Placement { seats, files }
@@ -71,7 +71,7 @@ fn place(tensor: &TensorInfo<'_>, seats: &Seats, runs: &mut Vec<Run>) {
     for matrix in 0..n_matrices {
         let start = tensor.offset as usize + matrix * n_rows * row_bytes;
         for node in 0..seats.n_nodes() {
-            let rows = seats.share(node).of(n_rows);
+            let rows = seats.share_of_node(node).of(n_rows);
             runs.push(Run { bytes: start + rows.start * row_bytes..start + rows.end * row_bytes, node });
         }
     }

@@ -3,9 +3,16 @@
 mod common;
 
 use common::{convert, with_engine};
-use fathom::bench::{Fill, Kind, Room, RoomOptions, Shape, Test};
+use fathom::bench::{Fill, Kind, Room, RoomOptions, Shape, Stats, Test};
 use fathom::cache::{CacheTypes, IndexType};
+use fathom::config::Overrides;
+use fathom::mmap::{Mapping, Watch};
+use fathom::threads::{Seats, default_threads};
+use fathom::{Engine, Session};
 use fathom_simd::{Format, Kernels};
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
 const OPTIONS: RoomOptions = RoomOptions {
@@ -51,4 +58,61 @@ fn more_layers_take_as_much_more() {
     let times = fathom::bench::LayerTimes { dense: 0.25, moe: 0.5, head_row: 0.125 };
     assert_eq!(times.call(Shape { n_dense: 1, n_moe: 2, vocab_size: 8 }), 0.25 + 1.0 + 1.0);
     assert_eq!(times.call(Shape { n_dense: 0, n_moe: 1, vocab_size: 0 }), 0.5);
+}
+
+/// Where the two slices of true size go, one after the other; the larger has 15 GB.
+fn slice(n_moe: usize) -> tempfile::TempPath {
+    let folder = std::env::var_os("FATHOM_TEST_FOLDER").map_or_else(std::env::temp_dir, Into::into);
+    let file = tempfile::Builder::new().suffix(".gguf").tempfile_in(folder).unwrap().into_temp_path();
+    let done = Command::new(env!("CARGO_BIN_EXE_fathom"))
+        .args(["synth", "--preset", &format!("v3.2-slice:1+{n_moe}"), "--type", "q4k-bench", "--force", "-o"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    file
+}
+
+/// What `f` gives for three runs of each test.
+fn runs<T>(
+    file: &Path,
+    last_logits: bool,
+    f: impl Fn(&Room<'_>, &mut Session<'_>, Test) -> T,
+) -> Vec<(Test, [T; 3])> {
+    let mapping = Mapping::open(file).unwrap();
+    let seats = Seats::of(default_threads());
+    let watch = Watch { stop: &AtomicBool::new(false), progress: &|_| {} };
+    mapping.warm(&mapping.placement(&seats).unwrap(), watch).unwrap();
+    let engine = Engine::load(mapping.shards(), &Overrides::default(), Kernels::best(), &seats).unwrap();
+    let options = RoomOptions { batch: 512, last_logits, ..OPTIONS };
+    let room = Room::new(&engine, mapping.shards().into_iter().map(|(_, bytes)| bytes), options);
+    let mut found = Vec::new();
+    for depth in [0, 4096] {
+        let mut session = room.session(depth + 512).unwrap();
+        room.fill(&mut session, depth).unwrap();
+        for (kind, n) in [(Kind::Prompt, 512), (Kind::Generation, 32)] {
+            let test = Test { kind, n, depth };
+            // The first run is not counted.
+            f(&room, &mut session, test);
+            found.push((test, std::array::from_fn(|_| f(&room, &mut session, test))));
+        }
+    }
+    found
+}
+
+/// One layer of each kind tells what two layers with experts take.
+#[test]
+#[ignore = "writes and runs slices of 8 and 15 GB; best in release: FATHOM_TEST_FOLDER names a folder for them"]
+fn a_slice_tells_a_larger_one() {
+    let of = |n_moe| Shape { n_dense: 1, n_moe, vocab_size: Shape::V32.vocab_size };
+    // The head's time is told from many rows, and counted for one.
+    let times = runs(&slice(1), false, |room, session, test| room.layer_times(session, test).unwrap());
+    let took = runs(&slice(2), true, |room, session, test| room.run(session, test).unwrap());
+    for ((test, times), (_, took)) in times.into_iter().zip(took) {
+        let calls = if test.kind == Kind::Prompt { 1 } else { test.n };
+        let predicted = Stats::of(&times.map(|times| calls as f64 * times.call(of(2)))).median;
+        let ratio = predicted / Stats::of(&took).median;
+        println!("{test:<16} predicted {predicted:.3} s, took {took:.3?} s: {ratio:.3}");
+        assert!((0.9..=1.1).contains(&ratio), "{test}: {ratio}");
+    }
 }

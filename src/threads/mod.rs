@@ -3,8 +3,8 @@
 //! `rayon` serves quantizing and loading; a token has hundreds of short steps, and between two of them there is no
 //! time to wake a sleeping pool. So the team's threads spin for a while after each step and only then go to sleep.
 //!
-//! A step is a list of items; whichever thread is free takes the next one, of its own memory node as long as there are any
-//! ([`Seats`]). Who computes an item never changes its
+//! A step is a list of items. Every thread has a run of them ([`Seats`]), and when it is through it takes what others have
+//! not begun. Who computes an item never changes its
 //! bits, because every output belongs to exactly one item (law 4). The outputs are handed out as disjoint pieces by
 //! [`Split`], so callers stay free of `unsafe`.
 
@@ -44,7 +44,7 @@ type Job = dyn Fn(usize) + Sync;
 
 struct Shared {
     seats: Seats,
-    /// For each node, how many of its items of the current step have been taken.
+    /// For each thread, how many of its items of the current step have been taken.
     taken: Vec<Counter>,
     /// Number of steps published so far; a change is the signal to work.
     step: AtomicU64,
@@ -99,7 +99,7 @@ impl Team {
         let n_threads = seats.n_threads();
         let shared = Arc::new(Shared {
             seats: seats.clone(),
-            taken: (0..seats.n_nodes()).map(|_| Counter::default()).collect(),
+            taken: (0..n_threads).map(|_| Counter::default()).collect(),
             step: AtomicU64::new(0),
             job: UnsafeCell::new(std::ptr::from_ref::<Job>(&|_| {})),
             busy: AtomicUsize::new(0),
@@ -196,7 +196,7 @@ impl Team {
         self.deal(locals, shared.len(), item, |local, index| f(local, index, shared.take(index)));
     }
 
-    /// Works through `n_items` items; `item(share, nth)` is item `nth` of a node's share. Every item is given out once.
+    /// Works through `n_items` items; `item(share, nth)` is item `nth` of a thread's share. Every item is given out once.
     fn deal<L: Send>(
         &mut self,
         locals: &mut [L],
@@ -223,11 +223,13 @@ impl Team {
         self.run(&|thread| {
             // `run` calls this closure once per thread, so each thread takes its own local once.
             let mut local = None;
-            let own = seats.node_of(thread);
-            // Its own node's items, then what others have left.
-            for node in (own..taken.len()).chain(0..own) {
-                let share = seats.share(node);
-                while let Some(item) = item(share, taken[node].0.fetch_add(1, Ordering::Relaxed)) {
+            for owner in seats.order(thread) {
+                let (share, taken) = (seats.share_of_thread(owner), &taken[owner].0);
+                // Looked at first: taking moves the counter's line away from its owner.
+                if item(share, taken.load(Ordering::Relaxed)).is_none() {
+                    continue;
+                }
+                while let Some(item) = item(share, taken.fetch_add(1, Ordering::Relaxed)) {
                     f(local.get_or_insert_with(|| locals.take(thread)), item);
                 }
             }
@@ -356,7 +358,7 @@ mod tests {
     fn on_several_nodes_every_item_is_done_once_and_own_ones_come_first() {
         let root = machine_of_nodes(&["0-1", "2-4"], "0-4");
         let mut team = Team::new(&Seats::read(root.path(), 5)).unwrap();
-        // Three groups of one row, ten tiles of a column: node 0 has tiles 0..4 of each.
+        // Three groups of one row, ten tiles of a column.
         let (mut out, bounds) = ([0u32; 30], [0, 1, 2, 3]);
         for _ in 0..20 {
             let mut done = [(); 5].map(|()| Vec::new());
@@ -367,9 +369,12 @@ mod tests {
                 done.push(index);
             });
             for (thread, items) in done.iter().enumerate() {
-                let home = if thread < 2 { 0..4 } else { 4..10 };
-                let away = items.iter().skip_while(|&item| home.contains(&(item % 10)));
-                assert!(away.clone().all(|item| !home.contains(&(item % 10))), "{thread} {items:?}");
+                // Thread t has tiles 2t and 2t + 1, node 0 the first two threads.
+                let rank = |item: &usize| match item % 10 / 2 {
+                    owner if owner == thread => 0,
+                    owner => 1 + usize::from((owner < 2) != (thread < 2)),
+                };
+                assert!(items.is_sorted_by_key(rank), "{thread} {items:?}");
             }
         }
         assert_eq!(out, [20; 30]);

@@ -1,9 +1,11 @@
-//! Which memory node each thread of a team belongs to, and which part of the work is its node's.
+//! Which part of the work is each thread's, and on which memory node the thread keeps.
+//!
+//! A step's items are shared out in order: every thread has a run of them, the same rows of a matrix each time. So it reads
+//! memory in one stream, and takes its next item from a counter that no other thread touches until it has nothing left itself.
 //!
 //! A machine with several memory nodes (sockets, or parts of one) reads a node's memory fastest from the node's own
-//! processors. So every matrix is cut into one run of rows for each node, as long as the node's threads are many: loading
-//! has the run read by threads of the node, which is where the system then puts it, and a step gives the run's items to
-//! them first. On a machine with one node there is one run, and threads go where the system likes them.
+//! processors. There threads keep to their nodes, and loading has each run of rows read by threads of the node that
+//! multiplies with it, which is where the system then puts it. On a machine with one node, threads go where the system likes.
 
 use super::ThreadError;
 use super::topology::{core_of, parse_cpu_list};
@@ -30,7 +32,7 @@ struct Home {
     threads: Range<usize>,
 }
 
-/// The part of a step's work that belongs to one node.
+/// The part of a step's work that belongs to some threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
     before: usize,
@@ -39,9 +41,6 @@ pub struct Share {
 }
 
 impl Share {
-    /// Everything.
-    pub const WHOLE: Share = Share { before: 0, after: 1, all: 1 };
-
     /// Its part of `0..len`. The parts of a seats's shares do not overlap and leave nothing out.
     pub fn of(self, len: usize) -> Range<usize> {
         // As wide as needed: a length times a number of threads.
@@ -96,13 +95,24 @@ impl Seats {
         self.nodes.len()
     }
 
-    /// What belongs to node `index` of these.
-    pub fn share(&self, index: usize) -> Share {
+    /// What belongs to all threads of node `index` of these together.
+    pub fn share_of_node(&self, index: usize) -> Share {
         let Range { start, end } = self.nodes[index].threads;
         Share { before: start, after: end, all: self.n_threads() }
     }
 
-    /// The node of a thread, counted as in [`Seats::share`].
+    /// What belongs to a thread.
+    pub fn share_of_thread(&self, thread: usize) -> Share {
+        Share { before: thread, after: thread + 1, all: self.n_threads() }
+    }
+
+    /// The threads whose items a thread takes, in order: its own, then those of others on its node, then all others.
+    pub fn order(&self, thread: usize) -> impl Iterator<Item = usize> + use<> {
+        let Range { start, end } = self.nodes[self.node_of(thread)].threads;
+        (thread..end).chain(start..thread).chain(end..self.n_threads()).chain(0..start)
+    }
+
+    /// The node of a thread, counted as in [`Seats::share_of_node`].
     pub fn node_of(&self, thread: usize) -> usize {
         self.nodes.partition_point(|home| home.threads.end <= thread).min(self.nodes.len() - 1)
     }
@@ -219,7 +229,7 @@ pub(crate) mod tests {
         assert_eq!(threads(&["0-3"], "0-3", 64), [(0, 64)], "more threads than cores");
         let nothing = tempfile::tempdir().unwrap();
         let unknown = Seats::read(nothing.path(), 3);
-        assert_eq!((unknown.n_threads(), unknown.n_nodes(), unknown.share(0).of(10)), (3, 1, 0..10));
+        assert_eq!((unknown.n_threads(), unknown.n_nodes(), unknown.share_of_node(0).of(10)), (3, 1, 0..10));
         assert_eq!(Seats::read(nothing.path(), 0).n_threads(), 1);
     }
 
@@ -240,10 +250,16 @@ pub(crate) mod tests {
     fn shares_cover_everything_once_and_threads_know_their_node() {
         let seats = Seats::read(machine(&["0-3", "4-9", "10"], "0-10").path(), 11);
         for len in [0, 1, 2, 10, 11, 12, 7168] {
-            let parts = (0..seats.n_nodes()).flat_map(|node| seats.share(node).of(len));
+            let parts = (0..seats.n_nodes()).flat_map(|node| seats.share_of_node(node).of(len));
+            assert!(parts.eq(0..len), "{len}");
+            let parts = (0..seats.n_threads()).flat_map(|thread| seats.share_of_thread(thread).of(len));
             assert!(parts.eq(0..len), "{len}");
         }
-        assert_eq!(seats.share(1).of(usize::MAX).start, (usize::MAX as u128 * 4 / 11) as usize);
+        assert_eq!(seats.share_of_node(1).of(usize::MAX).start, (usize::MAX as u128 * 4 / 11) as usize);
+        let mut order: Vec<usize> = seats.order(6).collect();
+        assert_eq!(order, [6, 7, 8, 9, 4, 5, 10, 0, 1, 2, 3]);
+        order.sort_unstable();
+        assert!(order.into_iter().eq(0..11));
         let nodes: Vec<usize> = (0..11).map(|thread| seats.node_of(thread)).collect();
         assert_eq!(nodes, [0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 2]);
     }

@@ -22,7 +22,7 @@ pub unsafe trait Split<'o>: Sized {
         self.len() == 0
     }
 
-    /// The index of the piece that is number `nth` of a node's share; `None` past its last one.
+    /// The index of the piece that is number `nth` of a share; `None` past its last one.
     fn item(&self, share: Share, nth: usize) -> Option<usize> {
         let range = share.of(self.len());
         (nth < range.len()).then(|| range.start + nth)
@@ -184,7 +184,7 @@ unsafe impl<'o, T: Send + 'o> Split<'o> for Grid<'o, T> {
         self.n_groups() * self.n_tiles()
     }
 
-    /// A node has the same tiles of every group: its rows of every expert's weights.
+    /// A share has the same tiles of every group: the same rows of every expert's weights.
     fn item(&self, share: Share, nth: usize) -> Option<usize> {
         let tiles = share.of(self.n_tiles());
         let group = nth.checked_div(tiles.len())?;

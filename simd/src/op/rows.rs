@@ -24,6 +24,10 @@ const USUAL: usize = 16;
 /// runs for each row at 13.2, in two runs for all rows at 11.9.
 const LONG: usize = 40;
 
+/// The same for rows of up to 2048 columns, those of an expert's last matrix: what is cleared before a product, room and all, was a
+/// twenty-fifth of what it then reads.
+const SHORT: usize = 4;
+
 /// What 16 blocks say, one a lane.
 type Lanes = Aligned<[f32; 16]>;
 
@@ -57,7 +61,10 @@ const AHEAD: usize = 3 << 10;
 /// `out[r] = row r . x`; the rows' blocks follow each other.
 #[inline(always)]
 pub(crate) fn product<F: QuantFormat, I: Isa>(isa: I, rows: &[F::Block], x: Q8Token<'_>, out: &mut [f32]) {
-    if x.values.len() <= 16 * USUAL {
+    let sixteens = x.values.len().div_ceil(16);
+    if sixteens <= SHORT {
+        with_room::<F, I, SHORT>(isa, rows, x, out);
+    } else if sixteens <= USUAL {
         with_room::<F, I, USUAL>(isa, rows, x, out);
     } else {
         with_room::<F, I, LONG>(isa, rows, x, out);
