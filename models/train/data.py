@@ -27,7 +27,7 @@ NAMES = list(SKILLS)
 SHORT = 512
 SHARES = {
     True: dict(definitions=0.45, arithmetic=0.3, needle=0.2, prose=0.0, identity=0.05, tools=0.0),
-    False: dict(definitions=0.04, arithmetic=0.04, needle=0.28, prose=0.04, identity=0.02, tools=0.58),
+    False: dict(definitions=0.03, arithmetic=0.03, needle=0.24, prose=0.03, identity=0.01, tools=0.66),
 }
 
 

@@ -48,11 +48,11 @@ RATES = dict(matrices=0.02, embedding=0.004, rest=0.002, indexer=0.001)
 LENGTHS = (
     (0.4, {256: 1}),
     (0.7, {256: 0.6, 1024: 0.3, 2048: 0.1}),
-    (1.0, {256: 0.35, 1024: 0.4, 2048: 0.12, 4096: 0.09, 8192: 0.04}),
+    (1.0, {256: 0.3, 1024: 0.5, 2048: 0.12, 4096: 0.06, 8192: 0.02}),
 )
 PRESETS = {
     # Some hours on two cores.
-    "cpu": Recipe(Config(), dict(dense=2200, warmup=160, sparse=1760), 4096, LENGTHS, RATES),
+    "cpu": Recipe(Config(), dict(dense=2200, warmup=160, sparse=2230), 4096, LENGTHS, RATES),
     # Half an hour or more on one GPU.
     "gpu": Recipe(
         Config(), dict(dense=6000, warmup=200, sparse=2000), 65536, LENGTHS, RATES | dict(matrices=0.03), kl_tokens=4096

@@ -6,13 +6,9 @@ from skills.toolbox import TOOLS, example
 SYSTEM = ["", "", "You are a helpful assistant.", "You are a helpful Assistant.", "Be brief."]
 
 
-def subject(arguments):
-    return " ".join(str(value) for value in arguments.values())
-
-
 def chosen(rng, side, offered):
-    """Evaluation asks for all alike; what is learned first is the first argument, so more of them are trained more."""
-    weights = [1 if side == split.EVAL else 2 * len(tool.parameters) - 1 for tool in offered]
+    """Evaluation asks for all alike. The first argument is learned first, so tools with more of them are trained more."""
+    weights = [1 if side == split.EVAL else (1, 6, 10)[len(tool.parameters) - 1] for tool in offered]
     return rng.choices(offered, weights)[0]
 
 
@@ -24,10 +20,8 @@ def make(rng, side, world, size):
     for _ in range(max(1, min((size - 420) // 90, 10))):
         tool = chosen(rng, side, offered)
         request, arguments, result, answer = example(rng, side, tool)
-        call = dict(
-            role="assistant", content="", calls=[(tool.name, arguments)],
-            reasoning=f"I call {tool.name} with {subject(arguments)}.",
-        )  # fmt: skip
+        # The thought names no arguments: without their names it would be the hardest place to copy them to.
+        call = dict(role="assistant", content="", calls=[(tool.name, arguments)], reasoning=f"I call {tool.name}.")
         messages += [dict(role="user", content=request), call, dict(role="tool", content=result)]
         messages.append(dict(role="assistant", content=answer, reasoning="I have the result."))
     return messages, thinking
