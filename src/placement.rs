@@ -27,7 +27,7 @@ pub struct Run {
 }
 
 impl Placement {
-    /// Places a model's tensors as a team of this seats will read them. `sizes`: the files' bytes.
+    /// Places a model's tensors as a team in these seats will read them. `sizes`: the files' bytes.
     pub fn of(gguf: &Gguf<'_>, sizes: &[usize], seats: Seats) -> Placement {
         let mut files = vec![Vec::new(); sizes.len()];
         if seats.n_nodes() > 1 {
@@ -39,7 +39,7 @@ impl Placement {
         Placement { seats, files }
     }
 
-    /// Files without tensors, cut at the seats's shares.
+    /// Files without tensors, cut at the nodes' shares.
     #[cfg(test)]
     pub(crate) fn shares(sizes: &[usize], seats: Seats) -> Placement {
         let runs = |&size: &usize| {

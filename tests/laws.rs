@@ -9,6 +9,7 @@ use fathom::config::Overrides;
 use fathom::mmap::{Mapping, Watch};
 use fathom::threads::Seats;
 use fathom::{Engine, Session, SessionOptions, Wanted};
+use fathom_gguf::Gguf;
 use fathom_simd::{Format, Kernels};
 use std::sync::atomic::AtomicBool;
 
@@ -63,7 +64,7 @@ fn memory_nodes() {
         let seats = Seats::read(two_nodes().path(), n_threads);
         assert_eq!(seats.n_nodes(), 2);
         let mapped = Mapping::open(&model.path).unwrap();
-        let placement = mapped.placement(&seats).unwrap();
+        let placement = mapped.placement(&Gguf::from_shards(mapped.shards()).unwrap(), &seats);
         assert!(placement.runs(0).len() > 2, "{placement:?}");
         let watch = Watch { stop: &AtomicBool::new(false), progress: &|_| {} };
         mapped.warm(&placement, watch).unwrap();

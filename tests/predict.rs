@@ -9,6 +9,7 @@ use fathom::config::Overrides;
 use fathom::mmap::{Mapping, Watch};
 use fathom::threads::{Seats, default_threads};
 use fathom::{Engine, Session};
+use fathom_gguf::Gguf;
 use fathom_simd::{Format, Kernels};
 use std::path::Path;
 use std::process::Command;
@@ -82,7 +83,8 @@ fn runs<T>(
     let mapping = Mapping::open(file).unwrap();
     let seats = Seats::of(default_threads());
     let watch = Watch { stop: &AtomicBool::new(false), progress: &|_| {} };
-    mapping.warm(&mapping.placement(&seats).unwrap(), watch).unwrap();
+    let gguf = Gguf::from_shards(mapping.shards()).unwrap();
+    mapping.warm(&mapping.placement(&gguf, &seats), watch).unwrap();
     let engine = Engine::load(mapping.shards(), &Overrides::default(), Kernels::best(), &seats).unwrap();
     let options = RoomOptions { batch: 512, last_logits, ..OPTIONS };
     let room = Room::new(&engine, mapping.shards().into_iter().map(|(_, bytes)| bytes), options);

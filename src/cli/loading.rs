@@ -8,6 +8,7 @@ use crate::config::{Config, Overrides};
 use crate::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
 use crate::machine::{Memory, lock_limit};
 use crate::mmap::{MapError, Mapping, Watch};
+use crate::placement::Placement;
 use crate::threads::{Seats, default_threads};
 use crate::{Engine, LoadError, SessionError, SessionOptions, builtin};
 use fathom_gguf::Gguf;
@@ -63,7 +64,7 @@ pub(super) struct Opened {
     overrides: Overrides,
     config: Config,
     kernels: &'static Kernels,
-    seats: Seats,
+    placement: Placement,
     options: SessionOptions,
     /// Whether weights and session find room together.
     fits: bool,
@@ -90,12 +91,13 @@ impl LoadArgs {
             .settle(&plan, asked, usable)
             .map_err(|why| Failure { message: format!("{name} {}", why.message), ..why })?;
         let Setting { n_ctx, batch, cache } = setting;
+        let placement = mapping.placement(&gguf, &Seats::of(n_threads));
         Ok(Opened {
             name,
             builtin: model.is_none(),
             overrides,
             kernels,
-            seats: Seats::of(n_threads),
+            placement,
             options: SessionOptions { n_ctx, batch, cache, ..asked.session },
             fits,
             mapping,
@@ -129,8 +131,8 @@ impl LoadArgs {
     /// Brings the weights into memory in the way that was asked for.
     pub(super) fn bring_in(&self, mut opened: Opened) -> Result<Opened, Failure> {
         let total = opened.mapping.mapped_bytes();
-        let placement = opened.mapping.placement(&opened.seats).map_err(Failure::invalid)?;
-        if let Some(note) = nodes_note(&opened.seats).filter(|_| total > 0) {
+        let placement = &opened.placement;
+        if let Some(note) = nodes_note(placement.seats()).filter(|_| total > 0) {
             eprintln!("{note}");
         }
         if total == 0 {
@@ -138,11 +140,11 @@ impl LoadArgs {
         } else if self.no_mmap {
             let mapping = opened.mapping;
             opened.mapping =
-                watched("reading the weights", total, |watch| mapping.into_memory(&placement, watch))?;
+                watched("reading the weights", total, |watch| mapping.into_memory(placement, watch))?;
         } else if !opened.fits {
             eprintln!("note: the weights do not fit in memory: they are read from disk as tokens need them");
         } else if !self.no_warmup {
-            watched("warming up", total, |watch| opened.mapping.warm(&placement, watch))?;
+            watched("warming up", total, |watch| opened.mapping.warm(placement, watch))?;
         }
         if self.mlock
             && let Err(error) = opened.mapping.lock()
@@ -234,7 +236,7 @@ impl Opened {
     }
 
     pub(super) fn n_threads(&self) -> usize {
-        self.seats.n_threads()
+        self.placement.seats().n_threads()
     }
 
     /// What the files hold.
@@ -249,7 +251,8 @@ impl Opened {
 
     /// Binds the tensors and starts the threads.
     pub(super) fn engine(&self) -> Result<Engine<'_>, Failure> {
-        let engine = Engine::load(self.mapping.shards(), &self.overrides, self.kernels, &self.seats);
+        let engine =
+            Engine::load(self.mapping.shards(), &self.overrides, self.kernels, self.placement.seats());
         engine.map_err(|error| match error {
             LoadError::Threads(error) => Failure::runtime(error),
             error => self.invalid(error),

@@ -11,6 +11,7 @@ use crate::machine::Machine;
 use crate::mmap::{Mapping, Watch};
 use crate::session::{SessionMemory, SessionOptions};
 use crate::threads::Seats;
+use fathom_gguf::Gguf;
 use fathom_simd::{Format, Kernels};
 use serde_json::{Value as Json, json};
 use std::num::NonZeroUsize;
@@ -134,7 +135,8 @@ fn measure(
     let signals = signals::listen()?;
     let mapping = Mapping::open(path).map_err(Failure::invalid)?;
     let seats = Seats::of(n_threads);
-    let placement = mapping.placement(&seats).map_err(Failure::invalid)?;
+    let gguf = Gguf::from_shards(mapping.shards()).map_err(Failure::invalid)?;
+    let placement = mapping.placement(&gguf, &seats);
     mapping
         .warm(&placement, Watch { stop: signals.flag(), progress: &|_| {} })
         .map_err(Failure::interrupted)?;

@@ -1,13 +1,12 @@
 //! A file read into memory of the process's own, in large pages where the system gives them.
 
-use super::{MapError, Watch};
+use super::{MapError, Watch, work_through};
 use crate::placement::Run;
 use crate::threads::Seats;
 use memmap2::{Mmap, MmapMut};
 use std::fs::File;
 use std::io::{Error, ErrorKind};
 use std::path::Path;
-use std::sync::Mutex;
 
 /// Size of a large page on x86-64 and, mostly, on Arm.
 const LARGE_PAGE: usize = 2 << 20;
@@ -44,27 +43,17 @@ impl Memory {
         let mut map = MmapMut::map_anon(len + LARGE_PAGE).map_err(refused)?;
         let start = map.as_ptr().align_offset(LARGE_PAGE).min(LARGE_PAGE);
         ask_for_large_pages(&map);
-        let pieces = pieces(&mut map[start..start + len], seats.n_nodes(), runs).into_iter();
-        let queues: Vec<_> = pieces.map(|pieces| Mutex::new(pieces.into_iter())).collect();
-        let ends = seats.on_all(|node| {
-            let next = || queues[node].lock().unwrap_or_else(|p| p.into_inner()).next();
-            while let Some((offset, piece)) = next() {
-                if watch.stopped() {
-                    return Err(MapError::Stopped);
+        let pieces = pieces(&mut map[start..start + len], seats.n_nodes(), runs);
+        work_through(seats, pieces, watch, |(offset, piece)| {
+            let n_bytes = piece.len();
+            read_whole(file, piece, offset as u64).map_err(|source| match source.kind() {
+                ErrorKind::UnexpectedEof => {
+                    MapError::Shortened { path: path.to_owned(), expected: len as u64 }
                 }
-                let n_bytes = piece.len() as u64;
-                read_whole(file, piece, offset as u64).map_err(|source| match source.kind() {
-                    ErrorKind::UnexpectedEof => {
-                        MapError::Shortened { path: path.to_owned(), expected: len as u64 }
-                    }
-                    _ => MapError::Io { path: path.to_owned(), source },
-                })?;
-                (watch.progress)(n_bytes);
-            }
-            Ok(())
+                _ => MapError::Io { path: path.to_owned(), source },
+            })?;
+            Ok(n_bytes)
         })?;
-        ends.into_iter().collect::<Result<(), _>>()?;
-        drop(queues);
         let map = map.make_read_only().map_err(refused)?;
         Ok(Memory { map, start, len })
     }

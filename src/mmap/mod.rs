@@ -21,6 +21,8 @@ use memmap2::Mmap;
 use memory::Memory;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Why a model's files could not be mapped.
 #[derive(Debug, thiserror::Error)]
@@ -228,19 +230,43 @@ impl Mapping {
         Err(std::io::ErrorKind::Unsupported.into())
     }
 
-    /// Where the files' bytes belong when threads of this seats compute with them.
-    ///
-    /// # Errors
-    /// A damaged container.
-    pub fn placement(&self, seats: &Seats) -> Result<Placement, fathom_gguf::Error> {
+    /// Where the files' bytes belong when threads in these seats compute with them; `gguf` is what the files hold.
+    pub fn placement(&self, gguf: &Gguf<'_>, seats: &Seats) -> Placement {
         let sizes: Vec<usize> = self.files.iter().map(|file| file.bytes().len()).collect();
-        Ok(Placement::of(&Gguf::from_shards(self.shards())?, &sizes, seats.clone()))
+        Placement::of(gguf, &sizes, seats.clone())
     }
 
     /// Bytes in all.
     pub fn n_bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes().len() as u64).sum()
     }
+}
+
+/// Works through pieces, those of a node on its threads, until all are done, one fails or the caller ends it. `work` gives the
+/// bytes that it did.
+fn work_through<P: Send>(
+    seats: &Seats,
+    pieces: Vec<Vec<P>>,
+    watch: Watch<'_>,
+    work: impl Fn(P) -> Result<usize, MapError> + Sync,
+) -> Result<(), MapError> {
+    let queues: Vec<_> = pieces.into_iter().map(|pieces| Mutex::new(pieces.into_iter())).collect();
+    let failed = AtomicBool::new(false);
+    let ends = seats.on_all(|node| {
+        let next = || queues[node].lock().unwrap_or_else(|p| p.into_inner()).next();
+        // What one thread could not do, the others do not finish.
+        while !failed.load(Ordering::Relaxed)
+            && let Some(piece) = next()
+        {
+            if watch.stopped() {
+                return Err(MapError::Stopped);
+            }
+            let n_bytes = work(piece).inspect_err(|_| failed.store(true, Ordering::Relaxed))?;
+            (watch.progress)(n_bytes as u64);
+        }
+        Ok(())
+    })?;
+    ends.into_iter().collect()
 }
 
 fn map_file(path: &Path) -> Result<MappedFile, MapError> {
@@ -316,5 +342,31 @@ fn only_model_in(folder: &Path) -> Result<PathBuf, MapError> {
             let names = several.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(", ");
             Err(MapError::Folder { path: folder.to_owned(), found: names })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::threads::machine_of_nodes;
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Duration;
+
+    #[test]
+    fn what_fails_on_one_thread_ends_the_others() {
+        let root = machine_of_nodes(&["0", "1"], "0-1");
+        let (stop, done) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let watch = Watch { stop: &stop, progress: &|_| {} };
+        let pieces = vec![vec![0], vec![1; 1000]];
+        let ended = work_through(&Seats::read(root.path(), 2), pieces, watch, |piece| {
+            std::thread::sleep(Duration::from_millis(1));
+            if piece == 0 {
+                return Err(MapError::Empty { path: PathBuf::from("it") });
+            }
+            done.fetch_add(1, Ordering::Relaxed);
+            Ok(1)
+        });
+        assert!(matches!(ended, Err(MapError::Empty { .. })));
+        assert!(done.load(Ordering::Relaxed) < 1000, "the other thread went on to its end");
     }
 }

@@ -4,10 +4,9 @@
 //! asked for a large piece at once, read and mapped, so that later touches do not even fault. Telling it beforehand that
 //! the piece will be needed made it slower.
 
-use super::{MapError, Watch};
+use super::{MapError, Watch, work_through};
 use crate::placement::{Placement, Run};
 use memmap2::Mmap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Bytes that are asked for at once, between two looks at the flag.
 const PIECE: usize = 16 << 20;
@@ -22,18 +21,10 @@ pub(super) fn warm(maps: &[(usize, &Mmap)], placement: &Placement, watch: Watch<
             pieces[*node].extend(starts.map(|start| (map, start, PIECE.min(bytes.end - start))));
         }
     }
-    let taken: Vec<AtomicUsize> = pieces.iter().map(|_| AtomicUsize::new(0)).collect();
-    let ends = seats.on_all(|node| {
-        while let Some(&(map, start, len)) = pieces[node].get(taken[node].fetch_add(1, Ordering::Relaxed)) {
-            if watch.stopped() {
-                return Err(MapError::Stopped);
-            }
-            bring_in(map, start, len);
-            (watch.progress)(len as u64);
-        }
-        Ok(())
-    })?;
-    ends.into_iter().collect()
+    work_through(seats, pieces, watch, |(map, start, len)| {
+        bring_in(map, start, len);
+        Ok(len)
+    })
 }
 
 #[cfg(target_os = "linux")]
@@ -63,7 +54,7 @@ fn touch(bytes: &[u8]) {
 mod tests {
     use super::*;
     use crate::threads::{Seats, machine_of_nodes};
-    use std::sync::atomic::{AtomicBool, AtomicU64};
+    use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
     #[test]
     fn every_byte_is_told_of_and_a_set_flag_ends_it() {

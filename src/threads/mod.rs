@@ -1,6 +1,6 @@
 //! The team: persistent threads that share one token's work.
 //!
-//! `rayon` serves quantizing and loading; a token has hundreds of short steps, and between two of them there is no
+//! `rayon` serves quantizing and measuring; a token has hundreds of short steps, and between two of them there is no
 //! time to wake a sleeping pool. So the team's threads spin for a while after each step and only then go to sleep.
 //!
 //! A step is a list of items. Every thread has a run of them ([`Seats`]), and when it is through it takes what others have
@@ -177,11 +177,7 @@ impl Team {
     /// # Panics
     /// If there are fewer locals than threads.
     pub fn each<L: Send>(&mut self, locals: &mut [L], n_items: usize, f: impl Fn(&mut L, usize) + Sync) {
-        let item = |share: Share, nth| {
-            let range = share.of(n_items);
-            (nth < range.len()).then(|| range.start + nth)
-        };
-        self.deal(locals, n_items, item, f);
+        self.deal(locals, n_items, |share, nth| share.item(n_items, nth), f);
     }
 
     /// Works through the pieces of `out`: `f(local, index, piece)`.

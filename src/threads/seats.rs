@@ -41,11 +41,17 @@ pub struct Share {
 }
 
 impl Share {
-    /// Its part of `0..len`. The parts of a seats's shares do not overlap and leave nothing out.
+    /// Its part of `0..len`. The parts of all threads do not overlap and leave nothing out.
     pub fn of(self, len: usize) -> Range<usize> {
-        // As wide as needed: a length times a number of threads.
-        let cut = |at: usize| (len as u128 * at as u128 / self.all as u128) as usize;
+        // len * at / all, rounded down, without an overflow on the way.
+        let cut = |at: usize| len / self.all * at + len % self.all * at / self.all;
         cut(self.before)..cut(self.after)
+    }
+
+    /// Item `nth` of its part of `0..len`; `None` past the last one.
+    pub fn item(self, len: usize, nth: usize) -> Option<usize> {
+        let part = self.of(len);
+        (nth < part.len()).then(|| part.start + nth)
     }
 }
 
@@ -125,13 +131,13 @@ impl Seats {
     /// Keeps the calling thread on the processors of `thread`'s node until the value is dropped. A system that refuses leaves
     /// it where it is: what it computes stays the same.
     pub(crate) fn keep(&self, thread: usize) -> Kept {
-        match self.nodes.len() {
-            0 | 1 => Kept::default(),
-            _ => Kept::on(&self.nodes[self.node_of(thread)].cpus),
+        if self.n_nodes() == 1 {
+            return Kept::default();
         }
+        Kept::on(&self.nodes[self.node_of(thread)].cpus)
     }
 
-    /// Calls `f(node)` on as many threads as the seats has, each on its node, and gives what they say.
+    /// Calls `f(node)` on as many threads as there are seats, each on its node, and gives what they say.
     ///
     /// # Errors
     /// If the system refuses a thread; those that were started have then ended.

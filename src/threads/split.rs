@@ -9,7 +9,7 @@ use std::ops::Range;
 ///
 /// # Safety
 /// `piece(i)` and `piece(j)` must not overlap for `i != j`, and both must lie in memory that this value borrows
-/// mutably for `'o`. `item` must name every index once over the shares of a seats.
+/// mutably for `'o`. `item` must name every index once over the shares of all threads.
 pub unsafe trait Split<'o>: Sized {
     /// What the thread that has item `i` may write.
     type Piece: Send;
@@ -24,8 +24,7 @@ pub unsafe trait Split<'o>: Sized {
 
     /// The index of the piece that is number `nth` of a share; `None` past its last one.
     fn item(&self, share: Share, nth: usize) -> Option<usize> {
-        let range = share.of(self.len());
-        (nth < range.len()).then(|| range.start + nth)
+        share.item(self.len(), nth)
     }
 
     /// Piece `index`.
