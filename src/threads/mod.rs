@@ -4,9 +4,8 @@
 //! time to wake a sleeping pool. So the team's threads spin for a while after each step and only then go to sleep.
 //!
 //! A step is a list of items. Every thread has a run of them ([`Seats`]), and when it is through it takes what others have
-//! not begun. Who computes an item never changes its
-//! bits, because every output belongs to exactly one item (law 4). The outputs are handed out as disjoint pieces by
-//! [`Split`], so callers stay free of `unsafe`.
+//! not begun. Who computes an item never changes its bits, because every output belongs to exactly one item (law 4). The
+//! outputs are handed out as disjoint pieces by [`Split`], so callers stay free of `unsafe`.
 
 mod seats;
 mod split;
@@ -22,6 +21,7 @@ pub use topology::{Cores, default_threads};
 pub(crate) use seats::tests::machine as machine_of_nodes;
 use std::any::Any;
 use std::cell::UnsafeCell;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -87,7 +87,17 @@ pub struct ThreadError {
     /// How many there were, the caller's among them.
     pub started: usize,
     /// What the system said.
-    pub source: std::io::Error,
+    pub source: io::Error,
+}
+
+/// Addresses that a starting thread takes: the stack that `std` gives it, and generously what it allocates before its
+/// first work.
+const START: usize = 4 << 20;
+
+/// An error where the limit on addresses (`ulimit -v`) leaves too few for one more thread. Asked before each start: a
+/// thread that finds its stack but nothing behind it is no error to us, the C library ends the process.
+fn room_for_a_thread() -> io::Result<()> {
+    memmap2::MmapMut::map_anon(START).map(drop)
 }
 
 impl Team {
@@ -113,8 +123,8 @@ impl Team {
         let mut team = Team { shared, helpers: Vec::new() };
         for index in 1..n_threads {
             let shared = Arc::clone(&team.shared);
-            let name = format!("fathom-{index}");
-            let helper = std::thread::Builder::new().name(name).spawn(move || shared.help(index));
+            let builder = std::thread::Builder::new().name(format!("fathom-{index}"));
+            let helper = room_for_a_thread().and_then(|()| builder.spawn(move || shared.help(index)));
             // On an error the team is dropped, which ends the helpers that are there.
             team.helpers.push(helper.map_err(|source| ThreadError {
                 wanted: n_threads,

@@ -149,11 +149,10 @@ impl Seats {
                     let _home = self.keep(thread);
                     f(self.node_of(thread))
                 };
-                std::thread::Builder::new().spawn_scoped(scope, work).map_err(|source| ThreadError {
-                    wanted: self.n_threads(),
-                    started: thread,
-                    source,
-                })
+                let builder = std::thread::Builder::new();
+                super::room_for_a_thread()
+                    .and_then(|()| builder.spawn_scoped(scope, work))
+                    .map_err(|source| ThreadError { wanted: self.n_threads(), started: thread, source })
             };
             let running: Vec<_> = (0..self.n_threads()).map(start).collect::<Result<_, _>>()?;
             let ended = running.into_iter().map(|thread| thread.join());
