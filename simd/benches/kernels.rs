@@ -156,6 +156,8 @@ fn bench(b: &Bench<'_>, op: &str) {
         "index_query" | "store_index_key" => bench_index_row(b, op),
         "attend" => {
             bench_attend(b, 128, 256);
+            bench_attend(b, 64, 2048);
+            bench_attend(b, 32, 2048);
             bench_attend(b, 8, 2048);
         }
         "encode_q8" => bench_encode_q8(b),

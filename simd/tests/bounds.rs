@@ -318,8 +318,8 @@ fn check_head(q: &[f64], out: &[f32], cache: &[f64], pick: &[u32], scale: f64) {
     let (low, high) = scores.iter().fold((f64::MAX, f64::MIN), |(l, h), &s| (l.min(s), h.max(s)));
     let size = dots.iter().fold(0.0_f64, |size, (_, magnitude)| size.max(scale * magnitude));
     let total: f64 = scores.iter().map(|s| (s - high).exp()).sum();
-    let (n, blocks) = (pick.len() as f64, pick.len().div_ceil(32) as f64);
-    let steps = dim.div_ceil(16) as f64 + 4.0;
+    let (n, blocks) = (pick.len() as f64, pick.len().div_ceil(64) as f64);
+    let steps = 64.0 + dim.div_ceil(64) as f64;
     let e = (steps + 1.0) * size + 2.0 * (high - low) + 4.0 * (blocks + 1.0);
     for (v, &found) in out.iter().enumerate() {
         let exact: f64 = scores.iter().zip(&picked).map(|(s, row)| (s - high).exp() / total * row[v]).sum();

@@ -14,7 +14,7 @@ use crate::weights::{Layer, Mla, Stack};
 use fathom_simd::{ActKind, Acts, Attend, F32Acts, Format, Pick};
 
 /// Most heads that share one decoding of the cached rows.
-const MAX_HEAD_GROUP: usize = 32;
+const MAX_HEAD_GROUP: usize = 64;
 
 /// Rotary angles of the call's tokens, `[n, qk_rope_head_dim / 2]` each.
 #[derive(Clone, Copy)]

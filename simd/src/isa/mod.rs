@@ -68,6 +68,17 @@ pub(crate) trait Isa: Copy {
     fn max_lane(self, x: Self::F32) -> f32;
     /// Rows become columns.
     fn transpose(self, x: &[Self::F32; 16]) -> [Self::F32; 16];
+    /// Rows become columns, in memory.
+    #[inline(always)]
+    fn turn(self, rows: &[&[f32; 16]; 16], columns: &mut [[f32; 16]; 16]) {
+        let mut square = [self.zero(); 16];
+        for (row, square) in rows.iter().zip(&mut square) {
+            *square = self.load(row);
+        }
+        for (column, out) in self.transpose(&square).iter().zip(columns) {
+            self.store(*column, out);
+        }
+    }
     /// Lanes i and i ^ S change places; S is 1, 2, 4 or 8.
     fn swap<const S: usize>(self, x: Self::F32) -> Self::F32;
     /// 32 values as two vectors to (those at even places, those at odd places).

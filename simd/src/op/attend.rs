@@ -1,13 +1,13 @@
 //! Attention over picked latent rows: one query token, several heads, each row both key and value.
 //!
-//! **Definition.** The picked rows are taken in the order of the pick, in blocks of 32. For each head, from m = -inf,
+//! **Definition.** The picked rows are taken in the order of the pick, in blocks of 64. For each head, from m = -inf,
 //! l = 0, acc = 0, each block does
 //!
 //! ```text
-//! s_j   = scale * dot(q, row_j)           dot: 16 lanes along the row, fused, then the tree (as float products)
-//! m'    = max(m, s_0 .. s_31)
+//! s_j   = scale * dot(q, row_j)           dot: parts of 64 columns, fused in order from 0; then parts added in order to 0
+//! m'    = max(m, s_0 .. s_63)
 //! c     = exp(m - m')                     p_j = exp(s_j - m')
-//! l     = l * c + tree(p_j + p_(j+16))    (fused)
+//! l     = l * c + tree(((p_j + p_(j+16)) + p_(j+32)) + p_(j+48))    (fused)
 //! acc_v = acc_v * c, then acc_v = fma(p_j, row_j[v], acc_v) for j in order
 //! ```
 //!
@@ -15,32 +15,37 @@
 //! call nor on how heads are spread over threads. A NaN anywhere in a picked row or query reaches that head's
 //! output; so does a head whose scores are all -inf.
 //!
-//! Error, to first order, u = 2^-24, n rows in B blocks, D = ceil(dim / 16) + 4, S the largest
+//! Error, to first order, u = 2^-24, n rows in B blocks, D = 64 + ceil(dim / 64), S the largest
 //! |scale| * sum |q row[d]| and R the spread of the scores: a score is wrong by (D + 1) u S at most; that, the
 //! rounded difference from the maximum and two ulp for each exp make a weight wrong by a relative
 //! e = ((D + 1) S + 2 R + 4 (B + 1)) u; weights are positive, so
 //! |error of out| <= (2 e + (n + 2 B + 8) u) * max |row[v]|. (An error of m itself cancels.) Measured errors are
 //! smaller by one to two orders of magnitude.
 //!
+//! Why rows in the lanes: 16 rows are turned round once for all heads, and their scores need no tree.
 //! Why online and not two passes: a block's decoded rows are used for scores and values while they are in cache.
 //! Source: Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018.
 
 use super::exp::exp;
 use crate::format::BlockFormat;
-use crate::isa::Isa;
+use crate::isa::{Aligned, Isa};
 use crate::view::Attend;
+use std::ops::Range;
 
 /// Picked rows in a block.
-const BLOCK: usize = 32;
-/// Heads under way at once, and rows with them: 16 sums.
+const BLOCK: usize = 64;
+/// Columns of a part of a score. 32 rows of it, turned round, are 8 KiB, and 64 queries 16 KiB: both stay in the first-level
+/// cache.
+const PART: usize = 64;
+/// A part of 32 rows: 16 in the lanes, twice.
+type Keys = [[[f32; 16]; PART]; 2];
+/// Heads and chunks of values under way at once.
 const TILE: usize = 4;
-/// Rows that all heads pass before the next rows: 8 decoded rows of 576 are 18 KiB, for the first-level cache.
-const ROWS_IN_CACHE: usize = 8;
 
 /// Floats of scratch for `n_heads` queries of `dim` elements.
 pub(crate) const fn scratch_len(n_heads: usize, dim: usize) -> usize {
     let chunks = dim.div_ceil(16);
-    LINE + BLOCK * chunks * 16 + n_heads * (2 * chunks * 16 + BLOCK + 3)
+    LINE + BLOCK * chunks * 16 + n_heads * (chunks * 16 + BLOCK + 3)
 }
 
 /// Floats in a cache line: the cut begins at one, so that no vector lies across two.
@@ -50,8 +55,6 @@ const LINE: usize = 16;
 struct Scratch<'s> {
     /// The block's rows, decoded: [BLOCK][chunks].
     rows: &'s mut [[f32; 16]],
-    /// The queries: [n_heads][chunks].
-    q: &'s mut [[f32; 16]],
     /// The running values: [n_heads][v_chunks].
     acc: &'s mut [[f32; 16]],
     /// The block's scores, then its weights.
@@ -71,14 +74,13 @@ impl<'s> Scratch<'s> {
         // `align_offset` may give up (usize::MAX): then unaligned it is.
         let skip = scratch.as_ptr().align_offset(4 * LINE).min(LINE);
         let (rows, rest) = scratch[skip..].split_at_mut(BLOCK * chunks * 16);
-        let (q, rest) = rest.split_at_mut(n_heads * chunks * 16);
         let (acc, rest) = rest.split_at_mut(n_heads * v_chunks * 16);
         let (p, rest) = rest.split_at_mut(n_heads * BLOCK);
         let (m, rest) = rest.split_at_mut(n_heads);
         let (l, rest) = rest.split_at_mut(n_heads);
-        let (rows, q, acc) = (rows.as_chunks_mut().0, q.as_chunks_mut().0, acc.as_chunks_mut().0);
+        let (rows, acc) = (rows.as_chunks_mut().0, acc.as_chunks_mut().0);
         let p = p.as_chunks_mut().0;
-        Self { rows, q, acc, p, m, l, c: &mut rest[..n_heads], chunks, v_chunks }
+        Self { rows, acc, p, m, l, c: &mut rest[..n_heads], chunks, v_chunks }
     }
 }
 
@@ -88,15 +90,11 @@ pub(crate) fn attend<F: BlockFormat, I: Isa>(isa: I, a: Attend<'_>, scratch: &mu
     let dim = a.rows.n_cols;
     let n_heads = a.q.len() / dim;
     let s = &mut Scratch::cut(scratch, n_heads, dim, a.v_dim);
-    for (q, padded) in a.q.chunks_exact(dim).zip(s.q.chunks_exact_mut(s.chunks)) {
-        let padded = padded.as_flattened_mut();
-        padded[..dim].copy_from_slice(q);
-        padded[dim..].fill(0.0);
-    }
     s.acc.fill([0.0; 16]);
     s.m.fill(f32::NEG_INFINITY);
     s.l.fill(0.0);
     let row_bytes = dim / F::LEN * F::BYTES;
+    let ahead = Ahead { a, row_bytes };
     for first in (0..a.pick.len()).step_by(BLOCK) {
         let n = BLOCK.min(a.pick.len() - first);
         for (at, decoded) in s.rows.chunks_exact_mut(s.chunks).enumerate() {
@@ -107,11 +105,11 @@ pub(crate) fn attend<F: BlockFormat, I: Isa>(isa: I, a: Attend<'_>, scratch: &mu
                 decoded.fill([0.0; 16]); // scored with the last rows, then masked
             }
         }
-        score(isa, s, n);
+        score(isa, s, &a, n);
         for head in 0..n_heads {
             merge(isa, s, head, a.scale, n);
         }
-        accumulate(isa, s, n);
+        accumulate(isa, s, (ahead, first + n), n);
     }
     for ((acc, l), out) in s.acc.chunks_exact(s.v_chunks).zip(&*s.l).zip(out.chunks_exact_mut(a.v_dim)) {
         let l = isa.splat(*l);
@@ -127,65 +125,104 @@ pub(crate) fn attend<F: BlockFormat, I: Isa>(isa: I, a: Attend<'_>, scratch: &mu
 
 /// The products of all heads with the block's `n` rows.
 #[inline(always)]
-fn score<I: Isa>(isa: I, s: &mut Scratch<'_>, n: usize) {
-    let n_heads = s.m.len();
-    for group in (0..n).step_by(ROWS_IN_CACHE) {
-        for head in (0..n_heads).step_by(TILE) {
-            for row in (group..n.min(group + ROWS_IN_CACHE)).step_by(TILE) {
-                let mut sums = [isa.zero(); TILE * TILE];
-                if I::WIDE {
-                    dots::<I, 4, 4>(isa, s, (head, 0), (row, 0), &mut sums);
-                } else {
-                    for corner in [(0, 0), (0, 2), (2, 0), (2, 2)] {
-                        dots::<I, 2, 2>(isa, s, (head, corner.0), (row, corner.1), &mut sums);
-                    }
-                }
-                let mut totals = [0.0; TILE * TILE];
-                isa.store(isa.sum16(&sums), &mut totals);
-                for (head, totals) in (head..n_heads).zip(totals.chunks_exact(TILE)) {
-                    s.p[head][row..row + TILE].copy_from_slice(totals);
-                }
+fn score<I: Isa>(isa: I, s: &mut Scratch<'_>, a: &Attend<'_>, n: usize) {
+    let (n_heads, dim) = (s.m.len(), a.rows.n_cols);
+    s.p.fill([0.0; BLOCK]);
+    let mut keys: Aligned<Keys> = Aligned([[[0.0; 16]; PART]; 2]);
+    let keys = &mut keys.0;
+    for first in (0..dim).step_by(PART) {
+        let len = PART.min(dim - first);
+        for pair in 0..n.div_ceil(32) {
+            let rows = 32 * pair..n.min(32 * pair + 32);
+            turn(isa, s, first / 16, rows.clone(), keys);
+            let part = Part { keys: [&keys[0][..len], &keys[1][..len]], rows, q: a.q, dim, first };
+            let mut head = 0;
+            while head < n_heads {
+                head += match n_heads - head {
+                    8.. if I::WIDE => part.add::<I, 8>(isa, head, s.p),
+                    6.. if !I::WIDE => part.add::<I, 6>(isa, head, s.p),
+                    4.. => part.add::<I, 4>(isa, head, s.p),
+                    2.. => part.add::<I, 2>(isa, head, s.p),
+                    _ => part.add::<I, 1>(isa, head, s.p),
+                };
             }
         }
     }
 }
 
-/// `H` heads with `R` rows, before the tree. A place is (first of four, offset); the last head stands in for missing
-/// ones.
+/// Turns a part of some of the block's rows, up to 32 and those that fill up 16, so that rows lie in the lanes.
 #[inline(always)]
-fn dots<I: Isa, const H: usize, const R: usize>(
-    isa: I,
-    s: &Scratch<'_>,
-    head: (usize, usize),
-    row: (usize, usize),
-    sums: &mut [I::F32; TILE * TILE],
-) {
-    let n = s.chunks;
-    let mut q: [&[[f32; 16]]; H] = [&[]; H];
-    let mut rows: [&[[f32; 16]]; R] = [&[]; R];
-    for h in 0..H {
-        let head = (head.0 + head.1 + h).min(s.m.len() - 1);
-        q[h] = &s.q[head * n..][..n];
-    }
-    for r in 0..R {
-        rows[r] = &s.rows[(row.0 + row.1 + r) * n..][..n];
-    }
-    let mut acc = [[isa.zero(); R]; H];
-    for at in 0..n {
-        let mut keys = [isa.zero(); R];
-        for r in 0..R {
-            keys[r] = isa.load(&rows[r][at]);
+fn turn<I: Isa>(isa: I, s: &Scratch<'_>, chunk: usize, rows: Range<usize>, keys: &mut Keys) {
+    let groups = s.rows[rows.start * s.chunks..].chunks_exact(16 * s.chunks);
+    for (rows, keys) in groups.take(rows.len().div_ceil(16)).zip(keys) {
+        for (at, columns) in (chunk..s.chunks).zip(keys.as_chunks_mut::<16>().0) {
+            let mut square = [&rows[at]; 16];
+            for (row, square) in square.iter_mut().enumerate() {
+                *square = &rows[row * s.chunks + at];
+            }
+            isa.turn(&square, columns);
         }
-        for h in 0..H {
-            let q = isa.load(&q[h][at]);
-            for r in 0..R {
-                acc[h][r] = isa.fma(q, keys[r], acc[h][r]);
+    }
+}
+
+/// Some columns of the scores of some rows.
+struct Part<'a> {
+    keys: [&'a [[f32; 16]]; 2],
+    /// The rows in `keys`, up to 32 from a multiple of 32 on.
+    rows: Range<usize>,
+    /// The queries: [n_heads][dim].
+    q: &'a [f32],
+    dim: usize,
+    /// The first of the columns.
+    first: usize,
+}
+
+impl Part<'_> {
+    /// Adds this part of `H` heads from `head` on to their scores, and says how many heads that were.
+    #[inline(always)]
+    fn add<I: Isa, const H: usize>(&self, isa: I, head: usize, p: &mut [[f32; BLOCK]]) -> usize {
+        if I::WIDE {
+            self.dots::<I, H, 2>(isa, head, 0, p);
+        } else {
+            for group in 0..self.rows.len().div_ceil(16) {
+                self.dots::<I, H, 1>(isa, head, group, p);
             }
         }
+        H
     }
-    for h in 0..H {
-        for r in 0..R {
-            sums[(head.1 + h) * TILE + row.1 + r] = acc[h][r];
+
+    /// `H` heads with `G` groups of 16 rows.
+    #[inline(always)]
+    fn dots<I: Isa, const H: usize, const G: usize>(
+        &self,
+        isa: I,
+        head: usize,
+        group: usize,
+        p: &mut [[f32; BLOCK]],
+    ) {
+        let n = self.keys[0].len();
+        let mut q: [&[f32]; H] = [&[]; H];
+        for h in 0..H {
+            q[h] = &self.q[(head + h) * self.dim + self.first..][..n];
+        }
+        let mut keys: [&[[f32; 16]]; G] = [&[]; G];
+        for g in 0..G {
+            keys[g] = &self.keys[group + g][..n];
+        }
+        let mut sums = [[isa.zero(); G]; H];
+        for d in 0..n {
+            for h in 0..H {
+                let q = isa.splat(q[h][d]);
+                for g in 0..G {
+                    sums[h][g] = isa.fma(q, isa.load(&keys[g][d]), sums[h][g]);
+                }
+            }
+        }
+        for h in 0..H {
+            let p = &mut p[head + h].as_chunks_mut().0[self.rows.start / 16 + group..][..G];
+            for g in 0..G {
+                isa.store(isa.add(isa.load(&p[g]), sums[h][g]), &mut p[g]);
+            }
         }
     }
 }
@@ -198,56 +235,80 @@ fn merge<I: Isa>(isa: I, s: &mut Scratch<'_>, head: usize, scale: f32, n: usize)
         isa.store(isa.mul(isa.load(p), isa.splat(scale)), p);
     }
     p.as_flattened_mut()[n..].fill(f32::NEG_INFINITY);
-    let scores = [isa.load(&p[0]), isa.load(&p[1])];
     let old = s.m[head];
-    let new = isa.max_lane(isa.max(scores[0], isa.max(scores[1], isa.splat(old))));
+    let mut most = isa.splat(old);
+    for p in p.iter() {
+        most = isa.max(isa.load(p), most);
+    }
+    let new = isa.max_lane(most);
     let m = isa.splat(new);
     let mut first = [0.0; 16];
     isa.store(exp(isa, isa.sub(isa.splat(old), m)), &mut first);
-    let weights = [exp(isa, isa.sub(scores[0], m)), exp(isa, isa.sub(scores[1], m))];
-    isa.store(weights[0], &mut p[0]);
-    isa.store(weights[1], &mut p[1]);
-    let sum = isa.sum(isa.add(weights[0], weights[1]));
+    let mut sum = isa.zero();
+    for (at, p) in p.iter_mut().enumerate() {
+        let weights = exp(isa, isa.sub(isa.load(p), m));
+        sum = if at == 0 { weights } else { isa.add(sum, weights) };
+        isa.store(weights, p);
+    }
+    let sum = isa.sum(sum);
     s.l[head] = s.l[head].mul_add(first[0], sum);
     s.m[head] = new;
     s.c[head] = first[0];
 }
 
-/// Adds the block's weighted values to what all heads have.
-#[inline(always)]
-fn accumulate<I: Isa>(isa: I, s: &mut Scratch<'_>, n: usize) {
-    let n_heads = s.m.len();
-    let mut chunk = 0;
-    while chunk < s.v_chunks {
-        let wide = if s.v_chunks - chunk >= TILE { TILE } else { 1 };
-        let mut head = 0;
-        while head < n_heads {
-            match (n_heads - head >= TILE, wide == TILE) {
-                (true, true) if I::WIDE => weigh::<I, 4, 4>(isa, s, (head, chunk), n),
-                (true, true) => {
-                    weigh::<I, 2, 2>(isa, s, (head, chunk), n);
-                    weigh::<I, 2, 2>(isa, s, (head, chunk + 2), n);
-                    weigh::<I, 2, 2>(isa, s, (head + 2, chunk), n);
-                    weigh::<I, 2, 2>(isa, s, (head + 2, chunk + 2), n);
-                }
-                (false, true) => weigh::<I, 1, 4>(isa, s, (head, chunk), n),
-                (true, false) => weigh::<I, 4, 1>(isa, s, (head, chunk), n),
-                (false, false) => weigh::<I, 1, 1>(isa, s, (head, chunk), n),
+/// The rows that are yet to come.
+#[derive(Clone, Copy)]
+struct Ahead<'a> {
+    a: Attend<'a>,
+    row_bytes: usize,
+}
+
+impl Ahead<'_> {
+    /// Asks for the rows at these places of the pick.
+    #[inline(always)]
+    fn ask<I: Isa>(self, isa: I, places: Range<usize>) {
+        for place in places.start..places.end.min(self.a.pick.len()) {
+            let row = &self.a.rows.bytes[self.a.pick.get(place) * self.row_bytes..];
+            for line in (0..self.row_bytes).step_by(64) {
+                isa.prefetch(row, line);
             }
-            head += if n_heads - head >= TILE { TILE } else { 1 };
         }
-        chunk += wide;
     }
 }
 
-/// `H` heads and `V` chunks of values, from (head, chunk) on.
+/// Adds the block's weighted values to what all heads have, and meanwhile asks for the next block's rows, which begin at a
+/// place of the pick: picked rows lie apart, so that no machine foresees them.
+#[inline(always)]
+fn accumulate<I: Isa>(isa: I, s: &mut Scratch<'_>, (ahead, next): (Ahead<'_>, usize), n: usize) {
+    let n_heads = s.m.len();
+    let mut chunk = 0;
+    while chunk < s.v_chunks {
+        let part = BLOCK.div_ceil(s.v_chunks);
+        ahead.ask(isa, next + chunk * part..next + BLOCK.min((chunk + 1) * part));
+        let wide = I::WIDE && s.v_chunks - chunk >= TILE;
+        let mut head = 0;
+        while head < n_heads {
+            head += match n_heads - head {
+                4.. if wide => weigh::<I, 4, TILE>(isa, s, (head, chunk), n),
+                _ if wide => weigh::<I, 1, TILE>(isa, s, (head, chunk), n),
+                6.. if !I::WIDE => weigh::<I, 6, 1>(isa, s, (head, chunk), n),
+                4.. => weigh::<I, 4, 1>(isa, s, (head, chunk), n),
+                2.. => weigh::<I, 2, 1>(isa, s, (head, chunk), n),
+                _ => weigh::<I, 1, 1>(isa, s, (head, chunk), n),
+            };
+        }
+        chunk += if wide { TILE } else { 1 };
+    }
+}
+
+/// `H` heads and `V` chunks of values, from (head, chunk) on; says how many heads.
 #[inline(always)]
 fn weigh<I: Isa, const H: usize, const V: usize>(
     isa: I,
     s: &mut Scratch<'_>,
     (head, chunk): (usize, usize),
     n: usize,
-) {
+) -> usize {
     let mut acc = [[isa.zero(); V]; H];
     for h in 0..H {
         let correction = isa.splat(s.c[head + h]);
@@ -256,7 +317,7 @@ fn weigh<I: Isa, const H: usize, const V: usize>(
             acc[h][v] = isa.mul(isa.load(&from[v]), correction);
         }
     }
-    let p = &s.p[head..head + H];
+    let p: &[[f32; BLOCK]; H] = s.p[head..].first_chunk().expect("H heads are left");
     for (at, row) in s.rows.chunks_exact(s.chunks).take(n).enumerate() {
         let row = &row[chunk..][..V];
         let mut values = [isa.zero(); V];
@@ -276,4 +337,5 @@ fn weigh<I: Isa, const H: usize, const V: usize>(
             isa.store(acc[h][v], &mut to[v]);
         }
     }
+    H
 }

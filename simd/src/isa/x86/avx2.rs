@@ -319,6 +319,20 @@ impl Isa for Avx2 {
         })
     }
     #[inline(always)]
+    fn turn(self, rows: &[&[f32; 16]; 16], columns: &mut [[f32; 16]; 16]) {
+        // A quarter at a time fits into the registers.
+        for (down, rows) in rows.as_chunks::<8>().0.iter().enumerate() {
+            for (right, columns) in columns.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+                intrinsics!({
+                    let quarter = rows.map(|row| _mm256_loadu_ps(row[8 * right..].as_ptr()));
+                    for (column, out) in transpose8(quarter).into_iter().zip(columns) {
+                        _mm256_storeu_ps(out[8 * down..].as_mut_ptr(), column);
+                    }
+                });
+            }
+        }
+    }
+    #[inline(always)]
     fn swap<const S: usize>(self, x: F32) -> F32 {
         match S {
             1 => both!(_mm256_permute_ps::<0xb1>, x),
