@@ -4,6 +4,7 @@
 //! The functions that make buffers also say what they would take, without making them ([`Buffers`]).
 
 use crate::config::Config;
+use crate::model::attend::MOST_HEADS;
 use crate::model::indexer::SCORED_TOKENS;
 use crate::model::step::{Q8Buffer, tile_len};
 use bytemuck::Zeroable;
@@ -105,6 +106,7 @@ pub struct AttnScratch {
     pub kv: Vec<f32>,         // [b, kv_lora_rank + qk_rope_head_dim]
     pub q: Vec<f32>,          // [b, num_attention_heads, qk_head_dim]
     pub absorbed: Vec<f32>,   // [b, num_attention_heads, kv_lora_rank + qk_rope_head_dim]
+    pub parts: Vec<f32>,      // [Attend::MOST_SEGMENTS, num_attention_heads, part_len], of one token
     pub latent_out: Vec<f32>, // [b, num_attention_heads, kv_lora_rank]
     pub heads_out: Vec<f32>,  // [b, num_attention_heads, v_head_dim]
 }
@@ -179,6 +181,7 @@ impl AttnScratch {
             kv: make.zeros(b * c.latent_dim()),
             q: make.zeros(b * heads * c.qk_head_dim()),
             absorbed: make.zeros(b * heads * c.latent_dim()),
+            parts: make.zeros(Attend::MOST_SEGMENTS * heads * Attend::part_len(c.kv_lora_rank)),
             latent_out: make.zeros(b * heads * c.kv_lora_rank),
             heads_out: make.zeros(b * heads * c.v_head_dim),
         }
@@ -244,7 +247,7 @@ impl Local {
             tile: make.zeros(head_tile.max(tile_len(b))),
             tile2: make.zeros(tile_len(b)),
             latent: make.zeros(c.q_lora_rank.max(c.kv_lora_rank)),
-            attend: make.zeros(Attend::scratch_len(c.num_attention_heads, c.latent_dim())),
+            attend: make.zeros(Attend::scratch_len(c.num_attention_heads.min(MOST_HEADS), c.latent_dim())),
             choice: make.zeros(c.n_routed_experts),
             groups: make.zeros(c.n_group),
         }

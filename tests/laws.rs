@@ -18,8 +18,10 @@ fn options(mtp: bool) -> SessionOptions {
 }
 
 fn same_bits(shape: &str, ty: &str, options: SessionOptions) {
-    let reference = Reference::read(shape);
-    let tokens = reference.tokens();
+    same_bits_of(shape, ty, options, Reference::read(shape).tokens());
+}
+
+fn same_bits_of(shape: &str, ty: &str, options: SessionOptions, tokens: &[u32]) {
     let model = convert(shape, ty);
     for kernels in Kernels::available() {
         let level = kernels.level().name();
@@ -118,6 +120,14 @@ fn threads_and_batches_with_small_caches() {
 fn threads_and_batches_long_and_dense() {
     same_bits("long", "f32", options(false));
     same_bits("dense", "f32", options(false));
+}
+
+/// Contexts of more than one segment, which few heads share with many threads.
+#[test]
+fn threads_and_batches_of_several_segments() {
+    let reference = Reference::read("long");
+    let tokens: Vec<u32> = reference.tokens().iter().copied().cycle().take(600).collect();
+    same_bits_of("long", "q8_0", SessionOptions { dense: true, ..options(true) }, &tokens);
 }
 
 /// Going back and on again, with another text in between, leaves no trace: caches, index keys and the MTP layer's

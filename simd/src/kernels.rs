@@ -20,7 +20,7 @@ macro_rules! with_ops {
                 encode_row(x: &[f32], out: &mut [u8]) = F::encode_row;
                 decode_row(row: &[u8], out: &mut [f32]) = F::decode_row;
                 index_scores(s: IndexScores<'_>, out: &mut [f32]) = F::index_scores;
-                attend(a: Attend<'_>, scratch: &mut [f32], out: &mut [f32]) = F::attend;
+                attend(a: Attend<'_>, segment: usize, scratch: &mut [f32], part: &mut [f32]) = F::attend;
             }
             ops {
                 encode_q8(x: &[f32], values: &mut [i8], scales: &mut [f32], sums: &mut [[i16; 2]]) = op::encode_q8;
@@ -37,6 +37,8 @@ macro_rules! with_ops {
                 index_query(x: &[f32], values: &mut [i8], row: &mut Q8Row) = op::index_query;
                 store_index_key(x: &[f32], lane: usize, block: &mut [u8]) = op::store_index_key;
                 index_scores_q8(s: Q8IndexScores<'_>, out: &mut [f32]) = op::index_scores_q8;
+                attend_fold(v_dim: usize, part: &[f32], total: &mut [f32]) = op::attend_fold;
+                attend_end(v_dim: usize, total: &[f32], out: &mut [f32]) = op::attend_end;
                 int_peak(rounds: usize, out: &mut [i32; 16]) = op::int_peak;
                 decode_e4m3(codes: &[u8], scale: f32, out: &mut [f32]) = op::decode_e4m3;
                 to_lanes(values: &[f32], out: &mut [[f32; 16]]) = op::to_lanes;
@@ -289,19 +291,63 @@ impl Kernels {
     /// One query token's heads over the picked rows: `out[h] = sum_j p_j * row_j[..v_dim]` with
     /// `p = softmax(scale * q[h] . row_j)`. `out`: [n_heads, v_dim]; `scratch`: at least
     /// [`Attend::scratch_len`] floats, whatever their contents. A head's value does not depend on the other heads of
-    /// the call. Panics if nothing is picked. Definition and bound: `op/attend.rs`.
+    /// the call. Panics if nothing is picked. Definition and bound: `op/attend/mod.rs`.
     pub fn attend(&self, a: Attend<'_>, scratch: &mut [f32], out: &mut [f32]) {
-        a.rows.check();
-        let dim = a.rows.n_cols;
-        let last = a.pick.max().expect("attention needs at least one picked row");
-        assert!(last < a.rows.n_rows, "row {last} picked of {}", a.rows.n_rows);
-        assert!((1..=dim).contains(&a.v_dim), "values of {} in rows of {dim}", a.v_dim);
-        assert!(a.q.len().is_multiple_of(dim), "{} query values for rows of {dim}", a.q.len());
-        let n_heads = a.q.len() / dim;
+        let n_heads = a.check();
         assert_eq!(out.len(), n_heads * a.v_dim, "outputs of {n_heads} heads by {}", a.v_dim);
-        let needed = Attend::scratch_len(n_heads, dim);
+        let (needed, parts) =
+            (Attend::scratch_len(n_heads, a.rows.n_cols), n_heads * Attend::part_len(a.v_dim));
         assert!(scratch.len() >= needed, "scratch of {}, {needed} needed", scratch.len());
-        call!(self.format(a.rows.format).attend, a, scratch, out);
+        let skip = op::to_line(scratch);
+        let (total, scratch) = scratch[skip..].split_at_mut(parts);
+        let (part, scratch) = scratch.split_at_mut(parts);
+        self.attend_segment(a, 0, scratch, total);
+        for segment in 1..a.n_segments() {
+            self.attend_segment(a, segment, scratch, part);
+            self.attend_fold(a.v_dim, part, total);
+        }
+        self.attend_end(a.v_dim, total, out);
+    }
+
+    /// [`Self::attend`] of one of the [`Attend::n_segments`]: what all heads have of it, [n_heads, [`Attend::part_len`]].
+    /// Starting from the first segment's, [`Self::attend_fold`] adds the others' in order, for any heads at a time, and
+    /// [`Self::attend_end`] gives the values; they have the bits of `attend`. `scratch`: at least
+    /// [`Attend::segment_scratch_len`] floats.
+    pub fn attend_segment(&self, a: Attend<'_>, segment: usize, scratch: &mut [f32], part: &mut [f32]) {
+        let n_heads = a.check();
+        assert!(segment < a.n_segments(), "segment {segment} of {}", a.n_segments());
+        assert_eq!(
+            part.len(),
+            n_heads * Attend::part_len(a.v_dim),
+            "parts of {n_heads} heads by {}",
+            a.v_dim
+        );
+        let needed = Attend::segment_scratch_len(n_heads, a.rows.n_cols);
+        assert!(scratch.len() >= needed, "scratch of {}, {needed} needed", scratch.len());
+        call!(self.format(a.rows.format).attend, a, segment, scratch, part);
+    }
+
+    /// Adds what some heads have of the next segment, [n_heads, part_len], to what they have of those before.
+    pub fn attend_fold(&self, v_dim: usize, part: &[f32], total: &mut [f32]) {
+        assert_eq!(part.len(), total.len(), "parts of as many heads");
+        assert!(
+            part.len().is_multiple_of(Attend::part_len(v_dim)),
+            "{} floats of parts by {v_dim}",
+            part.len()
+        );
+        call!(self.table.attend_fold, v_dim, part, total);
+    }
+
+    /// The values of some heads, [n_heads, v_dim], when all segments are in `total`, [n_heads, part_len].
+    pub fn attend_end(&self, v_dim: usize, total: &[f32], out: &mut [f32]) {
+        assert!(
+            total.len().is_multiple_of(Attend::part_len(v_dim)),
+            "{} floats of parts by {v_dim}",
+            total.len()
+        );
+        let n_heads = total.len() / Attend::part_len(v_dim);
+        assert_eq!(out.len(), n_heads * v_dim, "outputs of {n_heads} heads by {v_dim}");
+        call!(self.table.attend_end, v_dim, total, out);
     }
 }
 

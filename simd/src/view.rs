@@ -275,8 +275,42 @@ pub struct Attend<'a> {
 }
 
 impl Attend<'_> {
+    /// Most segments of any pick.
+    pub const MOST_SEGMENTS: usize = crate::op::MOST_SEGMENTS;
+
     /// Floats of scratch that [`crate::Kernels::attend`] needs for `n_heads` queries of `dim` elements.
     pub const fn scratch_len(n_heads: usize, dim: usize) -> usize {
+        16 + 2 * n_heads * Self::part_len(dim) + Self::segment_scratch_len(n_heads, dim)
+    }
+
+    /// Floats of scratch that [`crate::Kernels::attend_segment`] needs.
+    pub const fn segment_scratch_len(n_heads: usize, dim: usize) -> usize {
         crate::op::attend_scratch_len(n_heads, dim)
+    }
+
+    /// Floats of what one head has of a segment.
+    pub const fn part_len(v_dim: usize) -> usize {
+        crate::op::attend_part_len(v_dim)
+    }
+
+    /// Segments of a pick of `n_picked` rows.
+    pub const fn segments_of(n_picked: usize) -> usize {
+        crate::op::n_segments(n_picked)
+    }
+
+    /// Segments of the pick.
+    pub fn n_segments(&self) -> usize {
+        Self::segments_of(self.pick.len())
+    }
+
+    /// Panics with numbers where something does not fit; the number of heads.
+    pub(crate) fn check(&self) -> usize {
+        self.rows.check();
+        let dim = self.rows.n_cols;
+        let last = self.pick.max().expect("attention needs at least one picked row");
+        assert!(last < self.rows.n_rows, "row {last} picked of {}", self.rows.n_rows);
+        assert!((1..=dim).contains(&self.v_dim), "values of {} in rows of {dim}", self.v_dim);
+        assert!(self.q.len().is_multiple_of(dim), "{} query values for rows of {dim}", self.q.len());
+        self.q.len() / dim
     }
 }

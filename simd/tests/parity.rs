@@ -37,6 +37,8 @@ const CHECKS: &[(&str, Check)] = &[
     ("index_query", check_index_query),
     ("store_index_key", check_store_index_key),
     ("index_scores_q8", check_index_scores_q8),
+    ("attend_fold", check_attend_fold),
+    ("attend_end", check_attend_end),
     ("int_peak", check_int_peak),
     ("decode_e4m3", check_decode_e4m3),
     ("to_lanes", check_to_lanes),
@@ -221,7 +223,7 @@ fn check_index_scores_q8(kernels: &Kernels, scalar: &Kernels, _: Format, random:
 fn check_attend(kernels: &Kernels, scalar: &Kernels, format: Format, random: &mut Rng) {
     let dims = [columns(format), vec![576]].concat();
     for dim in dims.into_iter().cycle().take(rounds(kernels, 200)) {
-        let (n_rows, n_heads, v_dim) = (random.usize(1..200), random.usize(1..14), random.usize(1..=dim));
+        let (n_rows, n_heads, v_dim) = (random.usize(1..700), random.usize(1..14), random.usize(1..=dim));
         let cache = weights(random, format, n_rows, dim);
         let q = tame(random, n_heads * dim);
         let mut rows: Vec<u32> = (0..n_rows as u32).filter(|_| random.bool()).collect();
@@ -236,6 +238,39 @@ fn check_attend(kernels: &Kernels, scalar: &Kernels, format: Format, random: &mu
         let case =
             format!("{} {kernels:?} {} of {n_rows}, {n_heads} {dim} {v_dim}", format.name(), pick.len());
         assert_eq!(bits(&found), bits(&expected), "{case}");
+    }
+}
+
+/// Parts of `n_heads` by `v_dim` as segments leave them: any values, a maximum that may be -inf, a sum.
+fn parts(random: &mut Rng, n_heads: usize, v_dim: usize) -> Vec<f32> {
+    let mut parts = tame(random, n_heads * Attend::part_len(v_dim));
+    for part in parts.chunks_exact_mut(Attend::part_len(v_dim)) {
+        let m = v_dim.next_multiple_of(16);
+        part[m] = if random.u32(0..5) == 0 { f32::NEG_INFINITY } else { 30.0 * part[m] };
+        part[m + 1] = part[m + 1].abs() + 1.0;
+    }
+    parts
+}
+
+fn check_attend_fold(kernels: &Kernels, scalar: &Kernels, _: Format, random: &mut Rng) {
+    for v_dim in (1..70).cycle().take(rounds(kernels, 500)) {
+        let n_heads = random.usize(0..5);
+        let (part, mut expected) = (parts(random, n_heads, v_dim), parts(random, n_heads, v_dim));
+        let mut found = expected.clone();
+        scalar.attend_fold(v_dim, &part, &mut expected);
+        kernels.attend_fold(v_dim, &part, &mut found);
+        assert_eq!(bits(&found), bits(&expected), "{kernels:?} {n_heads} {v_dim}");
+    }
+}
+
+fn check_attend_end(kernels: &Kernels, scalar: &Kernels, _: Format, random: &mut Rng) {
+    for v_dim in (1..70).cycle().take(rounds(kernels, 500)) {
+        let n_heads = random.usize(0..5);
+        let total = parts(random, n_heads, v_dim);
+        let (mut expected, mut found) = (vec![0.0; n_heads * v_dim], vec![1.0; n_heads * v_dim]);
+        scalar.attend_end(v_dim, &total, &mut expected);
+        kernels.attend_end(v_dim, &total, &mut found);
+        assert_eq!(bits(&found), bits(&expected), "{kernels:?} {n_heads} {v_dim}");
     }
 }
 

@@ -142,6 +142,44 @@ fn a_head_alone_attends_as_it_does_among_others() {
 }
 
 #[test]
+fn segments_make_the_whole_whoever_has_them() {
+    let random = &mut Rng::with_seed(8);
+    for kernels in levels() {
+        let sizes = [(256, 1), (257, 2), (1000, 4), (4200, 14)];
+        for (format, (n_rows, n_segments)) in caches().flat_map(|format| sizes.map(|size| (format, size))) {
+            let (n_heads, dim, v_dim) = (5, 96, random.usize(1..=96));
+            let bytes = weights(random, format, n_rows, dim);
+            let q = tame(random, n_heads * dim);
+            let rows = Rows::new(format, &bytes, n_rows, dim);
+            let a = Attend { q: &q, rows, pick: Pick::First(n_rows), scale: 0.2, v_dim };
+            let mut scratch = vec![f32::NAN; Attend::scratch_len(n_heads, dim)];
+            let mut expected = vec![0.0; n_heads * v_dim];
+            kernels.attend(a, &mut scratch, &mut expected);
+            assert_eq!(a.n_segments(), n_segments);
+
+            // Heads 0 and 1 together, the others together; then each head's segments on their own.
+            let len = Attend::part_len(v_dim);
+            let mut parts = vec![vec![f32::NAN; n_heads * len]; a.n_segments()];
+            for (segment, parts) in parts.iter_mut().enumerate().rev() {
+                for heads in [0..2, 2..5] {
+                    let q = &q[heads.start * dim..heads.end * dim];
+                    let part = &mut parts[heads.start * len..heads.end * len];
+                    kernels.attend_segment(Attend { q, ..a }, segment, &mut scratch, part);
+                }
+            }
+            let mut found = vec![0.0; n_heads * v_dim];
+            for (head, out) in found.chunks_exact_mut(v_dim).enumerate() {
+                let mut of_head = parts.iter().map(|parts| &parts[head * len..(head + 1) * len]);
+                let mut total = of_head.next().unwrap().to_vec();
+                of_head.for_each(|part| kernels.attend_fold(v_dim, part, &mut total));
+                kernels.attend_end(v_dim, &total, out);
+            }
+            assert_eq!(bits(&found), bits(&expected), "{format:?} {kernels:?} {n_rows} {v_dim}");
+        }
+    }
+}
+
+#[test]
 fn rows_of_no_columns_and_no_rows_and_no_tokens_are_harmless() {
     for kernels in levels() {
         for format in Format::ALL {

@@ -3,18 +3,15 @@
 //! `q~_h = W_uk[h]^T q_nope_h` moves the K half of kv_b to the query's side and `o_h = W_uv[h] u_h` the V half behind
 //! the sum, so a cached row is read as it is: `score = sigma * (q~_h . c + q_pe_h . kr)`, `u_h = sum_j p_j c_j`.
 
-use super::indexer;
 use super::step::{Input, Q8Buffer, Step, product_tile};
+use super::{attend, indexer};
 use crate::cache::{CacheRows, LayerCache};
 use crate::config::LATENT_NORM_EPS;
 use crate::probe::{Point, Values};
 use crate::scratch::{AttnScratch, Scratch};
 use crate::threads::{Grid, Rows};
 use crate::weights::{Layer, Mla, Stack};
-use fathom_simd::{ActKind, Acts, Attend, F32Acts, Format, Pick};
-
-/// Most heads that share one decoding of the cached rows.
-const MAX_HEAD_GROUP: usize = 64;
+use fathom_simd::{ActKind, Acts, F32Acts, Format, Pick};
 
 /// Rotary angles of the call's tokens, `[n, qk_rope_head_dim / 2]` each.
 #[derive(Clone, Copy)]
@@ -51,7 +48,7 @@ pub fn attention(step: &mut Step<'_>, layer: &Layer<'_>, cache: &mut LayerCache,
     }
     queries(step, attn, &q_latent, angles, &mut s.q);
     absorb(step, attn, s, &mut scratch.q8_inner);
-    attend(step, &cache.latent, &scratch.index.selected, s);
+    attend::attend(step, &cache.latent, &scratch.index.selected, s);
     values(step, attn, s, &mut scratch.q8_inner);
 
     let width = c.num_attention_heads * c.v_head_dim;
@@ -219,39 +216,6 @@ fn absorb(step: &mut Step<'_>, attn: &Mla<'_>, s: &mut AttnScratch, q8: &mut Q8B
         }
     });
     step.record(Point::AbsorbedQuery, Values::F32(absorbed));
-}
-
-/// Weighted sums of latents, `[n, heads, kv_lora_rank]`, over the selected rows or over all.
-fn attend(step: &mut Step<'_>, cache: &CacheRows, selected: &[u32], s: &mut AttnScratch) {
-    let c = step.config;
-    let (n, heads, width, rank) = (step.n, c.num_attention_heads, c.latent_dim(), c.kv_lora_rank);
-    let (kernels, scale, first) = (step.kernels, c.softmax_scale(), step.first);
-    let topk = match c.indexer {
-        Some(index) if !step.dense => index.topk,
-        _ => usize::MAX,
-    };
-    let group = head_group(heads, n, step.team.n_threads());
-    let absorbed = &s.absorbed;
-    let out = Rows::new(&mut s.latent_out[..n * heads * rank], group * rank);
-    step.team.split(step.locals, out, |local, index, out| {
-        let t = index * group / heads;
-        let n_visible = first + t + 1;
-        let pick = if n_visible > topk {
-            Pick::Rows(&selected[t * topk..(t + 1) * topk])
-        } else {
-            Pick::First(n_visible)
-        };
-        let q = &absorbed[index * group * width..(index + 1) * group * width];
-        let rows = cache.rows(0..n_visible);
-        kernels.attend(Attend { q, rows, pick, scale, v_dim: rank }, &mut local.attend, out);
-    });
-}
-
-/// Heads that one thread takes at a time: as many as share a row's decoding without leaving threads idle. Bits do not
-/// depend on it.
-fn head_group(heads: usize, n: usize, n_threads: usize) -> usize {
-    let most = (heads * n / (2 * n_threads)).clamp(1, MAX_HEAD_GROUP);
-    (1..=most).rev().find(|group| heads.is_multiple_of(*group)).unwrap_or(1)
 }
 
 /// `o_h = W_uv[h] u_h`: `heads_out`, `[n, heads, v_head_dim]`.

@@ -4,6 +4,7 @@
 //! Formulas: DeepSeek's reference code with the corrected indexer, which transformers' `DeepseekV32ForCausalLM` and
 //! llama.cpp's `deepseek32` share.
 
+pub mod attend;
 pub mod embed;
 pub mod fault;
 pub mod ffn;

@@ -223,7 +223,7 @@ impl<F: QuantFormat> BlockFormat for F {
         weights_only(F::NAME)
     }
 
-    fn attend<I: Isa>(_: I, _: Attend<'_>, _: &mut [f32], _: &mut [f32]) {
+    fn attend<I: Isa>(_: I, _: Attend<'_>, _: usize, _: &mut [f32], _: &mut [f32]) {
         weights_only(F::NAME)
     }
 }

@@ -108,11 +108,11 @@ pub(crate) trait BlockFormat: 'static {
 
     /// See `op/attend.rs`.
     #[inline(always)]
-    fn attend<I: Isa>(isa: I, a: Attend<'_>, scratch: &mut [f32], out: &mut [f32])
+    fn attend<I: Isa>(isa: I, a: Attend<'_>, segment: usize, scratch: &mut [f32], part: &mut [f32])
     where
         Self: Sized,
     {
-        op::attend::<Self, I>(isa, a, scratch, out);
+        op::attend::<Self, I>(isa, a, segment, scratch, part);
     }
 }
 

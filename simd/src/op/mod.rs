@@ -22,7 +22,10 @@ mod rope;
 mod rows;
 mod softmax;
 
-pub(crate) use attend::{attend, scratch_len as attend_scratch_len};
+pub(crate) use attend::{
+    MOST_SEGMENTS, attend, attend_end, attend_fold, n_segments, part_len as attend_part_len,
+    scratch_len as attend_scratch_len, to_line,
+};
 pub(crate) use e4m3::decode as decode_e4m3;
 pub(crate) use fit::{
     fit_error, fit_line, fit_quants, fit_scale, fit_totals, nearest_line, nearest_scale, to_lanes,

@@ -1,0 +1,328 @@
+//! One segment of attention, block by block: rows decoded, scored with all heads, weighed.
+
+use crate::format::BlockFormat;
+use crate::isa::{Aligned, Isa};
+use crate::op::exp::exp;
+use crate::view::Attend;
+use std::ops::Range;
+
+/// Picked rows in a block.
+pub(super) const BLOCK: usize = 64;
+/// Columns of a part of a score. 32 rows of it, turned round, are 8 KiB, and 64 queries 16 KiB: both stay in the first-level
+/// cache.
+const PART: usize = 64;
+/// A part of 32 rows: 16 in the lanes, twice.
+type Keys = [[[f32; 16]; PART]; 2];
+/// Heads and chunks of values under way at once.
+const TILE: usize = 4;
+
+/// Floats in a cache line: the cut begins at one, so that no vector lies across two.
+const LINE: usize = 16;
+
+/// Floats of scratch for `n_heads` queries of `dim` elements.
+pub(super) const fn scratch_len(n_heads: usize, dim: usize) -> usize {
+    LINE + BLOCK * dim.next_multiple_of(16) + n_heads * BLOCK
+}
+
+/// Floats until the next line begins. (`align_offset` may give up: then unaligned it is.)
+pub(crate) fn to_line(scratch: &[f32]) -> usize {
+    scratch.as_ptr().align_offset(4 * LINE).min(LINE)
+}
+
+/// What is under way, everything padded to whole chunks of 16 so that no inner loop has a tail.
+struct Work<'s> {
+    /// The block's rows, decoded: [BLOCK][chunks].
+    rows: &'s mut [[f32; 16]],
+    /// The block's scores, then its weights: [n_heads].
+    p: &'s mut [[f32; BLOCK]],
+    /// The part: [n_heads][v_chunks + 1], the running values and then a chunk with [`M`], [`L`] and [`C`].
+    part: &'s mut [[f32; 16]],
+    chunks: usize,
+    v_chunks: usize,
+}
+
+/// Place of the running maximum in the last chunk of a head's part.
+pub(super) const M: usize = 0;
+/// Place of the running sum.
+pub(super) const L: usize = 1;
+/// Place of the correction that a block brings.
+const C: usize = 2;
+
+impl Work<'_> {
+    fn n_heads(&self) -> usize {
+        self.p.len()
+    }
+
+    /// Where a head's last chunk is.
+    #[inline(always)]
+    fn state(&self, head: usize) -> usize {
+        head * (self.v_chunks + 1) + self.v_chunks
+    }
+}
+
+/// The part of all heads over the rows at these places of the pick.
+#[inline(always)]
+pub(super) fn segment<F: BlockFormat, I: Isa>(
+    isa: I,
+    a: Attend<'_>,
+    places: Range<usize>,
+    scratch: &mut [f32],
+    part: &mut [f32],
+) {
+    let dim = a.rows.n_cols;
+    let (n_heads, chunks, v_chunks) = (a.q.len() / dim, dim.div_ceil(16), a.v_dim.div_ceil(16));
+    let skip = to_line(scratch);
+    let (rows, rest) = scratch[skip..].split_at_mut(BLOCK * chunks * 16);
+    let (rows, p) = (rows.as_chunks_mut().0, rest[..n_heads * BLOCK].as_chunks_mut().0);
+    let w = &mut Work { rows, p, part: part.as_chunks_mut().0, chunks, v_chunks };
+    w.part.fill([0.0; 16]);
+    for head in 0..n_heads {
+        let state = w.state(head);
+        w.part[state][M] = f32::NEG_INFINITY;
+    }
+    let row_bytes = dim / F::LEN * F::BYTES;
+    let ahead = Ahead { a, row_bytes };
+    for first in places.clone().step_by(BLOCK) {
+        let n = BLOCK.min(places.end - first);
+        for (at, decoded) in w.rows.chunks_exact_mut(chunks).enumerate() {
+            if at < n {
+                let row = &a.rows.bytes[a.pick.get(first + at) * row_bytes..][..row_bytes];
+                F::decode_row(isa, row, decoded.as_flattened_mut());
+            } else {
+                decoded.fill([0.0; 16]); // scored with the last rows, then masked
+            }
+        }
+        score(isa, w, &a, n, first == places.start);
+        for head in 0..n_heads {
+            merge(isa, w, head, a.scale, n);
+        }
+        accumulate(isa, w, (ahead, first + n..places.end.min(first + n + BLOCK)), n);
+    }
+}
+
+/// The products of all heads with the block's `n` rows. In a segment's first block the queries come from memory, each part
+/// of them out of its order there, so the next part is asked for.
+#[inline(always)]
+fn score<I: Isa>(isa: I, w: &mut Work<'_>, a: &Attend<'_>, n: usize, is_first: bool) {
+    let (n_heads, dim) = (w.n_heads(), a.rows.n_cols);
+    w.p.fill([0.0; BLOCK]);
+    let mut keys: Aligned<Keys> = Aligned([[[0.0; 16]; PART]; 2]);
+    let keys = &mut keys.0;
+    for first in (0..dim).step_by(PART) {
+        let len = PART.min(dim - first);
+        if is_first && first + PART < dim {
+            for head in 0..n_heads {
+                let next = bytemuck::cast_slice(&a.q[head * dim + first + PART..]);
+                for line in (0..4 * PART).step_by(64) {
+                    isa.prefetch(next, line);
+                }
+            }
+        }
+        for pair in 0..n.div_ceil(32) {
+            let rows = 32 * pair..n.min(32 * pair + 32);
+            turn(isa, w, first / 16, rows.clone(), keys);
+            let part = Part { keys: [&keys[0][..len], &keys[1][..len]], rows, q: a.q, dim, first };
+            let mut head = 0;
+            while head < n_heads {
+                head += match n_heads - head {
+                    8.. if I::WIDE => part.add::<I, 8>(isa, head, w.p),
+                    6.. if !I::WIDE => part.add::<I, 6>(isa, head, w.p),
+                    4.. => part.add::<I, 4>(isa, head, w.p),
+                    2.. => part.add::<I, 2>(isa, head, w.p),
+                    _ => part.add::<I, 1>(isa, head, w.p),
+                };
+            }
+        }
+    }
+}
+
+/// Turns a part of some of the block's rows, up to 32 and those that fill up 16, so that rows lie in the lanes.
+#[inline(always)]
+fn turn<I: Isa>(isa: I, w: &Work<'_>, chunk: usize, rows: Range<usize>, keys: &mut Keys) {
+    let groups = w.rows[rows.start * w.chunks..].chunks_exact(16 * w.chunks);
+    for (rows, keys) in groups.take(rows.len().div_ceil(16)).zip(keys) {
+        for (at, columns) in (chunk..w.chunks).zip(keys.as_chunks_mut::<16>().0) {
+            let mut square = [&rows[at]; 16];
+            for (row, square) in square.iter_mut().enumerate() {
+                *square = &rows[row * w.chunks + at];
+            }
+            isa.turn(&square, columns);
+        }
+    }
+}
+
+/// Some columns of the scores of some rows.
+struct Part<'a> {
+    keys: [&'a [[f32; 16]]; 2],
+    /// The rows in `keys`, up to 32 from a multiple of 32 on.
+    rows: Range<usize>,
+    /// The queries: [n_heads][dim].
+    q: &'a [f32],
+    dim: usize,
+    /// The first of the columns.
+    first: usize,
+}
+
+impl Part<'_> {
+    /// Adds this part of `H` heads from `head` on to their scores, and says how many heads that were.
+    #[inline(always)]
+    fn add<I: Isa, const H: usize>(&self, isa: I, head: usize, p: &mut [[f32; BLOCK]]) -> usize {
+        if I::WIDE {
+            self.dots::<I, H, 2>(isa, head, 0, p);
+        } else {
+            for group in 0..self.rows.len().div_ceil(16) {
+                self.dots::<I, H, 1>(isa, head, group, p);
+            }
+        }
+        H
+    }
+
+    /// `H` heads with `G` groups of 16 rows.
+    #[inline(always)]
+    fn dots<I: Isa, const H: usize, const G: usize>(
+        &self,
+        isa: I,
+        head: usize,
+        group: usize,
+        p: &mut [[f32; BLOCK]],
+    ) {
+        let n = self.keys[0].len();
+        let mut q: [&[f32]; H] = [&[]; H];
+        for h in 0..H {
+            q[h] = &self.q[(head + h) * self.dim + self.first..][..n];
+        }
+        let mut keys: [&[[f32; 16]]; G] = [&[]; G];
+        for g in 0..G {
+            keys[g] = &self.keys[group + g][..n];
+        }
+        let mut sums = [[isa.zero(); G]; H];
+        for d in 0..n {
+            for h in 0..H {
+                let q = isa.splat(q[h][d]);
+                for g in 0..G {
+                    sums[h][g] = isa.fma(q, isa.load(&keys[g][d]), sums[h][g]);
+                }
+            }
+        }
+        for h in 0..H {
+            let p = &mut p[head + h].as_chunks_mut().0[self.rows.start / 16 + group..][..G];
+            for g in 0..G {
+                isa.store(isa.add(isa.load(&p[g]), sums[h][g]), &mut p[g]);
+            }
+        }
+    }
+}
+
+/// Turns a head's `n` products into weights and moves its running maximum and sum on.
+#[inline(always)]
+fn merge<I: Isa>(isa: I, w: &mut Work<'_>, head: usize, scale: f32, n: usize) {
+    let state = w.state(head);
+    let (p, _) = w.p[head].as_chunks_mut::<16>();
+    for p in p.iter_mut() {
+        isa.store(isa.mul(isa.load(p), isa.splat(scale)), p);
+    }
+    p.as_flattened_mut()[n..].fill(f32::NEG_INFINITY);
+    let old = w.part[state][M];
+    let mut most = isa.splat(old);
+    for p in p.iter() {
+        most = isa.max(isa.load(p), most);
+    }
+    let new = isa.max_lane(most);
+    let m = isa.splat(new);
+    let mut first = [0.0; 16];
+    isa.store(exp(isa, isa.sub(isa.splat(old), m)), &mut first);
+    let mut sum = isa.zero();
+    for (at, p) in p.iter_mut().enumerate() {
+        let weights = exp(isa, isa.sub(isa.load(p), m));
+        sum = if at == 0 { weights } else { isa.add(sum, weights) };
+        isa.store(weights, p);
+    }
+    let sum = isa.sum(sum);
+    let state = &mut w.part[state];
+    state[L] = state[L].mul_add(first[0], sum);
+    (state[M], state[C]) = (new, first[0]);
+}
+
+/// The rows that are yet to come.
+#[derive(Clone, Copy)]
+struct Ahead<'a> {
+    a: Attend<'a>,
+    row_bytes: usize,
+}
+
+impl Ahead<'_> {
+    /// Asks for the rows at these places of the pick.
+    #[inline(always)]
+    fn ask<I: Isa>(self, isa: I, places: Range<usize>) {
+        for place in places {
+            let row = &self.a.rows.bytes[self.a.pick.get(place) * self.row_bytes..];
+            for line in (0..self.row_bytes).step_by(64) {
+                isa.prefetch(row, line);
+            }
+        }
+    }
+}
+
+/// Adds the block's weighted values to what all heads have, and meanwhile asks for the next block's rows: picked rows lie
+/// apart, so that no machine foresees them.
+#[inline(always)]
+fn accumulate<I: Isa>(isa: I, w: &mut Work<'_>, (ahead, next): (Ahead<'_>, Range<usize>), n: usize) {
+    let (n_heads, ask) = (w.n_heads(), BLOCK.div_ceil(w.v_chunks));
+    let mut chunk = 0;
+    while chunk < w.v_chunks {
+        let step = if I::WIDE && w.v_chunks - chunk >= TILE { TILE } else { 1 };
+        let place = |chunk| next.end.min(next.start + chunk * ask);
+        ahead.ask(isa, place(chunk)..place(chunk + step));
+        let mut head = 0;
+        while head < n_heads {
+            head += match n_heads - head {
+                4.. if step == TILE => weigh::<I, 4, TILE>(isa, w, (head, chunk), n),
+                _ if step == TILE => weigh::<I, 1, TILE>(isa, w, (head, chunk), n),
+                6.. if !I::WIDE => weigh::<I, 6, 1>(isa, w, (head, chunk), n),
+                4.. => weigh::<I, 4, 1>(isa, w, (head, chunk), n),
+                2.. => weigh::<I, 2, 1>(isa, w, (head, chunk), n),
+                _ => weigh::<I, 1, 1>(isa, w, (head, chunk), n),
+            };
+        }
+        chunk += step;
+    }
+}
+
+/// `H` heads and `V` chunks of values, from (head, chunk) on; says how many heads.
+#[inline(always)]
+fn weigh<I: Isa, const H: usize, const V: usize>(
+    isa: I,
+    w: &mut Work<'_>,
+    (head, chunk): (usize, usize),
+    n: usize,
+) -> usize {
+    let mut acc = [[isa.zero(); V]; H];
+    for h in 0..H {
+        let correction = isa.splat(w.part[w.state(head + h)][C]);
+        let from = &w.part[(head + h) * (w.v_chunks + 1) + chunk..][..V];
+        for v in 0..V {
+            acc[h][v] = isa.mul(isa.load(&from[v]), correction);
+        }
+    }
+    let p: &[[f32; BLOCK]; H] = w.p[head..].first_chunk().expect("H heads are left");
+    for (at, row) in w.rows.chunks_exact(w.chunks).take(n).enumerate() {
+        let row = &row[chunk..][..V];
+        let mut values = [isa.zero(); V];
+        for v in 0..V {
+            values[v] = isa.load(&row[v]);
+        }
+        for h in 0..H {
+            let p = isa.splat(p[h][at]);
+            for v in 0..V {
+                acc[h][v] = isa.fma(p, values[v], acc[h][v]);
+            }
+        }
+    }
+    for h in 0..H {
+        let to = &mut w.part[(head + h) * (w.v_chunks + 1) + chunk..][..V];
+        for v in 0..V {
+            isa.store(acc[h][v], &mut to[v]);
+        }
+    }
+    H
+}
