@@ -309,7 +309,7 @@ fn attention_is_within_its_bound() {
     }
 }
 
-/// One head against the exact sums, within the bound at the head of `op/attend.rs`.
+/// One head against the exact sums, within the bound at the head of `op/attend/mod.rs`.
 fn check_head(q: &[f64], out: &[f32], cache: &[f64], pick: &[u32], scale: f64) {
     let dim = q.len();
     let picked: Vec<&[f64]> = pick.iter().map(|&row| &cache[row as usize * dim..][..dim]).collect();

@@ -106,7 +106,7 @@ pub(crate) trait BlockFormat: 'static {
         op::index_scores::<Self, I>(isa, s, out);
     }
 
-    /// See `op/attend.rs`.
+    /// See `op/attend/mod.rs`.
     #[inline(always)]
     fn attend<I: Isa>(isa: I, a: Attend<'_>, segment: usize, scratch: &mut [f32], part: &mut [f32])
     where
