@@ -19,8 +19,8 @@ const TILE: usize = 4;
 /// Floats in a cache line: the cut begins at one, so that no vector lies across two.
 const LINE: usize = 16;
 
-/// Floats of scratch for `n_heads` queries of `dim` elements.
-pub(super) const fn scratch_len(n_heads: usize, dim: usize) -> usize {
+/// Floats of scratch for a segment of `n_heads` queries of `dim` elements.
+pub(crate) const fn scratch_len(n_heads: usize, dim: usize) -> usize {
     LINE + BLOCK * dim.next_multiple_of(16) + n_heads * BLOCK
 }
 

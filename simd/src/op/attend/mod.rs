@@ -43,8 +43,8 @@ use crate::format::BlockFormat;
 use crate::isa::Isa;
 use crate::op::exp::exp;
 use crate::view::Attend;
-pub(crate) use block::to_line;
 use block::{BLOCK, L, M};
+pub(crate) use block::{scratch_len, to_line};
 use std::ops::Range;
 
 /// Fewest rows of a segment that is not the last, and most segments.
@@ -65,11 +65,6 @@ pub(crate) const fn n_segments(n: usize) -> usize {
 /// Floats of one head's part of a segment: its values up to a whole chunk, and a chunk with the rest.
 pub(crate) const fn part_len(v_dim: usize) -> usize {
     v_dim.next_multiple_of(16) + 16
-}
-
-/// Floats of scratch for a segment of `n_heads` queries of `dim` elements.
-pub(crate) const fn scratch_len(n_heads: usize, dim: usize) -> usize {
-    block::scratch_len(n_heads, dim)
 }
 
 /// What all heads have of one segment: `part`, [n_heads, part_len].
