@@ -9,9 +9,14 @@ started=$SECONDS
 
 minutes() { printf '%s: %.1f minutes\n' "$1" "$(echo "$((SECONDS - $2))" | awk '{ print $1 / 60 }')" >&2; }
 
+# libclang-cpp, which other packages bring along, is another library.
 have_libclang() {
-    [[ -n ${LIBCLANG_PATH:-} ]] || compgen -G '/usr/lib/llvm*/lib/libclang*.so*' >/dev/null ||
-        compgen -G '/usr/lib/*/libclang*.so*' >/dev/null
+    [[ -z ${LIBCLANG_PATH:-} ]] || return 0
+    local pattern
+    for pattern in /usr/lib/{llvm*/lib,*}/libclang{,-[0-9]*}.so'*'; do
+        ! compgen -G "$pattern" >/dev/null || return 0
+    done
+    return 1
 }
 
 missing=()

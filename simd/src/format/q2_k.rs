@@ -13,7 +13,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::quants::{
-    QuantFormat, RowParts, Tile, and_bytes, byte, eights, fours, high_f16, low_f16, row_halves,
+    PAIR_ORDER, QuantFormat, RowParts, Tile, and_bytes, byte, eights, fours, high_f16, low_f16, row_halves,
 };
 use super::{Format, f16};
 use crate::isa::{Isa, TILE_ROWS};
@@ -40,6 +40,7 @@ impl QuantFormat for Q2K {
     const MINS: bool = true;
     const OFFSET: i32 = 0;
     const LARGEST: usize = 3;
+    const ORDER: [[usize; 4]; 4] = PAIR_ORDER;
     type Block = Block;
 
     fn decode(block: &Block, out: &mut [f32]) {
@@ -81,21 +82,19 @@ impl QuantFormat for Q2K {
         let d = [blocks[0].d, blocks[1].d];
         let dmin = [blocks[0].dmin, blocks[1].dmin];
         (parts.scale, parts.min) = (row_halves(isa, d, scales), row_halves(isa, dmin, mins));
-        let [first, second] = parts.blocks();
-        row_quants(isa, blocks[0], first);
-        row_quants(isa, blocks[1], second);
+        row_quants(isa, blocks, parts);
     }
 }
 
-/// The quants of one block in order.
+/// The quants of two blocks.
 #[inline(always)]
-fn row_quants<I: Isa>(isa: I, block: &Block, q: &mut [[u8; 32]; 8]) {
-    let [q0, q1, q2, q3, q4, q5, q6, q7] = q;
-    let qs = isa.load_halves(&block.qs[0], &block.qs[1]);
-    isa.store_halves(and_bytes(isa, qs, 3), q0, q4);
-    isa.store_halves(and_bytes(isa, isa.shr::<2>(qs), 3), q1, q5);
-    isa.store_halves(and_bytes(isa, isa.shr::<4>(qs), 3), q2, q6);
-    isa.store_halves(and_bytes(isa, isa.shr::<6>(qs), 3), q3, q7);
+fn row_quants<I: Isa>(isa: I, blocks: [&Block; 2], parts: &mut RowParts<I>) {
+    let [x, y] = isa.split(bytemuck::cast_ref(&blocks[0].qs), bytemuck::cast_ref(&blocks[1].qs));
+    let twos = |x| and_bytes(isa, x, 3);
+    parts.put::<Q2K>(isa, 0, twos(x), twos(y));
+    parts.put::<Q2K>(isa, 1, twos(isa.shr::<2>(x)), twos(isa.shr::<2>(y)));
+    parts.put::<Q2K>(isa, 2, twos(isa.shr::<4>(x)), twos(isa.shr::<4>(y)));
+    parts.put::<Q2K>(isa, 3, twos(isa.shr::<6>(x)), twos(isa.shr::<6>(y)));
 }
 
 /// 32 bytes to four tiles.

@@ -16,7 +16,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::quants::{
-    QuantFormat, RowParts, Tile, byte, eights, fours, high_f16, join, row_halves, shifted_twice,
+    PAIR_ORDER, QuantFormat, RowParts, Tile, byte, eights, fours, high_f16, join, row_halves,
 };
 use super::{Format, f16};
 use crate::isa::{Isa, TILE_ROWS};
@@ -52,6 +52,7 @@ impl QuantFormat for Q3K {
     const MINS: bool = false;
     const OFFSET: i32 = 4;
     const LARGEST: usize = 7;
+    const ORDER: [[usize; 4]; 4] = PAIR_ORDER;
     type Block = Block;
 
     fn decode(block: &Block, out: &mut [f32]) {
@@ -99,22 +100,24 @@ impl QuantFormat for Q3K {
         }
         let d = [blocks[0].d, blocks[1].d];
         parts.scale = row_halves(isa, d, scales);
-        let [first, second] = parts.blocks();
-        row_quants(isa, blocks[0], first);
-        row_quants(isa, blocks[1], second);
+        row_quants(isa, blocks, parts);
     }
 }
 
-/// The quants of one block in order.
+/// The quants of two blocks.
 #[inline(always)]
-fn row_quants<I: Isa>(isa: I, block: &Block, q: &mut [[u8; 32]; 8]) {
-    let [q0, q1, q2, q3, q4, q5, q6, q7] = q;
-    let qs = isa.load_halves(&block.qs[0], &block.qs[1]);
-    let bits = shifted_twice::<_, 4>(isa, &block.hmask);
-    isa.store_halves(join(isa, qs, 3, isa.shl::<2>(bits), 4), q0, q4);
-    isa.store_halves(join(isa, isa.shr::<2>(qs), 3, isa.shl::<1>(bits), 4), q1, q5);
-    isa.store_halves(join(isa, isa.shr::<4>(qs), 3, bits, 4), q2, q6);
-    isa.store_halves(join(isa, isa.shr::<6>(qs), 3, isa.shr::<1>(bits), 4), q3, q7);
+fn row_quants<I: Isa>(isa: I, blocks: [&Block; 2], parts: &mut RowParts<I>) {
+    let [x, y] = isa.split(bytemuck::cast_ref(&blocks[0].qs), bytemuck::cast_ref(&blocks[1].qs));
+    let bits = isa.split_twice(&blocks[0].hmask, &blocks[1].hmask);
+    let [u, v] = isa.shr_parts::<0, 4, 0, 4>(bits);
+    let threes = |low, high| join(isa, low, 3, high, 4);
+    parts.put::<Q3K>(isa, 0, threes(x, isa.shl::<2>(u)), threes(y, isa.shl::<2>(v)));
+    let (x, y) = (isa.shr::<2>(x), isa.shr::<2>(y));
+    parts.put::<Q3K>(isa, 1, threes(x, isa.shl::<1>(u)), threes(y, isa.shl::<1>(v)));
+    let (x, y) = (isa.shr::<2>(x), isa.shr::<2>(y));
+    parts.put::<Q3K>(isa, 2, threes(x, u), threes(y, v));
+    let (x, y) = (isa.shr::<2>(x), isa.shr::<2>(y));
+    parts.put::<Q3K>(isa, 3, threes(x, isa.shr::<1>(u)), threes(y, isa.shr::<1>(v)));
 }
 
 /// 32 bytes and the four lowest bits of `hmask`, which are shifted out, to four tiles.

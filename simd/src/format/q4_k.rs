@@ -81,12 +81,16 @@ pub(super) fn put_scales<I: Isa>(isa: I, [d, s0, s1, s2]: [I::I32; 4], tiles: &m
     }
 }
 
-/// The 32 bytes of each 64 weights.
+/// The bytes of each 128 weights.
 #[inline(always)]
-pub(super) fn quarters(qs: &[u8; 128]) -> [&[u8; 32]; 4] {
-    let [a, b, c, d] = qs.as_chunks().0 else { unreachable!("128 bytes are four times 32") };
-    [a, b, c, d]
+pub(super) fn sixty_fours(qs: &[u8; 128]) -> [&[u8; 64]; 2] {
+    let [first, second] = qs.as_chunks().0 else { unreachable!("128 bytes are twice 64") };
+    [first, second]
 }
+
+/// Low halves of bytes are even parts, high halves odd ones; 64 bytes are two of each.
+pub(super) const NIBBLE_ORDER: [[usize; 4]; 4] =
+    [[0, 2, 4, 6], [1, 3, 5, 7], [8, 10, 12, 14], [9, 11, 13, 15]];
 
 /// The scales and minimums of two blocks of a row.
 #[inline(always)]
@@ -106,6 +110,7 @@ impl QuantFormat for Q4K {
     const MINS: bool = true;
     const OFFSET: i32 = 0;
     const LARGEST: usize = 15;
+    const ORDER: [[usize; 4]; 4] = NIBBLE_ORDER;
     type Block = Block;
 
     fn decode(block: &Block, out: &mut [f32]) {
@@ -131,21 +136,20 @@ impl QuantFormat for Q4K {
     #[inline(always)]
     fn row_parts<I: Isa>(isa: I, blocks: [&Block; 2], parts: &mut RowParts<I>) {
         row_scales(isa, blocks.map(|block| &block.head), parts);
-        let [first, second] = parts.blocks();
-        row_quants(isa, blocks[0], first);
-        row_quants(isa, blocks[1], second);
+        row_quants(isa, blocks, parts);
     }
 }
 
-/// The quants of one block in order.
+/// The quants of two blocks.
 #[inline(always)]
-fn row_quants<I: Isa>(isa: I, block: &Block, q: &mut [[u8; 32]; 8]) {
-    let ([a, b, c, d], [q0, q1, q2, q3, q4, q5, q6, q7]) = (quarters(&block.qs), q);
-    let (ab, cd) = (isa.load_halves(a, b), isa.load_halves(c, d));
-    isa.store_halves(and_bytes(isa, ab, 15), q0, q2);
-    isa.store_halves(and_bytes(isa, isa.shr::<4>(ab), 15), q1, q3);
-    isa.store_halves(and_bytes(isa, cd, 15), q4, q6);
-    isa.store_halves(and_bytes(isa, isa.shr::<4>(cd), 15), q5, q7);
+fn row_quants<I: Isa>(isa: I, blocks: [&Block; 2], parts: &mut RowParts<I>) {
+    for (at, block) in blocks.into_iter().enumerate() {
+        let [first, second] = sixty_fours(&block.qs);
+        let [x, y] = isa.split(first, second);
+        parts.put::<Q4K>(isa, 2 * at, and_bytes(isa, x, 15), and_bytes(isa, y, 15));
+        let (x, y) = (isa.shr::<4>(x), isa.shr::<4>(y));
+        parts.put::<Q4K>(isa, 2 * at + 1, and_bytes(isa, x, 15), and_bytes(isa, y, 15));
+    }
 }
 
 /// 32 bytes to two tiles.

@@ -13,8 +13,8 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::Format;
-use super::q4_k::{Head, put_scales, quarters, row_scales};
-use super::quants::{QuantFormat, RowParts, Tile, and_bytes, eights, fours, join, shifted_twice};
+use super::q4_k::{Head, NIBBLE_ORDER, put_scales, row_scales, sixty_fours};
+use super::quants::{QuantFormat, RowParts, Tile, and_bytes, eights, fours, join};
 use crate::isa::{Isa, TILE_ROWS};
 
 pub(crate) struct Q5K;
@@ -38,6 +38,7 @@ impl QuantFormat for Q5K {
     const MINS: bool = true;
     const OFFSET: i32 = 0;
     const LARGEST: usize = 31;
+    const ORDER: [[usize; 4]; 4] = NIBBLE_ORDER;
     type Block = Block;
 
     fn decode(block: &Block, out: &mut [f32]) {
@@ -64,23 +65,24 @@ impl QuantFormat for Q5K {
     #[inline(always)]
     fn row_parts<I: Isa>(isa: I, blocks: [&Block; 2], parts: &mut RowParts<I>) {
         row_scales(isa, blocks.map(|block| &block.head), parts);
-        let [first, second] = parts.blocks();
-        row_quants(isa, blocks[0], first);
-        row_quants(isa, blocks[1], second);
+        row_quants(isa, blocks, parts);
     }
 }
 
-/// The quants of one block in order.
+/// The quants of two blocks.
 #[inline(always)]
-fn row_quants<I: Isa>(isa: I, block: &Block, q: &mut [[u8; 32]; 8]) {
-    let ([a, b, c, d], [q0, q1, q2, q3, q4, q5, q6, q7]) = (quarters(&block.qs), q);
-    let (ab, cd) = (isa.load_halves(a, b), isa.load_halves(c, d));
-    // Bits 0 and 2 of the high ones belong to the lower halves, bits 1 and 3 to the upper ones, then bits 4 to 7.
-    let qh = shifted_twice::<_, 2>(isa, &block.qh);
-    isa.store_halves(join(isa, ab, 15, isa.shl::<4>(qh), 16), q0, q2);
-    isa.store_halves(join(isa, isa.shr::<4>(ab), 15, isa.shl::<3>(qh), 16), q1, q3);
-    isa.store_halves(join(isa, cd, 15, qh, 16), q4, q6);
-    isa.store_halves(join(isa, isa.shr::<4>(cd), 15, isa.shr::<1>(qh), 16), q5, q7);
+fn row_quants<I: Isa>(isa: I, blocks: [&Block; 2], parts: &mut RowParts<I>) {
+    for (at, block) in blocks.into_iter().enumerate() {
+        let [first, second] = sixty_fours(&block.qs);
+        let [x, y] = isa.split(first, second);
+        // Bits 0, 2, 4, 6 belong to the lower halves, the bits above them to the upper ones.
+        let [high_x, high_y] = isa.shr_parts::<0, 2, 4, 6>(isa.split_twice(&block.qh, &block.qh));
+        let (low_x, low_y) = (isa.shl::<4>(high_x), isa.shl::<4>(high_y));
+        parts.put::<Q5K>(isa, 2 * at, join(isa, x, 15, low_x, 16), join(isa, y, 15, low_y, 16));
+        let (x, y) = (isa.shr::<4>(x), isa.shr::<4>(y));
+        let (high_x, high_y) = (isa.shl::<3>(high_x), isa.shl::<3>(high_y));
+        parts.put::<Q5K>(isa, 2 * at + 1, join(isa, x, 15, high_x, 16), join(isa, y, 15, high_y, 16));
+    }
 }
 
 /// 32 bytes and the two lowest bits of `qh`, which are shifted out, to two tiles.

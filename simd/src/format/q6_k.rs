@@ -16,8 +16,7 @@
 use bytemuck::{Pod, Zeroable};
 
 use super::quants::{
-    QuantFormat, RowParts, Tile, and_bytes, eights, fours, high_f16, join, row_halves, shifted_twice,
-    signed_byte,
+    QuantFormat, RowParts, Tile, and_bytes, eights, fours, high_f16, join, row_halves, signed_byte,
 };
 use super::{Format, f16};
 use crate::isa::{Isa, TILE_ROWS};
@@ -44,6 +43,7 @@ impl QuantFormat for Q6K {
     const MINS: bool = false;
     const OFFSET: i32 = 32;
     const LARGEST: usize = 63;
+    const ORDER: [[usize; 4]; 4] = [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]];
     type Block = Block;
 
     fn decode(block: &Block, out: &mut [f32]) {
@@ -82,20 +82,20 @@ impl QuantFormat for Q6K {
         let d = [blocks[0].d, blocks[1].d];
         let scales = [isa.to_f32(isa.load_i8(&blocks[0].scales)), isa.to_f32(isa.load_i8(&blocks[1].scales))];
         parts.scale = row_halves(isa, d, scales);
-        let [first, second] = parts.blocks();
-        row_quants(isa, blocks[0], first);
-        row_quants(isa, blocks[1], second);
+        row_quants(isa, blocks, parts);
     }
 }
 
-/// The quants of one block in order.
+/// The quants of two blocks.
 #[inline(always)]
-fn row_quants<I: Isa>(isa: I, block: &Block, q: &mut [[u8; 32]; 8]) {
-    for ((ql, qh), q) in block.ql.iter().zip(&block.qh).zip(q.as_chunks_mut::<4>().0) {
-        let ([a, b], [q0, q1, q2, q3]) = (ql.as_chunks().0, q) else { unreachable!("64 bytes") };
-        let (ql, qh) = (isa.load_halves(a, b), shifted_twice::<_, 2>(isa, qh));
-        isa.store_halves(join(isa, ql, 15, isa.shl::<4>(qh), 0x30), q0, q1);
-        isa.store_halves(join(isa, isa.shr::<4>(ql), 15, qh, 0x30), q2, q3);
+fn row_quants<I: Isa>(isa: I, blocks: [&Block; 2], parts: &mut RowParts<I>) {
+    for (at, Block { ql, qh, .. }) in blocks.into_iter().enumerate() {
+        let [x, y] = isa.split(&ql[0], &ql[1]);
+        let [high_x, high_y] = isa.shr_parts::<0, 2, 0, 2>(isa.split_twice(&qh[0], &qh[1]));
+        let (low_x, low_y) = (isa.shl::<4>(high_x), isa.shl::<4>(high_y));
+        parts.put::<Q6K>(isa, 2 * at, join(isa, x, 15, low_x, 0x30), join(isa, y, 15, low_y, 0x30));
+        let (x, y) = (isa.shr::<4>(x), isa.shr::<4>(y));
+        parts.put::<Q6K>(isa, 2 * at + 1, join(isa, x, 15, high_x, 0x30), join(isa, y, 15, high_y, 0x30));
     }
 }
 

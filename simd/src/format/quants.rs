@@ -41,6 +41,8 @@ pub(crate) trait QuantFormat: 'static {
         32..=63 => 2,
         _ => 0,
     };
+    /// Which parts of 32 columns `row_parts` finds together: four groups of four of the 16.
+    const ORDER: [[usize; 4]; 4] = [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 10, 11], [12, 13, 14, 15]];
     /// The bytes of a block.
     type Block: Pod;
 
@@ -58,8 +60,8 @@ pub(crate) trait QuantFormat: 'static {
     }
 }
 
-/// 512 columns of one row, taken apart: the quants in order, and for each 32 columns, one a lane, what `Tile` has for each
-/// row.
+/// 512 columns of one row, taken apart: the quants as `Isa::put_parts` puts them, and for each 32 columns, one a lane, what
+/// `Tile` has for each row.
 pub(crate) struct RowParts<I: Isa> {
     pub(crate) q: Aligned<[[u8; 32]; 16]>,
     pub(crate) scale: [I::F32; 2],
@@ -72,11 +74,10 @@ impl<I: Isa> RowParts<I> {
         Self { q: Aligned([[0; 32]; 16]), scale: [isa.zero(); 2], min: [isa.zero(); 2] }
     }
 
-    /// The quants of each of the two blocks.
+    /// Puts the parts of one group, which have passed through some words on bytes.
     #[inline(always)]
-    pub(crate) fn blocks(&mut self) -> [&mut [[u8; 32]; 8]; 2] {
-        let [first, second] = self.q.0.as_chunks_mut().0 else { unreachable!("16 are two eights") };
-        [first, second]
+    pub(crate) fn put<F: QuantFormat>(&mut self, isa: I, group: usize, first: I::I32, second: I::I32) {
+        isa.put_parts::<F>(group, [first, second], &mut self.q.0);
     }
 }
 
@@ -149,13 +150,8 @@ pub(crate) fn join<I: Isa>(isa: I, low: I::I32, low_mask: u8, high: I::I32, high
     isa.or(and_bytes(isa, low, low_mask), and_bytes(isa, high, high_mask))
 }
 
-/// 32 bytes, and behind them the same shifted down by N bits; what moves from byte to byte is for a mask to take off.
-#[inline(always)]
-pub(crate) fn shifted_twice<I: Isa, const N: u32>(isa: I, bytes: &[u8; 32]) -> I::I32 {
-    let both = isa.load_halves(bytes, bytes);
-    let upper = isa.load_halves(&[0; 32], &[0xff; 32]);
-    isa.select(upper, isa.shr::<N>(both), both)
-}
+/// Two bits of a byte after the other belong to neighbouring parts; 64 bytes are two of each, and of two blocks.
+pub(super) const PAIR_ORDER: [[usize; 4]; 4] = [[0, 4, 8, 12], [1, 5, 9, 13], [2, 6, 10, 14], [3, 7, 11, 15]];
 
 /// Two blocks' scales, 16 each, times their floats: those of columns 0..16 of each 32, then those of columns 16..32.
 #[inline(always)]

@@ -14,7 +14,7 @@ pub(crate) mod x86;
 
 pub(crate) use scalar::Scalar;
 
-use crate::format::{BlockQ8_0, Tile};
+use crate::format::{BlockQ8_0, QuantFormat, Tile};
 use crate::view::Q8Token;
 
 /// One level's instructions; a value is the proof that the machine has them.
@@ -23,6 +23,8 @@ pub(crate) trait Isa: Copy {
     const WIDE: bool;
     /// A single token's products with K-quants take a row of weights at a time (`op::rows`), not 16 turned round.
     const BY_ROW: bool;
+    /// `part_dots` wants activations in an order of its own: see `arrange`.
+    const ARRANGED: bool;
     /// 16 floats.
     type F32: Copy;
     /// 16 integers of 32 bits; also the bits of 16 floats.
@@ -158,37 +160,63 @@ pub(crate) trait Isa: Copy {
         acc: &mut [[Self::F32; T]; G],
     );
 
-    /// The exact sums of products of 16 parts of 32 columns, one a lane: of all columns in the first place, or of columns
-    /// 0..16 and 16..32. Quants are at most 31 for whole parts and 63 for halves; no value is -128.
+    /// Four parts of 32 bytes, those of `first` and then those of `second`, in two vectors: which byte lies where is the
+    /// level's own affair. Words on bytes act on all four parts alike, `shr_parts` on each as it says, and `put_parts`
+    /// takes them.
     #[inline(always)]
-    fn part_dots<const HALVES: bool>(self, q: &[[u8; 32]; 16], x: &[[i8; 32]; 16]) -> [Self::I32; 2] {
+    fn split(self, first: &[u8; 64], second: &[u8; 64]) -> [Self::I32; 2] {
+        [self.bits(self.load_bytes(first)), self.bits(self.load_bytes(second))]
+    }
+    /// The parts a, a, b, b.
+    #[inline(always)]
+    fn split_twice(self, a: &[u8; 32], b: &[u8; 32]) -> [Self::I32; 2] {
+        self.split(bytemuck::cast_ref(&[*a; 2]), bytemuck::cast_ref(&[*b; 2]))
+    }
+    /// `shr` of each of the four parts by its own number of bits.
+    #[inline(always)]
+    fn shr_parts<const A: u32, const B: u32, const C: u32, const D: u32>(
+        self,
+        [first, second]: [Self::I32; 2],
+    ) -> [Self::I32; 2] {
+        let mut upper = [0; 64];
+        upper[32..].fill(0xff);
+        let upper = self.bits(self.load_bytes(&upper));
+        [
+            self.select(upper, self.shr::<B>(first), self.shr::<A>(first)),
+            self.select(upper, self.shr::<D>(second), self.shr::<C>(second)),
+        ]
+    }
+    /// Stores the group of four parts that `F::ORDER` names.
+    #[inline(always)]
+    fn put_parts<F: QuantFormat>(self, group: usize, parts: [Self::I32; 2], q: &mut [[u8; 32]; 16]) {
+        for (parts, order) in parts.into_iter().zip(F::ORDER[group].as_chunks::<2>().0) {
+            let mut bytes = [0; 64];
+            self.store_bytes(self.with_bits(parts), &mut bytes);
+            q[order[0]].copy_from_slice(&bytes[..32]);
+            q[order[1]].copy_from_slice(&bytes[32..]);
+        }
+    }
+    /// What `part_dots` wants to have of the activations of 16 parts, once for all rows; nothing is copied for a level
+    /// that takes them as they are.
+    #[inline(always)]
+    fn arrange<F: QuantFormat>(self, _: &[[i8; 32]; 16], _: &mut [[i8; 32]; 16]) {}
+    /// The exact sums of products of 16 parts of 32 columns that `put_parts` stored, one a lane: of all columns in the first
+    /// place, or of columns 0..16 and 16..32 (`F::HALVES`). `x`: the activations, arranged where `I::ARRANGED` says so;
+    /// none is -128.
+    #[inline(always)]
+    fn part_dots<F: QuantFormat>(self, q: &[[u8; 32]; 16], x: &[[i8; 32]; 16]) -> [Self::I32; 2] {
         let mut dots = [[[0; 4]; 16]; 2];
         for (lane, (q, x)) in q.iter().zip(x).enumerate() {
             for (half, (q, x)) in q.as_chunks::<16>().0.iter().zip(x.as_chunks::<16>().0).enumerate() {
                 let dot: i32 = q.iter().zip(x).map(|(&q, &x)| i32::from(q) * i32::from(x)).sum();
-                let sum = i32::from_le_bytes(dots[if HALVES { half } else { 0 }][lane]) + dot;
-                dots[if HALVES { half } else { 0 }][lane] = sum.to_le_bytes();
+                let sums = &mut dots[if F::HALVES { half } else { 0 }][lane];
+                *sums = (i32::from_le_bytes(*sums) + dot).to_le_bytes();
             }
         }
         dots.map(|lanes| {
             let bytes = lanes.as_flattened().first_chunk().expect("64 bytes");
             self.bits(self.load_bytes(bytes))
         })
-    }
-    /// Two times 32 bytes.
-    #[inline(always)]
-    fn load_halves(self, low: &[u8; 32], high: &[u8; 32]) -> Self::I32 {
-        let mut bytes = [0; 64];
-        bytes[..32].copy_from_slice(low);
-        bytes[32..].copy_from_slice(high);
-        self.bits(self.load_bytes(&bytes))
-    }
-    #[inline(always)]
-    fn store_halves(self, x: Self::I32, low: &mut [u8; 32], high: &mut [u8; 32]) {
-        let mut bytes = [0; 64];
-        self.store_bytes(self.with_bits(x), &mut bytes);
-        low.copy_from_slice(&bytes[..32]);
-        high.copy_from_slice(&bytes[32..]);
     }
     /// The bytes of two words as lanes, zero-extended.
     #[inline(always)]

@@ -35,6 +35,7 @@ fn tree<T: Copy>(mut x: [T; 16], f: impl Fn(T, T) -> T) -> T {
 impl Isa for Scalar {
     const WIDE: bool = false;
     const BY_ROW: bool = false;
+    const ARRANGED: bool = false;
     type F32 = [f32; 16];
     type I32 = [i32; 16];
     type Fours = [i32; 16];

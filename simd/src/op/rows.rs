@@ -84,7 +84,7 @@ fn with_room<F: QuantFormat, I: Isa, const N: usize>(
     let run = n_parts.div_ceil(n_parts.div_ceil(16 * N)).next_multiple_of(16);
     let mut sums = [[Aligned([0.0; 16]); N]; 2];
     let mut terms = [[Aligned([0.0; 16]); N]; TILE_ROWS];
-    let mut padded = None;
+    let (mut padded, mut arranged) = (None, Aligned([[[0; 32]; 16]; N]));
     for (group, out) in out.chunks_mut(TILE_ROWS).enumerate() {
         let mut acc = isa.zero();
         for start in (0..n_parts).step_by(run) {
@@ -93,7 +93,12 @@ fn with_room<F: QuantFormat, I: Isa, const N: usize>(
                 set_sums::<F, N>(x.sums, &mut sums);
             }
             let (mut values, rest) = x.values.as_chunks();
-            if !rest.is_empty() {
+            if I::ARRANGED {
+                if group == 0 || run < n_parts {
+                    arrange::<F, I, N>(isa, x.values, &mut arranged.0);
+                }
+                values = &arranged.0;
+            } else if !rest.is_empty() {
                 // The last run, always the same.
                 values = &padded.get_or_insert_with(|| pad::<N>(x.values)).0;
             }
@@ -124,6 +129,20 @@ fn pad<const N: usize>(values: &[[i8; 32]]) -> Aligned<[[[i8; 32]; 16]; N]> {
     padded
 }
 
+/// Activations as `part_dots` of this level wants them, zeros behind them.
+#[inline(always)]
+fn arrange<F: QuantFormat, I: Isa, const N: usize>(
+    isa: I,
+    values: &[[i8; 32]],
+    out: &mut [[[i8; 32]; 16]; N],
+) {
+    for (values, out) in values.chunks(16).zip(out) {
+        let mut sixteen = [[0; 32]; 16];
+        sixteen[..values.len()].copy_from_slice(values);
+        isa.arrange::<F>(&sixteen, out);
+    }
+}
+
 /// What is read of a row in one run, and how many blocks lie between its end and the same run of the next row.
 struct Row<'w, B> {
     blocks: &'w [B],
@@ -144,11 +163,7 @@ fn row_terms<F: QuantFormat, I: Isa>(isa: I, row: Row<'_, F::Block>, token: &Tok
         }
         // An odd block is taken twice; nobody reads the second half.
         F::row_parts(isa, [&pair[0], &pair[pair.len() - 1]], &mut parts);
-        let dots = if F::HALVES {
-            isa.part_dots::<true>(&parts.q.0, values)
-        } else {
-            isa.part_dots::<false>(&parts.q.0, values)
-        };
+        let dots = isa.part_dots::<F>(&parts.q.0, values);
         let (mut low, mut high) = (isa.to_f32(dots[0]), isa.to_f32(dots[1]));
         if !F::MINS {
             low = isa.add(low, isa.load(&token.sums[0][at].0));

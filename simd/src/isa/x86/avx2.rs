@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use super::super::{Isa, TILE_ROWS};
 use super::avx2_q8;
 use super::intrinsics;
-use crate::format::{BlockQ8_0, Tile};
+use crate::format::{BlockQ8_0, QuantFormat, Tile};
 use crate::op::blocks;
 use crate::view::Q8Token;
 
@@ -151,13 +151,13 @@ fn pairs_of_two(a: __m256i, b: __m256i) -> __m256i {
 
 /// Eight parts: the sums of columns 0..16 of parts 0..4, then of columns 16..32; the same for parts 4..8.
 #[inline(always)]
-fn half_dots8<const HALVES: bool>(q: &[[u8; 32]; 8], x: &[[i8; 32]; 8]) -> [__m256i; 2] {
+fn half_dots8<F: QuantFormat>(q: &[[u8; 32]; 8], x: &[[i8; 32]; 8]) -> [__m256i; 2] {
     // Eight names and no array: an array goes through memory, and this through registers.
     let ab = pairs_of_two(fours_of_part(&q[0], &x[0]), fours_of_part(&q[1], &x[1]));
     let cd = pairs_of_two(fours_of_part(&q[2], &x[2]), fours_of_part(&q[3], &x[3]));
     let ef = pairs_of_two(fours_of_part(&q[4], &x[4]), fours_of_part(&q[5], &x[5]));
     let gh = pairs_of_two(fours_of_part(&q[6], &x[6]), fours_of_part(&q[7], &x[7]));
-    if HALVES {
+    if F::HALVES {
         intrinsics!([_mm256_hadd_epi32(ab, cd), _mm256_hadd_epi32(ef, gh)])
     } else {
         [pairs_of_two(ab, cd), pairs_of_two(ef, gh)]
@@ -193,6 +193,7 @@ type I32 = [__m256i; 2];
 impl Isa for Avx2 {
     const WIDE: bool = false;
     const BY_ROW: bool = true;
+    const ARRANGED: bool = false;
     type F32 = F32;
     type I32 = I32;
     /// Sums of pairs, in 16 bits.
@@ -549,13 +550,13 @@ impl Isa for Avx2 {
         [dot_bytes8(acc[0], &w[0], x[0]), dot_bytes8(acc[1], &w[1], x[1])]
     }
     #[inline(always)]
-    fn part_dots<const HALVES: bool>(self, q: &[[u8; 32]; 16], x: &[[i8; 32]; 16]) -> [I32; 2] {
+    fn part_dots<F: QuantFormat>(self, q: &[[u8; 32]; 16], x: &[[i8; 32]; 16]) -> [I32; 2] {
         let (q, x) = (q.as_chunks().0, x.as_chunks().0);
-        let ([a, b], [c, d]) = (half_dots8::<HALVES>(&q[0], &x[0]), half_dots8::<HALVES>(&q[1], &x[1]));
+        let ([a, b], [c, d]) = (half_dots8::<F>(&q[0], &x[0]), half_dots8::<F>(&q[1], &x[1]));
         intrinsics!({
             let low = [_mm256_permute2x128_si256::<0x20>(a, b), _mm256_permute2x128_si256::<0x20>(c, d)];
             let high = [_mm256_permute2x128_si256::<0x31>(a, b), _mm256_permute2x128_si256::<0x31>(c, d)];
-            if HALVES {
+            if F::HALVES {
                 [low, high]
             } else {
                 [[_mm256_add_epi32(low[0], high[0]), _mm256_add_epi32(low[1], high[1])]; 2]
@@ -563,14 +564,33 @@ impl Isa for Avx2 {
         })
     }
     #[inline(always)]
-    fn load_halves(self, low: &[u8; 32], high: &[u8; 32]) -> I32 {
-        intrinsics!([_mm256_loadu_si256(low.as_ptr().cast()), _mm256_loadu_si256(high.as_ptr().cast())])
+    fn split_twice(self, a: &[u8; 32], b: &[u8; 32]) -> [I32; 2] {
+        intrinsics!([a, b].map(|part| [_mm256_loadu_si256(part.as_ptr().cast()); 2]))
     }
     #[inline(always)]
-    fn store_halves(self, x: I32, low: &mut [u8; 32], high: &mut [u8; 32]) {
+    fn shr_parts<const A: u32, const B: u32, const C: u32, const D: u32>(
+        self,
+        [[a, b], [c, d]]: [I32; 2],
+    ) -> [I32; 2] {
+        intrinsics!([
+            [
+                _mm256_srl_epi32(a, _mm_cvtsi32_si128(A.cast_signed())),
+                _mm256_srl_epi32(b, _mm_cvtsi32_si128(B.cast_signed())),
+            ],
+            [
+                _mm256_srl_epi32(c, _mm_cvtsi32_si128(C.cast_signed())),
+                _mm256_srl_epi32(d, _mm_cvtsi32_si128(D.cast_signed())),
+            ],
+        ])
+    }
+    #[inline(always)]
+    fn put_parts<F: QuantFormat>(self, group: usize, [[a, b], [c, d]]: [I32; 2], q: &mut [[u8; 32]; 16]) {
+        let order = &F::ORDER[group];
         intrinsics!({
-            _mm256_storeu_si256(low.as_mut_ptr().cast(), x[0]);
-            _mm256_storeu_si256(high.as_mut_ptr().cast(), x[1]);
+            _mm256_storeu_si256(q[order[0]].as_mut_ptr().cast(), a);
+            _mm256_storeu_si256(q[order[1]].as_mut_ptr().cast(), b);
+            _mm256_storeu_si256(q[order[2]].as_mut_ptr().cast(), c);
+            _mm256_storeu_si256(q[order[3]].as_mut_ptr().cast(), d);
         });
     }
     #[inline(always)]

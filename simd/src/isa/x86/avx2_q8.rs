@@ -12,7 +12,7 @@ use std::arch::x86_64::*;
 
 use super::super::TILE_ROWS;
 use super::avx2::transpose8;
-use super::{element, intrinsics};
+use super::{ask_for_next_rows, element, intrinsics};
 use crate::format::BlockQ8_0;
 use crate::view::Q8Token;
 
@@ -68,9 +68,7 @@ fn rows8(rows: &[&[BlockQ8_0]; 8], x: Q8Token<'_>) -> __m256 {
             }
         }
         for (at, d) in (start..end).zip(&d) {
-            if n <= SHORT {
-                prefetch(rows[0], at, n);
-            }
+            ask_for_next_rows::<8>(rows[0], at, n);
             let values = load(element!(x.values, at));
             let mut dots = [_mm256_setzero_si256(); 8];
             for (dot, row) in dots.iter_mut().zip(rows) {
@@ -90,24 +88,6 @@ fn rows8(rows: &[&[BlockQ8_0]; 8], x: Q8Token<'_>) -> __m256 {
         }
     }
     acc
-}
-
-/// Blocks of rows that are short: the machine does not follow eight of them by itself. GB/s from memory without and with being asked:
-/// rows of 512 columns 8.9 and 16.7, of 1536 11.1 and 16.6, of 2048 12.5 and 17.5. Rows of 7168 come at 19 unasked.
-const SHORT: usize = 64;
-/// How far ahead of short rows memory is asked for, in bytes, at least.
-const AHEAD: usize = 4096;
-
-/// Asks for a part of the rows that come, as large as the eight blocks that are multiplied now, in the order of memory.
-#[target_feature(enable = "avx2")]
-#[inline]
-fn prefetch(row: &[BlockQ8_0], at: usize, n: usize) {
-    let (eight_rows, eight_blocks) = (8 * n * size_of::<BlockQ8_0>(), 8 * size_of::<BlockQ8_0>());
-    let first = AHEAD.next_multiple_of(eight_rows) + at * eight_blocks;
-    for line in (0..eight_blocks).step_by(64) {
-        // Whatever the address, this reads nothing and cannot fault.
-        _mm_prefetch::<_MM_HINT_T0>(row.as_ptr().cast::<i8>().wrapping_add(first + line));
-    }
 }
 
 /// Sums of four vectors' halves: lane i of each half is the sum of that half of vector i.

@@ -3,9 +3,9 @@
 use std::arch::x86_64::*;
 
 use super::super::{Isa, TILE_ROWS};
-use super::avx512_q8;
 use super::intrinsics;
-use crate::format::{BlockQ8_0, Tile};
+use super::{avx512_parts, avx512_q8};
+use crate::format::{BlockQ8_0, QuantFormat, Tile};
 use crate::op::blocks;
 use crate::view::Q8Token;
 
@@ -102,7 +102,8 @@ macro_rules! fold {
 
 impl Isa for Avx512 {
     const WIDE: bool = true;
-    const BY_ROW: bool = false;
+    const BY_ROW: bool = true;
+    const ARRANGED: bool = true;
     type F32 = __m512;
     type I32 = __m512i;
     type Fours = __m512i;
@@ -386,6 +387,49 @@ impl Isa for Avx512 {
     fn dot_bytes(self, acc: Self::I32, w: &[u8; 64], x: Self::I32) -> Self::I32 {
         // Nothing here is summed in 16 bits.
         self.dot_fours(acc, w, x)
+    }
+    #[inline(always)]
+    fn split(self, first: &[u8; 64], second: &[u8; 64]) -> [__m512i; 2] {
+        intrinsics!(avx512_parts::split(first, second))
+    }
+    #[inline(always)]
+    fn split_twice(self, a: &[u8; 32], b: &[u8; 32]) -> [__m512i; 2] {
+        intrinsics!(avx512_parts::split_twice(a, b))
+    }
+    #[inline(always)]
+    fn shr_parts<const A: u32, const B: u32, const C: u32, const D: u32>(
+        self,
+        parts: [__m512i; 2],
+    ) -> [__m512i; 2] {
+        intrinsics!(avx512_parts::shr(parts, [A, B, C, D]))
+    }
+    #[inline(always)]
+    fn put_parts<F: QuantFormat>(self, group: usize, parts: [__m512i; 2], q: &mut [[u8; 32]; 16]) {
+        intrinsics!(avx512_parts::put(group, parts, q));
+    }
+    #[inline(always)]
+    fn arrange<F: QuantFormat>(self, x: &[[i8; 32]; 16], out: &mut [[i8; 32]; 16]) {
+        intrinsics!(avx512_parts::arrange::<F>(x, out));
+    }
+    #[inline(always)]
+    fn part_dots<F: QuantFormat>(self, q: &[[u8; 32]; 16], x: &[[i8; 32]; 16]) -> [__m512i; 2] {
+        intrinsics!(avx512_parts::dots::<F>(q, x))
+    }
+    #[inline(always)]
+    fn widen_bytes(self, low: u64, high: u64) -> __m512i {
+        intrinsics!(_mm512_cvtepu8_epi32(_mm_set_epi64x(high.cast_signed(), low.cast_signed())))
+    }
+    #[inline(always)]
+    fn prefetch(self, bytes: &[u8], at: usize) {
+        // Whatever the address, this reads nothing and cannot fault.
+        intrinsics!(_mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(at).cast()));
+    }
+    #[inline(always)]
+    fn splat_f16_halves(self, low: [u8; 2], high: [u8; 2]) -> __m512 {
+        intrinsics!({
+            let [low, high] = [low, high].map(|half| _mm_set1_epi16(i16::from_le_bytes(half)));
+            _mm512_cvtph_ps(_mm256_set_m128i(high, low))
+        })
     }
     #[inline(always)]
     fn block_dots<const H: bool, const M: bool, const RUN: usize, const G: usize, const T: usize>(
