@@ -232,6 +232,9 @@ pub(crate) trait Isa: Copy {
     /// Asks for the cache line `at` bytes on, which may lie behind the end.
     #[inline(always)]
     fn prefetch(self, _bytes: &[u8], _at: usize) {}
+    /// `prefetch` into the second-level cache.
+    #[inline(always)]
+    fn prefetch_far(self, _bytes: &[u8], _at: usize) {}
     /// The 16-bit float `low` in lanes 0..8, `high` in the others.
     #[inline(always)]
     fn splat_f16_halves(self, low: [u8; 2], high: [u8; 2]) -> Self::F32 {

@@ -606,6 +606,10 @@ impl Isa for Avx2 {
         intrinsics!(_mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(at).cast()));
     }
     #[inline(always)]
+    fn prefetch_far(self, bytes: &[u8], at: usize) {
+        intrinsics!(_mm_prefetch::<_MM_HINT_T1>(bytes.as_ptr().wrapping_add(at).cast()));
+    }
+    #[inline(always)]
     fn splat_f16_halves(self, low: [u8; 2], high: [u8; 2]) -> F32 {
         intrinsics!({
             let low = _mm_cvtph_ps(_mm_cvtsi32_si128(i32::from(u16::from_le_bytes(low))));

@@ -425,6 +425,10 @@ impl Isa for Avx512 {
         intrinsics!(_mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(at).cast()));
     }
     #[inline(always)]
+    fn prefetch_far(self, bytes: &[u8], at: usize) {
+        intrinsics!(_mm_prefetch::<_MM_HINT_T1>(bytes.as_ptr().wrapping_add(at).cast()));
+    }
+    #[inline(always)]
     fn splat_f16_halves(self, low: [u8; 2], high: [u8; 2]) -> __m512 {
         intrinsics!({
             let [low, high] = [low, high].map(|half| _mm_set1_epi16(i16::from_le_bytes(half)));
