@@ -257,7 +257,7 @@ pub(super) fn ask_for_next<I: Isa>(isa: I, w: Rows<'_>, rows: Range<usize>, end:
     let part = start * row_bytes / n_parts..n_parts.min(start + most) * row_bytes / n_parts;
     for row in rows {
         for at in part.clone().step_by(64) {
-            isa.prefetch(w.bytes, row * row_bytes + at);
+            isa.prefetch_far(w.bytes, row * row_bytes + at);
         }
     }
 }
