@@ -237,6 +237,13 @@ fn check_attend(kernels: &Kernels, scalar: &Kernels, format: Format, random: &mu
         kernels.attend(a, &mut scratch, &mut found);
         let case =
             format!("{} {kernels:?} {} of {n_rows}, {n_heads} {dim} {v_dim}", format.name(), pick.len());
+        // Products of BF16 may take subnormal numbers for zero, once for each row (`op/attend/mod.rs`).
+        let vanishing = if format == Format::BF16 { pick.len() as f32 * f32::MIN_POSITIVE } else { 0.0 };
+        for (found, expected) in found.iter_mut().zip(&expected) {
+            if (*found - expected).abs() <= vanishing {
+                *found = *expected;
+            }
+        }
         assert_eq!(bits(&found), bits(&expected), "{case}");
     }
 }

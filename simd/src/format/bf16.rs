@@ -3,8 +3,9 @@
 
 use super::table::{ActKind, BlockFormat, Format};
 use crate::isa::Isa;
+use crate::op;
 use crate::op::float::{self, FloatFormat};
-use crate::view::{Acts, Pick, Rows};
+use crate::view::{Acts, Attend, Pick, Rows};
 
 pub(crate) struct BF16;
 
@@ -51,6 +52,11 @@ impl BlockFormat for BF16 {
     #[inline(always)]
     fn product<I: Isa>(isa: I, w: Rows<'_>, x: Acts<'_>, pick: Pick<'_>, out: &mut [f32]) {
         float::product::<Self, I>(isa, w, x, pick, out);
+    }
+
+    #[inline(always)]
+    fn attend<I: Isa>(isa: I, a: Attend<'_>, segment: usize, scratch: &mut [f32], part: &mut [f32]) {
+        op::attend_pairs(isa, a, segment, scratch, part);
     }
 }
 

@@ -15,7 +15,9 @@ pub(crate) mod x86;
 pub(crate) use scalar::Scalar;
 
 use crate::format::{BlockQ8_0, QuantFormat, Tile};
-use crate::view::Q8Token;
+use crate::op;
+use crate::view::{Attend, Q8Token};
+use std::ops::Range;
 
 /// One level's instructions; a value is the proof that the machine has them.
 pub(crate) trait Isa: Copy {
@@ -241,6 +243,12 @@ pub(crate) trait Isa: Copy {
         let mut lanes = [low; 16];
         lanes[8..].fill(high);
         self.load_f16(lanes.as_flattened().first_chunk().expect("32 bytes"))
+    }
+
+    /// A segment of attention over BF16 rows, with products of BF16 where the machine has them.
+    #[inline(always)]
+    fn attend_pairs(self, a: Attend<'_>, places: Range<usize>, scratch: &mut [f32], part: &mut [f32]) {
+        op::float_pairs(self, a, places, scratch, part);
     }
 
     #[inline(always)]

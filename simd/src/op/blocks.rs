@@ -20,7 +20,7 @@
 //! |error| <= (n + 4) u / (1 - (n + 4) u) * sum |s| (|scale dot| + |min sum|).
 //!
 //! **Tiles.** 16 rows at a time are decoded into tiles, 512 columns a time, that stay in the first-level cache and
-//! meet all tokens of the batch; a single token takes the same way, but for K-quants up to 6 bits on AVX2 (`rows.rs`).
+//! meet all tokens of the batch; a single token takes the same way, but for K-quants up to 6 bits (`rows.rs`).
 //! Decoding turns 16 rows into 16 lanes by loads and four shuffles for 64 bytes, after which scales, minimums and quants
 //! of all rows are taken apart together: cheaper than summing each row's products across a register, and than unpacking
 //! each row's scales.

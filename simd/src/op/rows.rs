@@ -1,5 +1,5 @@
 //! Products of K-quants up to 6 bits with a single token, a row of weights at a time: what decoding spends its time on
-//! where 16 rows cannot be turned round cheaply (`Isa::BY_ROW`).
+//! on machines with vectors (`Isa::BY_ROW`).
 //!
 //! The definition is that of `blocks.rs`, and so are the bits. Only the order of the work differs: blocks lie in the lanes
 //! first, where a row's own scales lie side by side, until each block's term is there; then the terms of 16 rows are turned
@@ -7,9 +7,9 @@
 //! cheaper than turning round the 512 quants. And weights are read as they lie in memory, one stream for all rows, which
 //! is easier to prefetch than 16.
 //!
-//! GB/s of weights on one Zen 3 core, 7168 columns: from cache, from memory in pages of 4 KiB, and of 2 MiB. Q6_K 17.9, 15.5 and
-//! 17.3; Q5_K 14.7, 13.3 and 14.4; Q4_K 16.3, 14.5 and 16.1; Q3_K 8.6, 8.7 and 8.8; Q2_K 7.9, 8.1 and 8.2. By tiles, from memory,
-//! some minutes apart: Q6_K 6.3, Q5_K 8.1, Q4_K 9.3, Q3_K 6.8, Q2_K 6.7.
+//! GB/s of weights on one core, 7168 columns. Zen 3, AVX2, by tiles from memory, by rows from cache and from memory: Q6_K 6.3, 17.9,
+//! 15.5; Q5_K 8.1, 14.7, 13.3; Q4_K 9.3, 16.3, 14.5; Q3_K 6.8, 8.6, 8.7; Q2_K 6.7, 7.9, 8.1 (asking for less than `FAR`).
+//! Zen 4, AVX-512: Q6_K 8.2, 25.1, 25.0; Q4_K 12.8, 23.3, 21.3.
 
 use crate::format::{QuantFormat, RowParts};
 use crate::isa::{Aligned, Isa, TILE_ROWS};

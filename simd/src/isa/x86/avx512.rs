@@ -4,10 +4,11 @@ use std::arch::x86_64::*;
 
 use super::super::{Isa, TILE_ROWS};
 use super::intrinsics;
-use super::{avx512_parts, avx512_q8};
+use super::{avx512_bf16, avx512_parts, avx512_q8};
 use crate::format::{BlockQ8_0, QuantFormat, Tile};
-use crate::op::blocks;
-use crate::view::Q8Token;
+use crate::op::{self, blocks};
+use crate::view::{Attend, Q8Token};
+use std::ops::Range;
 
 /// Proof that the machine has this level's instructions.
 #[derive(Clone, Copy)]
@@ -434,6 +435,13 @@ impl Isa for Avx512 {
             let [low, high] = [low, high].map(|half| _mm_set1_epi16(i16::from_le_bytes(half)));
             _mm512_cvtph_ps(_mm256_set_m128i(high, low))
         })
+    }
+    #[inline(always)]
+    fn attend_pairs(self, a: Attend<'_>, places: Range<usize>, scratch: &mut [f32], part: &mut [f32]) {
+        match avx512_bf16::Bf16Dots::of_this_machine() {
+            Some(dots) => avx512_bf16::segment(self, dots, a, places, scratch, part),
+            None => op::float_pairs(self, a, places, scratch, part),
+        }
     }
     #[inline(always)]
     fn block_dots<const H: bool, const M: bool, const RUN: usize, const G: usize, const T: usize>(

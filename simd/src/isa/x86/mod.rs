@@ -3,6 +3,7 @@
 mod avx2;
 mod avx2_q8;
 mod avx512;
+mod avx512_bf16;
 mod avx512_parts;
 mod avx512_q8;
 

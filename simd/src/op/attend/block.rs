@@ -1,8 +1,9 @@
 //! One segment of attention, block by block: rows decoded, scored with all heads, weighed.
 
-use crate::format::BlockFormat;
+use crate::format::{BF16, BlockFormat};
 use crate::isa::{Aligned, Isa};
 use crate::op::exp::exp;
+use crate::op::float::FloatFormat;
 use crate::view::Attend;
 use std::ops::Range;
 
@@ -20,8 +21,8 @@ const TILE: usize = 4;
 const LINE: usize = 16;
 
 /// Floats of scratch for a segment of `n_heads` queries of `dim` elements.
-pub(crate) const fn scratch_len(n_heads: usize, dim: usize) -> usize {
-    LINE + BLOCK * dim.next_multiple_of(16) + n_heads * BLOCK
+pub(super) const fn scratch_len(n_heads: usize, dim: usize) -> usize {
+    LINE + BLOCK * dim.next_multiple_of(16) + n_heads * (BLOCK + dim)
 }
 
 /// Floats until the next line begins. (`align_offset` may give up: then unaligned it is.)
@@ -46,7 +47,7 @@ pub(super) const M: usize = 0;
 /// Place of the running sum.
 pub(super) const L: usize = 1;
 /// Place of the correction that a block brings.
-const C: usize = 2;
+pub(super) const C: usize = 2;
 
 impl Work<'_> {
     fn n_heads(&self) -> usize {
@@ -60,9 +61,9 @@ impl Work<'_> {
     }
 }
 
-/// The part of all heads over the rows at these places of the pick.
+/// The part of all heads over the rows at these places of the pick; `PAIRS`: as the definition has it for BF16.
 #[inline(always)]
-pub(super) fn segment<F: BlockFormat, I: Isa>(
+pub(super) fn segment<F: BlockFormat, I: Isa, const PAIRS: bool>(
     isa: I,
     a: Attend<'_>,
     places: Range<usize>,
@@ -73,7 +74,14 @@ pub(super) fn segment<F: BlockFormat, I: Isa>(
     let (n_heads, chunks, v_chunks) = (a.q.len() / dim, dim.div_ceil(16), a.v_dim.div_ceil(16));
     let skip = to_line(scratch);
     let (rows, rest) = scratch[skip..].split_at_mut(BLOCK * chunks * 16);
-    let (rows, p) = (rows.as_chunks_mut().0, rest[..n_heads * BLOCK].as_chunks_mut().0);
+    let (p, rest) = rest.split_at_mut(n_heads * BLOCK);
+    let (rows, p) = (rows.as_chunks_mut().0, p.as_chunks_mut().0);
+    let mut q = a.q;
+    if PAIRS {
+        let rounded = &mut rest[..n_heads * dim];
+        round(isa, a.q, rounded);
+        q = rounded;
+    }
     let w = &mut Work { rows, p, part: part.as_chunks_mut().0, chunks, v_chunks };
     w.part.fill([0.0; 16]);
     for head in 0..n_heads {
@@ -81,7 +89,6 @@ pub(super) fn segment<F: BlockFormat, I: Isa>(
         w.part[state][M] = f32::NEG_INFINITY;
     }
     let row_bytes = dim / F::LEN * F::BYTES;
-    let ahead = Ahead { a, row_bytes };
     for first in places.clone().step_by(BLOCK) {
         let n = BLOCK.min(places.end - first);
         for (at, decoded) in w.rows.chunks_exact_mut(chunks).enumerate() {
@@ -92,19 +99,26 @@ pub(super) fn segment<F: BlockFormat, I: Isa>(
                 decoded.fill([0.0; 16]); // scored with the last rows, then masked
             }
         }
-        score(isa, w, &a, n, first == places.start);
+        score::<I, PAIRS>(isa, w, (q, dim), n, first == places.start);
         for head in 0..n_heads {
-            merge(isa, w, head, a.scale, n);
+            let state = w.state(head);
+            merge::<I, PAIRS>(isa, &mut w.p[head], &mut w.part[state], a.scale, n);
         }
-        accumulate(isa, w, (ahead, first + n..places.end.min(first + n + BLOCK)), n);
+        accumulate::<I, PAIRS>(isa, w, (a, first + n..places.end.min(first + n + BLOCK)), n);
     }
 }
 
 /// The products of all heads with the block's `n` rows. In a segment's first block the queries come from memory, each part
 /// of them out of its order there, so the next part is asked for.
 #[inline(always)]
-fn score<I: Isa>(isa: I, w: &mut Work<'_>, a: &Attend<'_>, n: usize, is_first: bool) {
-    let (n_heads, dim) = (w.n_heads(), a.rows.n_cols);
+fn score<I: Isa, const PAIRS: bool>(
+    isa: I,
+    w: &mut Work<'_>,
+    (q, dim): (&[f32], usize),
+    n: usize,
+    is_first: bool,
+) {
+    let n_heads = w.n_heads();
     w.p.fill([0.0; BLOCK]);
     let mut keys: Aligned<Keys> = Aligned([[[0.0; 16]; PART]; 2]);
     let keys = &mut keys.0;
@@ -112,7 +126,7 @@ fn score<I: Isa>(isa: I, w: &mut Work<'_>, a: &Attend<'_>, n: usize, is_first: b
         let len = PART.min(dim - first);
         if is_first && first + PART < dim {
             for head in 0..n_heads {
-                let next = bytemuck::cast_slice(&a.q[head * dim + first + PART..]);
+                let next = bytemuck::cast_slice(&q[head * dim + first + PART..]);
                 for line in (0..4 * PART).step_by(64) {
                     isa.prefetch(next, line);
                 }
@@ -121,15 +135,15 @@ fn score<I: Isa>(isa: I, w: &mut Work<'_>, a: &Attend<'_>, n: usize, is_first: b
         for pair in 0..n.div_ceil(32) {
             let rows = 32 * pair..n.min(32 * pair + 32);
             turn(isa, w, first / 16, rows.clone(), keys);
-            let part = Part { keys: [&keys[0][..len], &keys[1][..len]], rows, q: a.q, dim, first };
+            let part = Part { keys: [&keys[0][..len], &keys[1][..len]], rows, q, dim, first };
             let mut head = 0;
             while head < n_heads {
                 head += match n_heads - head {
-                    8.. if I::WIDE => part.add::<I, 8>(isa, head, w.p),
-                    6.. if !I::WIDE => part.add::<I, 6>(isa, head, w.p),
-                    4.. => part.add::<I, 4>(isa, head, w.p),
-                    2.. => part.add::<I, 2>(isa, head, w.p),
-                    _ => part.add::<I, 1>(isa, head, w.p),
+                    8.. if I::WIDE => part.add::<I, PAIRS, 8>(isa, head, w.p),
+                    6.. if !I::WIDE => part.add::<I, PAIRS, 6>(isa, head, w.p),
+                    4.. => part.add::<I, PAIRS, 4>(isa, head, w.p),
+                    2.. => part.add::<I, PAIRS, 2>(isa, head, w.p),
+                    _ => part.add::<I, PAIRS, 1>(isa, head, w.p),
                 };
             }
         }
@@ -166,12 +180,17 @@ struct Part<'a> {
 impl Part<'_> {
     /// Adds this part of `H` heads from `head` on to their scores, and says how many heads that were.
     #[inline(always)]
-    fn add<I: Isa, const H: usize>(&self, isa: I, head: usize, p: &mut [[f32; BLOCK]]) -> usize {
+    fn add<I: Isa, const PAIRS: bool, const H: usize>(
+        &self,
+        isa: I,
+        head: usize,
+        p: &mut [[f32; BLOCK]],
+    ) -> usize {
         if I::WIDE {
-            self.dots::<I, H, 2>(isa, head, 0, p);
+            self.dots::<I, PAIRS, H, 2>(isa, head, 0, p);
         } else {
             for group in 0..self.rows.len().div_ceil(16) {
-                self.dots::<I, H, 1>(isa, head, group, p);
+                self.dots::<I, PAIRS, H, 1>(isa, head, group, p);
             }
         }
         H
@@ -179,7 +198,7 @@ impl Part<'_> {
 
     /// `H` heads with `G` groups of 16 rows.
     #[inline(always)]
-    fn dots<I: Isa, const H: usize, const G: usize>(
+    fn dots<I: Isa, const PAIRS: bool, const H: usize, const G: usize>(
         &self,
         isa: I,
         head: usize,
@@ -196,7 +215,8 @@ impl Part<'_> {
             keys[g] = &self.keys[group + g][..n];
         }
         let mut sums = [[isa.zero(); G]; H];
-        for d in 0..n {
+        for at in 0..n {
+            let d = in_order::<PAIRS>(at, n);
             for h in 0..H {
                 let q = isa.splat(q[h][d]);
                 for g in 0..G {
@@ -213,16 +233,45 @@ impl Part<'_> {
     }
 }
 
-/// Turns a head's `n` products into weights and moves its running maximum and sum on.
+/// The `at`-th of `n` in the order of the definition: as they are, or the odd one of a pair before the even one.
 #[inline(always)]
-fn merge<I: Isa>(isa: I, w: &mut Work<'_>, head: usize, scale: f32, n: usize) {
-    let state = w.state(head);
-    let (p, _) = w.p[head].as_chunks_mut::<16>();
+fn in_order<const PAIRS: bool>(at: usize, n: usize) -> usize {
+    if PAIRS && at ^ 1 < n { at ^ 1 } else { at }
+}
+
+/// Queries rounded to BF16.
+#[inline(always)]
+fn round<I: Isa>(isa: I, q: &[f32], rounded: &mut [f32]) {
+    let (q, tail) = q.as_chunks::<16>();
+    let (rounded, rounded_tail) = rounded.as_chunks_mut::<16>();
+    for (q, rounded) in q.iter().zip(rounded) {
+        isa.store(rounded_to_bf16(isa, isa.load(q)), rounded);
+    }
+    isa.store_part(rounded_to_bf16(isa, isa.load_part(tail)), rounded_tail);
+}
+
+#[inline(always)]
+fn rounded_to_bf16<I: Isa>(isa: I, x: I::F32) -> I::F32 {
+    let mut rounded = [0; 32];
+    BF16::store(isa, x, &mut rounded);
+    BF16::load(isa, &rounded)
+}
+
+/// Turns a head's `n` products into weights, rounded to BF16 if so wished, and moves its running maximum and sum on.
+#[inline(always)]
+pub(super) fn merge<I: Isa, const ROUND: bool>(
+    isa: I,
+    p: &mut [f32; BLOCK],
+    state: &mut [f32; 16],
+    scale: f32,
+    n: usize,
+) {
+    let (p, _) = p.as_chunks_mut::<16>();
     for p in p.iter_mut() {
         isa.store(isa.mul(isa.load(p), isa.splat(scale)), p);
     }
     p.as_flattened_mut()[n..].fill(f32::NEG_INFINITY);
-    let old = w.part[state][M];
+    let old = state[M];
     let mut most = isa.splat(old);
     for p in p.iter() {
         most = isa.max(isa.load(p), most);
@@ -233,32 +282,26 @@ fn merge<I: Isa>(isa: I, w: &mut Work<'_>, head: usize, scale: f32, n: usize) {
     isa.store(exp(isa, isa.sub(isa.splat(old), m)), &mut first);
     let mut sum = isa.zero();
     for (at, p) in p.iter_mut().enumerate() {
-        let weights = exp(isa, isa.sub(isa.load(p), m));
+        let mut weights = exp(isa, isa.sub(isa.load(p), m));
+        if ROUND {
+            weights = rounded_to_bf16(isa, weights);
+        }
         sum = if at == 0 { weights } else { isa.add(sum, weights) };
         isa.store(weights, p);
     }
     let sum = isa.sum(sum);
-    let state = &mut w.part[state];
     state[L] = state[L].mul_add(first[0], sum);
     (state[M], state[C]) = (new, first[0]);
 }
 
-/// The rows that are yet to come.
-#[derive(Clone, Copy)]
-struct Ahead<'a> {
-    a: Attend<'a>,
-    row_bytes: usize,
-}
-
-impl Ahead<'_> {
-    /// Asks for the rows at these places of the pick.
-    #[inline(always)]
-    fn ask<I: Isa>(self, isa: I, places: Range<usize>) {
-        for place in places {
-            let row = &self.a.rows.bytes[self.a.pick.get(place) * self.row_bytes..];
-            for line in (0..self.row_bytes).step_by(64) {
-                isa.prefetch(row, line);
-            }
+/// Asks for the rows at these places of the pick.
+#[inline(always)]
+pub(super) fn rows_ahead<I: Isa>(isa: I, a: Attend<'_>, places: Range<usize>) {
+    let row_bytes = a.rows.row_bytes();
+    for place in places {
+        let row = &a.rows.bytes[a.pick.get(place) * row_bytes..];
+        for line in (0..row_bytes).step_by(64) {
+            isa.prefetch(row, line);
         }
     }
 }
@@ -266,22 +309,27 @@ impl Ahead<'_> {
 /// Adds the block's weighted values to what all heads have, and meanwhile asks for the next block's rows: picked rows lie
 /// apart, so that no machine foresees them.
 #[inline(always)]
-fn accumulate<I: Isa>(isa: I, w: &mut Work<'_>, (ahead, next): (Ahead<'_>, Range<usize>), n: usize) {
+fn accumulate<I: Isa, const PAIRS: bool>(
+    isa: I,
+    w: &mut Work<'_>,
+    (a, next): (Attend<'_>, Range<usize>),
+    n: usize,
+) {
     let (n_heads, ask) = (w.n_heads(), BLOCK.div_ceil(w.v_chunks));
     let mut chunk = 0;
     while chunk < w.v_chunks {
         let step = if I::WIDE && w.v_chunks - chunk >= TILE { TILE } else { 1 };
         let place = |chunk| next.end.min(next.start + chunk * ask);
-        ahead.ask(isa, place(chunk)..place(chunk + step));
+        rows_ahead(isa, a, place(chunk)..place(chunk + step));
         let mut head = 0;
         while head < n_heads {
             head += match n_heads - head {
-                4.. if step == TILE => weigh::<I, 4, TILE>(isa, w, (head, chunk), n),
-                _ if step == TILE => weigh::<I, 1, TILE>(isa, w, (head, chunk), n),
-                6.. if !I::WIDE => weigh::<I, 6, 1>(isa, w, (head, chunk), n),
-                4.. => weigh::<I, 4, 1>(isa, w, (head, chunk), n),
-                2.. => weigh::<I, 2, 1>(isa, w, (head, chunk), n),
-                _ => weigh::<I, 1, 1>(isa, w, (head, chunk), n),
+                4.. if step == TILE => weigh::<I, PAIRS, 4, TILE>(isa, w, (head, chunk), n),
+                _ if step == TILE => weigh::<I, PAIRS, 1, TILE>(isa, w, (head, chunk), n),
+                6.. if !I::WIDE => weigh::<I, PAIRS, 6, 1>(isa, w, (head, chunk), n),
+                4.. => weigh::<I, PAIRS, 4, 1>(isa, w, (head, chunk), n),
+                2.. => weigh::<I, PAIRS, 2, 1>(isa, w, (head, chunk), n),
+                _ => weigh::<I, PAIRS, 1, 1>(isa, w, (head, chunk), n),
             };
         }
         chunk += step;
@@ -290,7 +338,7 @@ fn accumulate<I: Isa>(isa: I, w: &mut Work<'_>, (ahead, next): (Ahead<'_>, Range
 
 /// `H` heads and `V` chunks of values, from (head, chunk) on; says how many heads.
 #[inline(always)]
-fn weigh<I: Isa, const H: usize, const V: usize>(
+fn weigh<I: Isa, const PAIRS: bool, const H: usize, const V: usize>(
     isa: I,
     w: &mut Work<'_>,
     (head, chunk): (usize, usize),
@@ -305,8 +353,10 @@ fn weigh<I: Isa, const H: usize, const V: usize>(
         }
     }
     let p: &[[f32; BLOCK]; H] = w.p[head..].first_chunk().expect("H heads are left");
-    for (at, row) in w.rows.chunks_exact(w.chunks).take(n).enumerate() {
-        let row = &row[chunk..][..V];
+    let n = n.min(BLOCK);
+    for at in 0..n {
+        let at = in_order::<PAIRS>(at, n);
+        let row = &w.rows[at * w.chunks + chunk..][..V];
         let mut values = [isa.zero(); V];
         for v in 0..V {
             values[v] = isa.load(&row[v]);

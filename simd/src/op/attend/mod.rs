@@ -11,6 +11,10 @@
 //! acc_v = acc_v * c, then acc_v = fma(p_j, row_j[v], acc_v) for j in order
 //! ```
 //!
+//! **BF16 rows** are multiplied as machines that have products of BF16 do it: the queries are rounded to BF16 (to nearest even),
+//! and so are the weights p_j, before they are summed. Columns come by twos, 1, 0, 3, 2, ..., and so do the rows of a block in
+//! acc_v: an odd one is fused before the even one in front of it. Numbers below 2^-126 may count as zero there.
+//!
 //! What further segments found, (m2, l2, acc2), is added to the first one's in order (`fold`):
 //!
 //! ```text
@@ -29,7 +33,8 @@
 //! rounded difference from the maximum and two ulp for each exp make a weight wrong by a relative
 //! e = ((D + 1) S + 2 R + 4 (B + 1)) u; weights are positive, so
 //! |error of out| <= (2 e + (n + 2 B + 8) u) * max |row[v]|. (An error of m itself cancels.) Measured errors are
-//! smaller by one to two orders of magnitude.
+//! smaller by one to two orders of magnitude. With BF16 rows a score is wrong by w S more, w = 2^-8 the most that rounding moves a
+//! query (to first order, and one more u), and a weight by a relative w more.
 //!
 //! Why segments: a row is decoded and turned once for all heads that a thread has, so many threads with few heads each
 //! would mostly decode; with segments they share the rows too, and 16 parts of a head are little to keep.
@@ -38,13 +43,20 @@
 //! Source: Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018.
 
 mod block;
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    allow(dead_code, reason = "no other machines' products of BF16 are used yet")
+)]
+mod pairs;
 
-use crate::format::BlockFormat;
+use crate::format::{BF16, BlockFormat};
 use crate::isa::Isa;
 use crate::op::exp::exp;
 use crate::view::Attend;
+pub(crate) use block::to_line;
 use block::{BLOCK, L, M};
-pub(crate) use block::{scratch_len, to_line};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use pairs::{PairDots, segment as pair_segment};
 use std::ops::Range;
 
 /// Fewest rows of a segment that is not the last, and most segments.
@@ -62,6 +74,12 @@ pub(crate) const fn n_segments(n: usize) -> usize {
     n.div_ceil(segment_rows(n))
 }
 
+/// Floats of scratch for a segment of `n_heads` queries of `dim` elements.
+pub(crate) const fn scratch_len(n_heads: usize, dim: usize) -> usize {
+    let (floats, pairs) = (block::scratch_len(n_heads, dim), pairs::scratch_len(n_heads, dim));
+    if floats > pairs { floats } else { pairs }
+}
+
 /// Floats of one head's part of a segment: its values up to a whole chunk, and a chunk with the rest.
 pub(crate) const fn part_len(v_dim: usize) -> usize {
     v_dim.next_multiple_of(16) + 16
@@ -76,9 +94,37 @@ pub(crate) fn attend<F: BlockFormat, I: Isa>(
     scratch: &mut [f32],
     part: &mut [f32],
 ) {
+    block::segment::<F, I, false>(isa, a, places(a, segment), scratch, part);
+}
+
+/// The same of BF16 rows.
+#[inline(always)]
+pub(crate) fn attend_pairs<I: Isa>(
+    isa: I,
+    a: Attend<'_>,
+    segment: usize,
+    scratch: &mut [f32],
+    part: &mut [f32],
+) {
+    isa.attend_pairs(a, places(a, segment), scratch, part);
+}
+
+/// A segment of BF16 rows on machines that have no products of BF16.
+#[inline(always)]
+pub(crate) fn float_pairs<I: Isa>(
+    isa: I,
+    a: Attend<'_>,
+    places: Range<usize>,
+    scratch: &mut [f32],
+    part: &mut [f32],
+) {
+    block::segment::<BF16, I, true>(isa, a, places, scratch, part);
+}
+
+/// Which places of the pick are a segment.
+fn places(a: Attend<'_>, segment: usize) -> Range<usize> {
     let (n, rows) = (a.pick.len(), segment_rows(a.pick.len()));
-    let places: Range<usize> = segment * rows..n.min((segment + 1) * rows);
-    block::segment::<F, I>(isa, a, places, scratch, part);
+    segment * rows..n.min((segment + 1) * rows)
 }
 
 /// Adds the next segment's parts, of some heads, to what there is of these heads.
