@@ -165,7 +165,8 @@ x86_level!(
 ///
 /// On one level a value depends on its own inputs alone: not on how many rows, tokens, heads or keys one call
 /// covers, nor on how a caller splits them over threads. Today all levels even agree bit for bit (NaN payloads
-/// apart); the promise across levels is only the bounds in the ops' files.
+/// apart, and subnormal numbers in attention over BF16 rows); the promise across levels is only the bounds in the
+/// ops' files.
 pub struct Kernels {
     level: Level,
     table: Table,

@@ -198,12 +198,13 @@ pub(crate) trait Isa: Copy {
             q[order[1]].copy_from_slice(&bytes[32..]);
         }
     }
-    /// What `part_dots` wants to have of the activations of 16 parts, once for all rows; nothing is copied for a level
-    /// that takes them as they are.
+    /// The activations of 16 parts as `part_dots` wants them, once for all rows.
     #[inline(always)]
-    fn arrange<F: QuantFormat>(self, _: &[[i8; 32]; 16], _: &mut [[i8; 32]; 16]) {}
+    fn arrange<F: QuantFormat>(self, x: &[[i8; 32]; 16], out: &mut [[i8; 32]; 16]) {
+        *out = *x;
+    }
     /// The exact sums of products of 16 parts of 32 columns that `put_parts` stored, one a lane: of all columns in the first
-    /// place, or of columns 0..16 and 16..32 (`F::HALVES`). `x`: the activations, arranged where `I::ARRANGED` says so;
+    /// place, or of columns 0..16 and 16..32 (`F::HALVES`). `x`: the activations, arranged where `ARRANGED` says so;
     /// none is -128.
     #[inline(always)]
     fn part_dots<F: QuantFormat>(self, q: &[[u8; 32]; 16], x: &[[i8; 32]; 16]) -> [Self::I32; 2] {

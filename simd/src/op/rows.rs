@@ -86,7 +86,7 @@ fn with_room<F: QuantFormat, I: Isa, const N: usize>(
     let run = n_parts.div_ceil(n_parts.div_ceil(16 * N)).next_multiple_of(16);
     let mut sums = [[Aligned([0.0; 16]); N]; 2];
     let mut terms = [[Aligned([0.0; 16]); N]; TILE_ROWS];
-    let (mut padded, mut arranged) = (None, Aligned([[[0; 32]; 16]; N]));
+    let mut own = None;
     for (group, out) in out.chunks_mut(TILE_ROWS).enumerate() {
         let mut acc = isa.zero();
         for start in (0..n_parts).step_by(run) {
@@ -95,14 +95,12 @@ fn with_room<F: QuantFormat, I: Isa, const N: usize>(
                 set_sums::<F, N>(x.sums, &mut sums);
             }
             let (mut values, rest) = x.values.as_chunks();
-            if I::ARRANGED {
+            if I::ARRANGED || !rest.is_empty() {
+                let own = &mut own.get_or_insert(Aligned([[[0; 32]; 16]; N])).0;
                 if group == 0 || run < n_parts {
-                    arrange::<F, I, N>(isa, x.values, &mut arranged.0);
+                    arrange::<F, I, N>(isa, x.values, own);
                 }
-                values = &arranged.0;
-            } else if !rest.is_empty() {
-                // The last run, always the same.
-                values = &padded.get_or_insert_with(|| pad::<N>(x.values)).0;
+                values = own;
             }
             let token = Token { values, sums: [&sums[0], &sums[1]] };
             for (lane, terms) in terms.iter_mut().enumerate().take(out.len()) {
@@ -122,13 +120,6 @@ fn with_room<F: QuantFormat, I: Isa, const N: usize>(
         }
         store(isa, acc, out);
     }
-}
-
-/// Activations with zeros behind them.
-fn pad<const N: usize>(values: &[[i8; 32]]) -> Aligned<[[[i8; 32]; 16]; N]> {
-    let mut padded = Aligned([[[0; 32]; 16]; N]);
-    padded.0.as_flattened_mut()[..values.len()].copy_from_slice(values);
-    padded
 }
 
 /// Activations as `part_dots` of this level wants them, zeros behind them.

@@ -1,15 +1,14 @@
 //! One segment of attention over BF16 rows on machines that add two products of BF16 to a lane in one step: twice what they do in
 //! floats. The bits are those of `block.rs`, which multiplies the same pairs as floats, one after the other.
 
-use super::block::{BLOCK, C, M, to_line};
-use super::block::{merge, rows_ahead};
+use super::block::{BLOCK, C, M, merge, rows_ahead, to_line};
 use crate::format::BF16;
 use crate::isa::{Aligned, Isa};
 use crate::op::float;
 use crate::view::Attend;
 use std::ops::Range;
 
-/// How a level multiplies pairs.
+/// How a machine multiplies pairs.
 pub(crate) trait PairDots<I: Isa>: Copy {
     /// `sums[h][g]`, lane by lane: the product of the upper halves of the pair `x[h]` and the lane's pair of `y[g]` is added,
     /// then that of the lower halves; each is fused. Subnormal numbers may count as zero.
