@@ -97,7 +97,7 @@ def needles(bench):
     """{length: {"tokens": mean, and [right, all] for "sparse", "exact" (sparse, f32 caches) and "dense"}}"""
     table = {}
     for length in LENGTHS:
-        asked = problems.needles(bench.world, length, bench.count(50), bench.seed)
+        asked = problems.needles(bench.world, length, bench.count(100), bench.seed)
         table[length] = {}
         for kind, flags in dict(sparse=USUAL, exact=EXACT, dense=["--dense"]).items():
             done = list(bench.pool.map(lambda p: solved(bench, "needle", *p, *flags), asked))

@@ -14,7 +14,7 @@ ASK = ["What is the {kind} of {name}?", "Tell me the {kind} of {name}.", "Which 
 BEFORE = ["Read this text.\n\n", "Here is a text.\n\n", "", "Text:\n\n"]
 SYSTEM = ["", "", "", "You are a helpful assistant.", "Answer from the text."]
 # Tokens of a sentence of prose, about.
-SENTENCE = 28
+SENTENCE = 31
 
 
 def fact(rng, side):
