@@ -99,13 +99,14 @@ impl CacheRows {
 
     /// Rows of some positions, for reading.
     pub fn rows(&self, positions: Range<usize>) -> Rows<'_> {
+        let n_rows = positions.len();
+        Rows { format: self.format, bytes: self.bytes(positions), n_rows, n_cols: self.dim }
+    }
+
+    /// Bytes of some positions.
+    pub fn bytes(&self, positions: Range<usize>) -> &[u8] {
         let row_bytes = self.row_bytes();
-        Rows {
-            format: self.format,
-            bytes: &self.bytes[positions.start * row_bytes..positions.end * row_bytes],
-            n_rows: positions.len(),
-            n_cols: self.dim,
-        }
+        &self.bytes[positions.start * row_bytes..positions.end * row_bytes]
     }
 
     /// Bytes of some positions, for writing.
@@ -140,16 +141,22 @@ impl Q8Cache {
     /// Keys of some positions, the first of which begins a block.
     pub fn keys(&self, positions: Range<usize>) -> Q8Keys<'_> {
         assert!(positions.start.is_multiple_of(Q8Keys::PER_BLOCK), "keys from {} on", positions.start);
-        Q8Keys { bytes: &self.bytes[self.blocks(&positions)], n_keys: positions.len(), dim: self.dim }
+        let n_keys = positions.len();
+        Q8Keys { bytes: self.blocks(positions), n_keys, dim: self.dim }
+    }
+
+    /// The blocks that some positions touch.
+    pub fn blocks(&self, positions: Range<usize>) -> &[u8] {
+        &self.bytes[self.bytes_of(&positions)]
     }
 
     /// The blocks that some positions touch, for writing.
     pub fn blocks_mut(&mut self, positions: Range<usize>) -> &mut [u8] {
-        let bytes = self.blocks(&positions);
+        let bytes = self.bytes_of(&positions);
         &mut self.bytes[bytes]
     }
 
-    fn blocks(&self, positions: &Range<usize>) -> Range<usize> {
+    fn bytes_of(&self, positions: &Range<usize>) -> Range<usize> {
         let (first, last) = (positions.start / Q8Keys::PER_BLOCK, positions.end.div_ceil(Q8Keys::PER_BLOCK));
         first * self.block_bytes()..last * self.block_bytes()
     }
@@ -164,6 +171,21 @@ pub enum IndexCache {
 }
 
 impl IndexCache {
+    /// Bytes of some positions, the first of which begins a block of [`Q8Keys`].
+    fn bytes(&self, positions: Range<usize>) -> &[u8] {
+        match self {
+            IndexCache::Floats(keys) => keys.bytes(positions),
+            IndexCache::Q8(keys) => keys.blocks(positions),
+        }
+    }
+
+    fn bytes_mut(&mut self, positions: Range<usize>) -> &mut [u8] {
+        match self {
+            IndexCache::Floats(keys) => keys.bytes_mut(positions),
+            IndexCache::Q8(keys) => keys.blocks_mut(positions),
+        }
+    }
+
     fn new(ty: IndexType, dim: usize, n_ctx: usize, make: &mut Buffers) -> IndexCache {
         match ty {
             IndexType::F32 => IndexCache::Floats(CacheRows::new(Format::F32, dim, n_ctx, make)),
@@ -201,5 +223,23 @@ impl KvCache {
             index: config.indexer.map(|index| IndexCache::new(types.index, index.head_dim, n_ctx, make)),
         };
         KvCache { layers: (0..n_layers).map(|_| layer()).collect() }
+    }
+
+    /// All that is kept of some positions, the first of which begins a block of [`Q8Keys`]: layer by layer the latent rows,
+    /// then the index keys.
+    pub fn parts(&self, positions: Range<usize>) -> impl Iterator<Item = &[u8]> + Clone {
+        self.layers.iter().flat_map(move |layer| {
+            let index = layer.index.as_ref().map(|index| index.bytes(positions.clone()));
+            [Some(layer.latent.bytes(positions.clone())), index].into_iter().flatten()
+        })
+    }
+
+    /// The same for writing.
+    pub fn parts_mut(&mut self, positions: Range<usize>) -> Vec<&mut [u8]> {
+        let layers = self.layers.iter_mut().flat_map(|layer| {
+            let index = layer.index.as_mut().map(|index| index.bytes_mut(positions.clone()));
+            [Some(layer.latent.bytes_mut(positions.clone())), index]
+        });
+        layers.flatten().collect()
     }
 }

@@ -37,6 +37,7 @@ pub mod names;
 pub mod perplexity;
 pub mod placement;
 pub mod probe;
+pub mod prompt_cache;
 mod repl;
 pub mod sampler;
 pub mod scratch;

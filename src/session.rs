@@ -1,6 +1,7 @@
 //! One timeline: the tokens seen so far, what attention remembers of them, and the scratch to go on.
 
 mod fill;
+mod kept;
 
 pub use fill::{FILLED, RandomRows};
 
@@ -11,6 +12,7 @@ use crate::model::fault::{BadValue, Fault};
 use crate::model::step::Step;
 use crate::model::{self, head, mtp};
 use crate::probe::{NoProbe, Probe};
+use crate::prompt_cache::PromptCache;
 use crate::scratch::{Buffers, Local, Scratch};
 use fathom_simd::Format;
 
@@ -179,6 +181,7 @@ pub struct Session<'e> {
     /// Position whose hidden state `scratch.mtp.last` holds.
     mtp_last: Option<usize>,
     fault: Fault,
+    kept: Option<PromptCache>,
 }
 
 impl<'e> Session<'e> {
@@ -207,6 +210,7 @@ impl<'e> Session<'e> {
             logits,
             mtp_last: None,
             fault: Fault::new(),
+            kept: None,
         })
     }
 
@@ -224,6 +228,9 @@ impl<'e> Session<'e> {
     pub fn truncate(&mut self, len: usize) {
         // Rows beyond the length are never read, and are written again before they count.
         self.tokens.truncate(len);
+        if let Some(kept) = &mut self.kept {
+            kept.truncate(len);
+        }
     }
 
     /// Most tokens the session can hold.
@@ -341,7 +348,7 @@ impl<'e> Session<'e> {
         for (index, chunk) in tokens.chunks(self.options.batch).enumerate() {
             let now = if wanted == Wanted::Last && index < last_call { Wanted::Nothing } else { wanted };
             match self.call(chunk, now, hooks.again()) {
-                Ok(true) => {}
+                Ok(true) => self.keep_blocks(),
                 Ok(false) => return Ok(false),
                 Err(error) => {
                     self.truncate(before);

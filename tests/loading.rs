@@ -11,14 +11,18 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 fn fathom() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_fathom"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
+    command.env("FATHOM_NO_CACHE", "1");
+    command
 }
 
 /// `fathom` under limits that the shell sets first.
 #[cfg(target_os = "linux")]
 fn limited(limits: &str, args: &[&str]) -> Output {
     let line = format!("{limits} && exec \"$0\" \"$@\"");
-    Command::new("sh").args(["-c", &line, env!("CARGO_BIN_EXE_fathom")]).args(args).output().unwrap()
+    let mut command = Command::new("sh");
+    command.env("FATHOM_NO_CACHE", "1").args(["-c", &line, env!("CARGO_BIN_EXE_fathom")]).args(args);
+    command.output().unwrap()
 }
 
 fn stderr(done: &Output) -> String {

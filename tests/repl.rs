@@ -38,7 +38,11 @@ impl Place {
 
     fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
-        command.args(args).env("XDG_STATE_HOME", self.file("state")).env("TERM", "xterm-256color");
+        command
+            .args(args)
+            .env("XDG_STATE_HOME", self.file("state"))
+            .env("FATHOM_CACHE_DIR", self.file("kept"))
+            .env("TERM", "xterm-256color");
         command.env_remove("NO_COLOR").env_remove("CLICOLOR").env_remove("CLICOLOR_FORCE");
         command
     }
@@ -215,6 +219,31 @@ fn a_conversation_is_saved_and_gone_on_with() {
     std::fs::write(&path, json.to_string()).unwrap();
     assert!(terminal.say(&format!("/load {}", path.display())).contains("a tool result"));
     assert_eq!(saved(&mut terminal, &copy).len(), 4, "a file that cannot be read changes nothing");
+}
+
+#[test]
+fn a_conversation_that_ended_goes_on_with_what_was_kept() {
+    let place = Place::new();
+    let path = place.file("talk.json");
+    let context = |figures: &str| {
+        let held = figures.split("context ").nth(1).and_then(|rest| rest.split(' ').next());
+        held.and_then(|held| held.parse::<usize>().ok()).unwrap_or_else(|| panic!("{figures}"))
+    };
+    // The built-in model's answers are text: random bytes may have no characters, and their ids are then not kept.
+    let chat = || Terminal::open(place.command(&["chat", "--seed", "8"]));
+    let mut terminal = chat();
+    terminal.ask("What is 412 - 87?");
+    let (_, figures) = terminal.ask("Please define river.");
+    let held = context(&figures);
+    saved(&mut terminal, &path);
+    terminal.begin("/quit");
+    assert_eq!(terminal.exit_code(), 0);
+
+    let mut terminal = chat();
+    terminal.say(&format!("/load {}", path.display()));
+    let (_, figures) = terminal.ask("Who made you?");
+    let on_disk = format!("({held} cached, {held} of them on disk)");
+    assert!(figures.contains(&on_disk), "{on_disk} is not in {figures}");
 }
 
 #[test]

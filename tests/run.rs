@@ -16,7 +16,7 @@ fn model() -> &'static Path {
 
 fn fathom(verb: &str, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
-    command.arg(verb).arg(model()).args(args).stdin(Stdio::null());
+    command.env("FATHOM_NO_CACHE", "1").arg(verb).arg(model()).args(args).stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -318,6 +318,7 @@ fn a_model_without_a_chat_format_continues_raw_text() {
     bare.write(&path);
     let run = |args: &[&str]| {
         Command::new(env!("CARGO_BIN_EXE_fathom"))
+            .env("FATHOM_NO_CACHE", "1")
             .arg("run")
             .arg(&path)
             .args(args)

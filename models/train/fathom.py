@@ -39,7 +39,7 @@ class Fathom:
     def answer(self, model, prompt, most, *flags):
         """Greedy continuation of a prompt with control tokens: the object of `fathom run --json`."""
         out = self.call(
-            "run", model, "--raw", "--special", "-f", TEXT, "--temp", 0, "-n", most, "-t", 1, "--json", *flags, text=prompt
+            "run", model, "--raw", "--special", "-f", TEXT, "--temp", 0, "-n", most, "-t", 1, "--json", "--no-cache", *flags, text=prompt
         )  # fmt: skip
         return json.loads(out)
 

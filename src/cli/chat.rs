@@ -1,6 +1,7 @@
 //! `fathom chat`: a conversation.
 
 use super::Failure;
+use super::keep::KeepArgs;
 use super::model::ModelArgs;
 use super::run::{self, How};
 use super::talk::TalkArgs;
@@ -19,6 +20,8 @@ pub struct Args {
     no_history: bool,
     #[command(flatten)]
     talk: TalkArgs,
+    #[command(flatten)]
+    keep: KeepArgs,
 }
 
 /// Runs the verb.
@@ -27,10 +30,10 @@ pub struct Args {
 /// A model that cannot be loaded or has no chat format, a prompt that cannot be read or does not fit.
 pub fn run(args: Args) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() {
-        let how = How { talk: &args.talk, raw: None, json: None };
+        let how = How { talk: &args.talk, keep: &args.keep, raw: None, json: None };
         return run::answer(&args.model, &how, run::stdin_prompt()?);
     }
     let files = args.model.open()?;
     let loaded = files.load()?;
-    repl::run(&loaded, Setup { talk: args.talk, remembers: !args.no_history })
+    repl::run(&loaded, Setup { talk: args.talk, keep: args.keep, remembers: !args.no_history })
 }

@@ -9,6 +9,7 @@ use crate::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
 use crate::machine::{Memory, lock_limit};
 use crate::mmap::{MapError, Mapping, Watch};
 use crate::placement::Placement;
+use crate::prompt_cache::Fingerprint;
 use crate::threads::{Seats, default_threads};
 use crate::{Engine, LoadError, SessionError, SessionOptions, builtin};
 use fathom_gguf::Gguf;
@@ -242,6 +243,11 @@ impl Opened {
     /// What the files hold.
     pub(super) fn gguf(&self) -> Result<Gguf<'_>, Failure> {
         Gguf::from_shards(self.mapping.shards()).map_err(Failure::invalid)
+    }
+
+    /// What tells the model from others.
+    pub(super) fn fingerprint(&self) -> Result<Fingerprint, Failure> {
+        Ok(Fingerprint::of(&self.gguf()?, &self.mapping.shards()))
     }
 
     /// An error in the files, under the model's name.

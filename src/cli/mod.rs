@@ -2,12 +2,14 @@
 
 pub mod bench;
 mod bench_table;
+pub mod cache;
 pub mod chat;
 pub mod completions;
 pub mod detokenize;
 pub mod doctor;
 mod flags;
 pub mod inspect;
+pub(crate) mod keep;
 mod loading;
 pub mod logits;
 pub mod man;
@@ -58,6 +60,7 @@ pub enum Verb {
     Perplexity(perplexity::Args),
     Tokenize(tokenize::Args),
     Detokenize(detokenize::Args),
+    Cache(cache::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -103,6 +106,7 @@ impl Cli {
             Verb::Perplexity(args) => perplexity::run(args),
             Verb::Tokenize(args) => tokenize::run(args),
             Verb::Detokenize(args) => detokenize::run(args),
+            Verb::Cache(args) => cache::run(args),
             Verb::Completions(args) => completions::run(args),
             Verb::Man(args) => man::run(args),
         }

@@ -4,6 +4,7 @@ use super::Failure;
 use super::flags::{index_type, latent_type, token_count};
 use super::loading::{Asked, LoadArgs, Opened};
 use crate::cache::{CacheTypes, IndexType};
+use crate::prompt_cache::{Fingerprint, Key};
 use crate::tokenizer::Tokenizer;
 use crate::{Engine, SessionOptions};
 use fathom_quantize::metadata::{DEMONSTRATION_WEIGHTS, RANDOM_WEIGHTS, WEIGHTS_KEY};
@@ -51,6 +52,14 @@ pub struct Loaded<'m> {
     pub options: SessionOptions,
     /// What to call it: its path, or that it is built in.
     pub name: String,
+    fingerprint: Fingerprint,
+}
+
+impl Loaded<'_> {
+    /// What blocks of its kept conversations begin from.
+    pub(super) fn kept_root(&self) -> Key {
+        Key::root(&self.fingerprint, &self.engine.config, self.options, self.engine.kernels)
+    }
 }
 
 impl ModelArgs {
@@ -126,6 +135,13 @@ impl ModelFiles {
     /// Tensors that do not make the model; a system that gives no threads.
     pub fn load(&self) -> Result<Loaded<'_>, Failure> {
         let engine = self.opened.engine()?;
-        Ok(Loaded { engine, tokenizer: &self.tokenizer, options: self.opened.options(), name: self.name() })
+        let (options, name) = (self.opened.options(), self.name());
+        Ok(Loaded {
+            engine,
+            tokenizer: &self.tokenizer,
+            options,
+            name,
+            fingerprint: self.opened.fingerprint()?,
+        })
     }
 }

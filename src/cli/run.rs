@@ -1,5 +1,6 @@
 //! `fathom run`: one prompt, one answer.
 
+use super::keep::{self, KeepArgs};
 use super::model::{Loaded, ModelArgs};
 use super::progress::PromptProgress;
 use super::show::{self, Show};
@@ -42,6 +43,8 @@ pub struct Args {
     jsonl: bool,
     #[command(flatten)]
     talk: TalkArgs,
+    #[command(flatten)]
+    keep: KeepArgs,
 }
 
 /// Runs the verb.
@@ -52,6 +55,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let prompt = args.read_prompt()?;
     let how = How {
         talk: &args.talk,
+        keep: &args.keep,
         raw: args.raw.then_some(Raw { special: args.special }),
         json: match (args.json, args.jsonl) {
             (true, _) => Some(Json::Whole),
@@ -103,6 +107,7 @@ fn without_line_end(mut text: String) -> String {
 /// How one prompt is answered.
 pub(super) struct How<'a> {
     pub talk: &'a TalkArgs,
+    pub keep: &'a KeepArgs,
     pub raw: Option<Raw>,
     pub json: Option<Json>,
 }
@@ -132,7 +137,7 @@ pub(super) fn answer(model: &ModelArgs, how: &How<'_>, prompt: String) -> Result
             (tokens, Some(start))
         }
     };
-    let mut session = Session::new(&loaded.engine, loaded.options)?;
+    let mut session = how.keep.session(&loaded)?;
     let seed = how.talk.sampling.seed.or_random();
     let (outcome, shown) = generate_shown(&loaded, &mut session, how, (&tokens, start), seed)?;
     if shown.is_break() {
@@ -149,6 +154,7 @@ pub(super) fn answer(model: &ModelArgs, how: &How<'_>, prompt: String) -> Result
         }
         None => show::aside(&show::figures(&outcome.usage, held, session.n_ctx(), seed)),
     }
+    keep::tell_notices(&mut session);
     if let Some(text) = show::cut(&outcome.stop, session.n_ctx()) {
         eprintln!("note: {text}");
     }

@@ -112,7 +112,11 @@ pub(crate) fn cut(stop: &Stop, n_ctx: usize) -> Option<String> {
 /// What an answer took, in one line.
 pub(crate) fn figures(usage: &Usage, held: usize, n_ctx: usize, seed: u64) -> String {
     let speed = |rate: Option<f64>| rate.map_or(String::new(), |rate| format!(", {rate:.1} tokens/s"));
-    let cached = if usage.cached > 0 { format!(" ({} cached)", usage.cached) } else { String::new() };
+    let cached = match (usage.cached, usage.recalled) {
+        (0, _) => String::new(),
+        (cached, 0) => format!(" ({cached} cached)"),
+        (cached, recalled) => format!(" ({cached} cached, {recalled} of them on disk)"),
+    };
     format!(
         "prompt {} tokens{cached} in {:.1} s{} | answer {} tokens in {:.1} s{} | context {held} of {n_ctx} | seed {seed}",
         usage.prompt,
@@ -157,6 +161,7 @@ pub(crate) fn outcome_json(model: &str, outcome: &Outcome, seed: u64) -> Value {
         "usage": {
             "prompt_tokens": usage.prompt,
             "cached_tokens": usage.cached,
+            "cached_on_disk": usage.recalled,
             "completion_tokens": usage.generated,
         },
         "timings": {

@@ -85,8 +85,10 @@ impl Stop {
 pub struct Usage {
     /// Tokens of the prompt.
     pub prompt: usize,
-    /// How many of them the session held already.
+    /// How many of them needed no computing: the session held them, or they were kept on the disk.
     pub cached: usize,
+    /// How many of these came from the disk.
+    pub recalled: usize,
     /// How many were computed; with `cached` less than the prompt if it was interrupted.
     pub prefilled: usize,
     /// Tokens drawn, the end of the text included.
@@ -162,6 +164,7 @@ pub fn generate(
     let mut writer = Writer::new(tokenizer, request, sink);
     let mut usage = Usage { prompt: request.prompt.len(), ..Usage::default() };
     let stop = run(session, request, sampler, &mut writer, &mut usage)?;
+    session.keep_all();
     let stop = writer.finish(stop);
     let Writer { answer, ids, .. } = writer;
     Ok(Outcome { answer, ids, stop, usage })
@@ -176,7 +179,10 @@ fn run(
 ) -> Result<Stop, SessionError> {
     let started = Instant::now();
     let interrupted = || request.interrupt.load(Ordering::Relaxed);
+    let recalled = session.recall(request.prompt);
     usage.cached = session.common_prefix(request.prompt).min(request.prompt.len() - 1);
+    // Of a prompt that is there to its end the last token is computed once more, for its logits.
+    usage.recalled = recalled.min(usage.cached);
     let (n_ctx, eos) = (session.n_ctx(), writer.eos);
     let mut kept = usage.cached;
     let logits = session.sync_while(request.prompt, &mut |held, done| {

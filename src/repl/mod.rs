@@ -8,6 +8,7 @@ mod input;
 mod saved;
 
 use crate::chat::{Assistant, Chat, Conversation, Message, Prompt};
+use crate::cli::keep::{self, KeepArgs};
 use crate::cli::model::Loaded;
 use crate::cli::progress::PromptProgress;
 use crate::cli::show::{self, Show, aside};
@@ -15,6 +16,7 @@ use crate::cli::talk::{self, TalkArgs};
 use crate::cli::tokenize::read_text;
 use crate::cli::{Failure, print, signals};
 use crate::generate::{Event, Outcome, Request, Stop, generate};
+use crate::tokenizer::{TokenKind, Tokenizer};
 use crate::{Session, SessionError};
 use command::{Command, SETTINGS};
 use input::{Input, Line};
@@ -31,6 +33,8 @@ const LARGEST_READ: u64 = 64 << 20;
 pub(crate) struct Setup {
     /// The settings at the beginning.
     pub talk: TalkArgs,
+    /// What is kept of the conversation on the disk.
+    pub keep: KeepArgs,
     /// Keep what is typed for the next time.
     pub remembers: bool,
 }
@@ -40,7 +44,7 @@ pub(crate) struct Setup {
 /// # Errors
 /// A model without a chat format, a terminal that cannot be used.
 pub(crate) fn run(loaded: &Loaded<'_>, setup: Setup) -> Result<(), Failure> {
-    let mut repl = Repl::new(loaded, setup.talk)?;
+    let mut repl = Repl::new(loaded, setup.talk, &setup.keep)?;
     let mut input = Input::new(setup.remembers)?;
     aside(&format!(
         "fathom {} | {} | {} tokens of context | /help lists the commands",
@@ -117,11 +121,11 @@ type Flow = ControlFlow<()>;
 const GO_ON: Flow = ControlFlow::Continue(());
 
 impl<'l, 'm> Repl<'l, 'm> {
-    fn new(loaded: &'l Loaded<'m>, talk: TalkArgs) -> Result<Repl<'l, 'm>, Failure> {
+    fn new(loaded: &'l Loaded<'m>, talk: TalkArgs, keep: &KeepArgs) -> Result<Repl<'l, 'm>, Failure> {
         Ok(Repl {
             loaded,
             chat: Chat::new(loaded.tokenizer)?,
-            session: Session::new(&loaded.engine, loaded.options)?,
+            session: keep.session(loaded)?,
             talk,
             n_seeds: 0,
             turns: Vec::new(),
@@ -214,6 +218,7 @@ impl<'l, 'm> Repl<'l, 'm> {
         let mut show = Show::new(self.talk.hide_thinking);
         let outcome = self.generate(&prompt, seed, &mut show);
         let shown = show.finish();
+        keep::tell_notices(&mut self.session);
         match shown {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ControlFlow::Break(())),
@@ -363,14 +368,14 @@ impl<'l, 'm> Repl<'l, 'm> {
 
     fn save(&self, path: &Path) -> Result<(), String> {
         let (model, talk, turns) = (self.loaded.name.clone(), self.talk.clone(), self.turns.clone());
-        let n_messages = turns.len();
-        Saved { model, talk, turns }.write(path)?;
+        let (n_messages, spoken) = (turns.len(), self.spoken.clone());
+        Saved { model, talk, turns, spoken }.write(path)?;
         aside(&format!("{}: {n_messages} messages saved", path.display()));
         Ok(())
     }
 
     fn load(&mut self, path: &Path) -> Result<(), String> {
-        let Saved { model, talk, turns } = Saved::read(path)?;
+        let Saved { model, talk, turns, mut spoken } = Saved::read(path)?;
         let system = talk.system.iter().map(Message::system);
         let messages = system.chain(turns.iter().cloned()).collect();
         let conversation = Conversation { messages, thinking: talk.think };
@@ -378,11 +383,19 @@ impl<'l, 'm> Repl<'l, 'm> {
         if model != self.loaded.name {
             aside(&format!("this conversation was had with {model}"));
         }
+        spoken.retain(|text, ids| is_text_in(self.loaded.tokenizer, text, ids));
+        self.spoken.extend(spoken);
         aside(&format!("{}: {} messages loaded", path.display(), turns.len()));
         (self.talk, self.turns, self.n_seeds) = (talk, turns, 0);
         self.files.clear();
         Ok(())
     }
+}
+
+/// Whether `ids` are `text` and nothing more: a file may hold anything, control tokens among it.
+fn is_text_in(tokenizer: &Tokenizer, text: &str, ids: &[u32]) -> bool {
+    ids.iter().all(|id| tokenizer.kind(*id) == Some(TokenKind::Normal))
+        && tokenizer.decode_bytes(ids).is_ok_and(|bytes| bytes == text.as_bytes())
 }
 
 /// Nobody here answers tool calls, and the format wants a result for each: they stay as text.

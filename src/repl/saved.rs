@@ -4,6 +4,7 @@ use crate::chat::Message;
 use crate::cli::talk::{self, NPredict, SamplingArgs, Seed, TalkArgs};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,9 @@ struct Wire {
     model: String,
     settings: Settings,
     messages: Vec<Value>,
+    /// For each message the ids in which the model gave it, or none.
+    #[serde(default)]
+    message_ids: Vec<Vec<u32>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -43,6 +47,9 @@ pub(super) struct Saved {
     pub talk: TalkArgs,
     /// The messages, without the system prompt.
     pub turns: Vec<Message>,
+    /// Answers by their text, as the ids in which the model gave them: they are only its own if the text is what they
+    /// stand for.
+    pub spoken: HashMap<String, Vec<u32>>,
 }
 
 impl Saved {
@@ -86,7 +93,17 @@ impl Saved {
                 stop: stops,
             },
             messages: self.turns.iter().map(Message::to_json).collect(),
+            message_ids: self
+                .turns
+                .iter()
+                .map(|turn| self.ids_of(turn).cloned().unwrap_or_default())
+                .collect(),
         }
+    }
+
+    fn ids_of(&self, turn: &Message) -> Option<&Vec<u32>> {
+        let Message::Assistant(answer) = turn else { return None };
+        self.spoken.get(&answer.content)
     }
 
     /// Reads a file.
@@ -114,7 +131,11 @@ impl Saved {
         );
         let turns = turns.collect::<Result<Vec<_>, _>>().map_err(|error| at(&error))?;
         let talk = wire.settings.checked().map_err(|error| at(&format!("settings: {error}")))?;
-        Ok(Saved { model: wire.model, talk, turns })
+        let said = turns.iter().zip(wire.message_ids).filter_map(|(turn, ids)| match turn {
+            Message::Assistant(answer) if !ids.is_empty() => Some((answer.content.clone(), ids)),
+            _ => None,
+        });
+        Ok(Saved { model: wire.model, talk, spoken: said.collect(), turns })
     }
 }
 
@@ -172,6 +193,7 @@ mod tests {
             model: "a model".into(),
             talk: Words::parse_from(words).talk,
             turns: vec![Message::user("é\u{1b}"), Message::Assistant(reasoned), Message::user("more")],
+            spoken: HashMap::from([("\"so\"".to_owned(), vec![5, 9])]),
         }
     }
 

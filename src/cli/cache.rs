@@ -1,0 +1,189 @@
+//! `fathom cache`: what is kept of conversations between runs.
+
+use super::keep;
+use super::print::{self, bytes};
+use super::{Failure, show};
+use crate::prompt_cache::{Folder, Shelf, read_block};
+use clap::Subcommand;
+use rayon::prelude::*;
+use serde_json::{Value as Json, json};
+use std::fmt::Write;
+use std::path::Path;
+use std::time::SystemTime;
+
+/// Show, remove or check what is kept of conversations between runs.
+///
+/// `fathom chat` and `fathom run` keep what attention remembers of a conversation, so that it goes on in a second
+/// after a restart. It lies in FATHOM_CACHE_DIR, or in fathom/prompts where this user's caches are; --no-cache keeps nothing.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand, Debug)]
+enum Verb {
+    /// List models with their blocks, bytes, and when they were last used.
+    Ls {
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove what is kept for some models, or for all.
+    Rm {
+        /// Beginnings of the names that ls shows.
+        #[arg(required_unless_present = "all", value_name = "NAME")]
+        names: Vec<String>,
+        /// Everything.
+        #[arg(long, conflicts_with = "names")]
+        all: bool,
+    },
+    /// Read every block and compare its checksum; damaged ones are removed, and the exit code is then 3.
+    Verify,
+}
+
+/// Runs the verb.
+///
+/// # Errors
+/// A folder that cannot be read or changed, a name that nothing has, damaged blocks.
+pub fn run(args: Args) -> Result<(), Failure> {
+    let folder = keep::folder().map_err(Failure::usage)?;
+    let trouble = |error| Failure::runtime(format!("{}: {error}", folder.path().display()));
+    let shelves = folder.shelves().map_err(trouble)?;
+    match args.verb {
+        Verb::Ls { json: true } => print::json(&listed_json(&folder, &shelves)),
+        Verb::Ls { json: false } => print::answer(&listed(&folder, &shelves)),
+        Verb::Rm { names, .. } => {
+            for shelf in chosen(&shelves, &names)? {
+                folder.remove(shelf).map_err(trouble)?;
+                show::aside(&format!("{}: {} removed", shelf.name, bytes(shelf.n_bytes())));
+            }
+            Ok(())
+        }
+        Verb::Verify => verify(&shelves),
+    }
+}
+
+/// The shelves that are named; all, if none are.
+fn chosen<'s>(shelves: &'s [Shelf], names: &[String]) -> Result<Vec<&'s Shelf>, Failure> {
+    if names.is_empty() {
+        return Ok(shelves.iter().collect());
+    }
+    names
+        .iter()
+        .map(|name| {
+            let mut found = shelves.iter().filter(|shelf| shelf.name.starts_with(&**name));
+            match (found.next(), found.next()) {
+                (Some(shelf), None) => Ok(shelf),
+                (Some(_), Some(_)) => Err(Failure::usage(format!(
+                    "{name}: expected one name of `fathom cache ls`, found several that begin so"
+                ))),
+                (None, _) => Err(Failure::usage(format!(
+                    "{name}: expected a name of `fathom cache ls`, found none that begins so"
+                ))),
+            }
+        })
+        .collect()
+}
+
+fn listed(folder: &Folder, shelves: &[Shelf]) -> String {
+    let mut text = String::new();
+    let mut line = |args: std::fmt::Arguments<'_>| writeln!(text, "{args}").expect("a string takes any text");
+    if shelves.is_empty() {
+        line(format_args!("{}: nothing is kept", folder.path().display()));
+        return text;
+    }
+    line(format_args!("{:<12}  {:>7}  {:>11}  {:>10}  model", "name", "blocks", "size", "last used"));
+    let now = SystemTime::now();
+    for shelf in shelves {
+        let used = shelf.blocks.last().map_or("never".to_owned(), |last| ago(now, last.used));
+        let about = shelf.about.as_ref();
+        let about = about.map_or("?".to_owned(), |about| {
+            format!("{} ({})", print::plain(&about.model), print::plain(&about.rows))
+        });
+        let name = &shelf.name[..12];
+        line(format_args!(
+            "{name}  {:>7}  {:>11}  {used:>10}  {about}",
+            shelf.blocks.len(),
+            bytes(shelf.n_bytes())
+        ));
+    }
+    let all: u64 = shelves.iter().map(Shelf::n_bytes).sum();
+    line(format_args!("{} in {}", bytes(all), folder.path().display()));
+    text
+}
+
+fn listed_json(folder: &Folder, shelves: &[Shelf]) -> Json {
+    let seconds =
+        |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let models = shelves.iter().map(|shelf| {
+        json!({
+            "name": shelf.name,
+            "model": shelf.about.as_ref().map(|about| &about.model),
+            "rows": shelf.about.as_ref().map(|about| &about.rows),
+            "blocks": shelf.blocks.len(),
+            "bytes": shelf.n_bytes(),
+            "last_used": shelf.blocks.last().map(|last| seconds(last.used)),
+        })
+    });
+    json!({ "folder": folder.path(), "models": models.collect::<Vec<_>>() })
+}
+
+fn ago(now: SystemTime, then: SystemTime) -> String {
+    let seconds = now.duration_since(then).map_or(0, |since| since.as_secs());
+    match seconds {
+        0..120 => format!("{seconds} s ago"),
+        120..7200 => format!("{} min ago", seconds / 60),
+        7200..172_800 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} d ago", seconds / 86400),
+    }
+}
+
+fn verify(shelves: &[Shelf]) -> Result<(), Failure> {
+    let blocks: Vec<_> = shelves.iter().flat_map(|shelf| &shelf.blocks).collect();
+    let problems: Vec<String> = blocks.par_iter().filter_map(|entry| problem(&entry.path)).collect();
+    for problem in &problems {
+        eprintln!("{}", print::plain(problem));
+    }
+    let n_whole = blocks.len() - problems.len();
+    if problems.is_empty() {
+        return print::answer(&format!("{n_whole} blocks, all whole\n"));
+    }
+    Err(Failure::invalid(format!(
+        "{} of {} blocks were damaged; they are removed, and their tokens will be computed again",
+        problems.len(),
+        blocks.len()
+    )))
+}
+
+/// What is wrong with a block, which is then removed; one that went away meanwhile is no problem.
+fn problem(path: &Path) -> Option<String> {
+    let why = match read_block(path) {
+        Ok(Ok(_)) => return None,
+        Ok(Err(damage)) => damage.to_string(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
+        Err(error) => error.to_string(),
+    };
+    let removed = match std::fs::remove_file(path) {
+        Ok(()) => String::new(),
+        Err(error) => format!("; it cannot be removed: {error}"),
+    };
+    Some(format!("{}: {why}{removed}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn times_are_told_in_the_largest_unit_that_says_something() {
+        let now = SystemTime::now();
+        let told = |seconds| ago(now, now - Duration::from_secs(seconds));
+        assert_eq!(
+            [0, 119, 120, 7200, 172_800].map(told),
+            ["0 s ago", "119 s ago", "2 min ago", "2 h ago", "2 d ago"]
+        );
+        assert_eq!(ago(now, now + Duration::from_secs(9)), "0 s ago");
+    }
+}

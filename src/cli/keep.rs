@@ -1,0 +1,93 @@
+//! Flags of what is kept between runs, and the cache that a session gets by them.
+
+use super::Failure;
+use super::model::Loaded;
+use super::show::aside;
+use crate::Session;
+use crate::prompt_cache::{About, Folder, PromptCache};
+use clap::builder::FalseyValueParser;
+use std::io;
+use std::path::PathBuf;
+
+/// The variable that names the folder.
+const DIR: &str = "FATHOM_CACHE_DIR";
+
+/// What is kept of a conversation's computed rows, so that a prompt which begins like an earlier one starts at once.
+#[derive(clap::Args, Clone, Debug)]
+#[command(next_help_heading = "Kept between runs")]
+pub struct KeepArgs {
+    /// Read nothing that earlier runs kept, and keep nothing of this one (see `fathom cache`).
+    #[arg(long, env = "FATHOM_NO_CACHE", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    no_cache: bool,
+    /// Most GiB to keep of all conversations together; those longest unused go first. Half of the free disk is left alone.
+    #[arg(long, env = "FATHOM_CACHE_LIMIT", hide_env_values = true, value_name = "GIB", default_value = "32", value_parser = gibibytes)]
+    cache_limit: u64,
+}
+
+/// The folder with everything that is kept.
+pub(super) fn folder() -> Result<Folder, String> {
+    match std::env::var_os(DIR).filter(|path| !path.is_empty()) {
+        Some(path) => Ok(Folder::new(PathBuf::from(path))),
+        None => Folder::usual().ok_or_else(|| {
+            format!(
+                "nobody says where this user's caches are: expected HOME, XDG_CACHE_HOME or {DIR}, found none"
+            )
+        }),
+    }
+}
+
+fn gibibytes(text: &str) -> Result<u64, String> {
+    match text.parse::<f64>() {
+        Ok(n) if (0.0..=1e6).contains(&n) => Ok((n * f64::from(1 << 30)) as u64),
+        _ => Err(format!("expected GiB, a number from 0 to 1000000, found `{text}`")),
+    }
+}
+
+impl KeepArgs {
+    /// A session that keeps its rows, unless that is unwanted. Where they cannot be kept that is told, and everything
+    /// else goes on.
+    pub(crate) fn session<'l>(&self, loaded: &'l Loaded<'_>) -> Result<Session<'l>, Failure> {
+        let mut session = Session::new(&loaded.engine, loaded.options)?;
+        if !self.no_cache {
+            match self.open(loaded) {
+                Ok(kept) => session.keep_in(kept),
+                Err(why) => aside(&format!("note: conversations are not kept: {why} (--no-cache)")),
+            }
+        }
+        Ok(session)
+    }
+
+    fn open(&self, loaded: &Loaded<'_>) -> Result<PromptCache, String> {
+        let folder = folder()?;
+        let path = folder.path().display().to_string();
+        let cache = loaded.options.cache;
+        let about = About {
+            model: loaded.name.clone(),
+            rows: format!("{}, {}", cache.latent.name(), cache.index.name()),
+        };
+        let open = |root| PromptCache::open(folder, self.cache_limit, root, &about);
+        open(loaded.kept_root()).map_err(|error: io::Error| format!("{path}: {error}"))
+    }
+}
+
+/// Tells what is to be known of what is kept.
+pub(crate) fn tell_notices(session: &mut Session<'_>) {
+    for notice in session.take_notices() {
+        aside(&format!("note: kept conversations: {notice}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_gibibytes_and_may_be_parts() {
+        assert_eq!(gibibytes("32"), Ok(32 << 30));
+        assert_eq!(gibibytes("0.5"), Ok(1 << 29));
+        assert_eq!(gibibytes("0"), Ok(0));
+        for wrong in ["-1", "x", "NaN", "inf", ""] {
+            assert!(gibibytes(wrong).unwrap_err().contains("GiB"), "{wrong}");
+        }
+    }
+}

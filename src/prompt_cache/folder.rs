@@ -1,0 +1,222 @@
+//! The folder with everything that is kept: a folder for each model and way of keeping its rows, a file for each block.
+
+use super::block::{Block, BlockError};
+use super::key::Key;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// What a block's file ends in.
+const BLOCK: &str = "kv";
+/// What a file begins with that is not whole yet.
+const PART: &str = ".part-";
+/// A file that is not whole after this time never will be: its writer was killed.
+const ABANDONED: Duration = Duration::from_secs(3600);
+/// Says whose rows a folder has.
+const ABOUT: &str = "about.json";
+
+/// Whose rows a folder has, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// What the model was called when the folder was made.
+    pub model: String,
+    /// How its rows are kept.
+    pub rows: String,
+}
+
+/// Where all that is kept lies.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder {
+    path: PathBuf,
+}
+
+/// A block's file.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How large it is.
+    pub n_bytes: u64,
+    /// When it was last used.
+    pub used: SystemTime,
+}
+
+/// One model's folder.
+#[derive(Clone, Debug)]
+pub struct Shelf {
+    /// Its name: 32 hexadecimal digits.
+    pub name: String,
+    /// Whose rows it has; `None` if that cannot be read.
+    pub about: Option<About>,
+    /// Its blocks, those longest unused first.
+    pub blocks: Vec<Entry>,
+}
+
+impl Shelf {
+    /// Bytes of its blocks.
+    pub fn n_bytes(&self) -> u64 {
+        self.blocks.iter().map(|entry| entry.n_bytes).sum()
+    }
+}
+
+impl Folder {
+    /// The folder `path`; it need not be there yet.
+    pub fn new(path: PathBuf) -> Folder {
+        Folder { path }
+    }
+
+    /// `fathom/prompts` where this person's caches belong; `None` if nobody says where that is.
+    pub fn usual() -> Option<Folder> {
+        use etcetera::BaseStrategy;
+        let folders = etcetera::choose_base_strategy().ok()?;
+        Some(Folder { path: folders.cache_dir().join("fathom").join("prompts") })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes one model's folder if it is not there.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub(super) fn shelf(&self, root: &Key, about: &About) -> io::Result<PathBuf> {
+        let path = self.path.join(root.to_string());
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true);
+        // What was said to a model is nobody else's affair.
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.create(&path)?;
+        let about_path = path.join(ABOUT);
+        if !about_path.exists() {
+            let text = serde_json::to_vec_pretty(about)?;
+            put(&about_path, &text)?;
+        }
+        Ok(path)
+    }
+
+    /// Everything that is kept.
+    ///
+    /// # Errors
+    /// If the folder is there and cannot be read.
+    pub fn shelves(&self) -> io::Result<Vec<Shelf>> {
+        let mut shelves = Vec::new();
+        for entry in listed(&self.path)? {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if !is_key(&name) || !entry.file_type()?.is_dir() {
+                continue;
+            }
+            let about = fs::read(entry.path().join(ABOUT)).ok();
+            let about = about.and_then(|text| serde_json::from_slice(&text).ok());
+            let mut blocks = Vec::new();
+            for file in listed(&entry.path())? {
+                blocks.extend(block_entry(&file));
+            }
+            blocks.sort_by_key(|entry| entry.used);
+            shelves.push(Shelf { name, about, blocks });
+        }
+        shelves.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(shelves)
+    }
+
+    /// Removes one model's folder, or what of it is ours.
+    ///
+    /// # Errors
+    /// If something of it cannot be removed.
+    pub fn remove(&self, shelf: &Shelf) -> io::Result<()> {
+        let path = self.path.join(&shelf.name);
+        for file in listed(&path)? {
+            let name = file.file_name();
+            if block_entry(&file).is_some() || name == ABOUT || name.to_string_lossy().starts_with(PART) {
+                gone(fs::remove_file(file.path()))?;
+            }
+        }
+        gone(fs::remove_dir(path))
+    }
+
+    /// Removes what a killed program left half written.
+    pub(super) fn sweep(&self, now: SystemTime) {
+        for shelf in listed(&self.path).unwrap_or_default() {
+            for file in listed(&shelf.path()).unwrap_or_default() {
+                let is_part = file.file_name().to_string_lossy().starts_with(PART);
+                let age = file.metadata().and_then(|it| it.modified()).map(|then| now.duration_since(then));
+                if is_part && matches!(age, Ok(Ok(age)) if age > ABANDONED) {
+                    let _ = fs::remove_file(file.path());
+                }
+            }
+        }
+    }
+
+    /// Bytes that may still be written where the folder lies; `None` where nobody can say.
+    pub(super) fn free(&self) -> Option<u64> {
+        #[cfg(target_os = "linux")]
+        {
+            let stat = rustix::fs::statvfs(&self.path).ok()?;
+            stat.f_bavail.checked_mul(stat.f_frsize)
+        }
+        #[cfg(not(target_os = "linux"))]
+        None
+    }
+}
+
+/// Reads and checks a block's file.
+///
+/// # Errors
+/// `Ok(Err(..))` where there is a file, and it is damaged.
+pub fn read_block(path: &Path) -> io::Result<Result<Block, BlockError>> {
+    Ok(Block::check(fs::read(path)?))
+}
+
+/// The name of a block's file.
+pub(super) fn block_path(shelf: &Path, key: &Key) -> PathBuf {
+    shelf.join(format!("{key}.{BLOCK}"))
+}
+
+/// Writes a file that is whole or not there.
+pub(super) fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().expect("a file is in a folder");
+    let mut file = tempfile::Builder::new().prefix(PART).tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_data()?;
+    file.persist(path)?;
+    Ok(())
+}
+
+/// Says that a block was used at `now`.
+pub(super) fn touch(path: &Path, now: SystemTime) -> io::Result<()> {
+    File::options().append(true).open(path)?.set_modified(now)
+}
+
+/// What a folder has; nothing if it is not there.
+fn listed(path: &Path) -> io::Result<Vec<fs::DirEntry>> {
+    match fs::read_dir(path) {
+        Ok(entries) => entries.collect(),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Another program may have removed it first.
+pub(super) fn gone(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        done => done,
+    }
+}
+
+fn is_key(name: &str) -> bool {
+    name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// A block's file; `None` for other files, and for one that went away.
+fn block_entry(file: &fs::DirEntry) -> Option<Entry> {
+    let path = file.path();
+    let is_block = path.extension().is_some_and(|end| end == BLOCK)
+        && path.file_stem().is_some_and(|stem| is_key(&stem.to_string_lossy()));
+    let about = file.metadata().ok().filter(|about| is_block && about.is_file())?;
+    Some(Entry { path, n_bytes: about.len(), used: about.modified().unwrap_or(SystemTime::UNIX_EPOCH) })
+}
