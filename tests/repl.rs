@@ -222,6 +222,42 @@ fn a_conversation_is_saved_and_gone_on_with() {
 }
 
 #[test]
+fn a_conversation_is_looked_at_written_for_others_and_edited() {
+    let place = Place::new();
+    let open = |editor: &str| {
+        let mut command = place.command(&["chat", "--seed", "2", "--system", "Be brief."]);
+        Terminal::open({
+            command.env("EDITOR", editor).env_remove("VISUAL");
+            command
+        })
+    };
+    let mut terminal = open("sed -i s/river/water/");
+    assert!(terminal.say("/edit").contains("no message to edit"));
+    terminal.ask("Please define river.");
+    let told = terminal.say("/history");
+    for said in ["system: Be brief.", "you: Please define river.", "model: "] {
+        assert!(told.contains(said), "{told}");
+    }
+    let told = terminal.say("/context");
+    assert!(told.contains(" of 32768 tokens") && told.contains("of the system prompt"), "{told}");
+    let markdown = place.file("talk.md");
+    assert!(terminal.say(&format!("/export md {}", markdown.display())).contains("2 messages written"));
+    let text = std::fs::read_to_string(&markdown).unwrap();
+    assert!(text.contains("## You\n\nPlease define river.\n\n## Model\n"), "{text}");
+    assert!(terminal.say(&format!("/export json {}", markdown.display())).contains("choose another name"));
+    assert!(terminal.say("/thinking hide").contains("hide_thinking = on"));
+
+    terminal.ask("/edit");
+    let asked = saved(&mut terminal, &place.file("talk.json"));
+    assert_eq!((asked.len(), &*asked[0].1), (2, "Please define water."));
+    // The same text once more is no edit; neither is what an editor that failed left.
+    assert!(terminal.say("/edit").contains("as it was"));
+    let mut terminal = open("false");
+    terminal.ask("Please define river.");
+    assert!(terminal.say("/edit").contains("false ended with"));
+}
+
+#[test]
 fn a_conversation_that_ended_goes_on_with_what_was_kept() {
     let place = Place::new();
     let path = place.file("talk.json");

@@ -14,12 +14,25 @@ pub(super) enum Command {
     Think(Option<bool>),
     Regen,
     Undo,
+    Edit,
     Read(PathBuf),
     Set(Option<(String, String)>),
     Stats,
+    Context,
+    History,
+    /// Whether reasoning is shown.
+    Thinking(bool),
+    Export(Form, PathBuf),
     Save(PathBuf),
     Load(PathBuf),
     Quit,
+}
+
+/// How a conversation is written for others.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Form {
+    Markdown,
+    Json,
 }
 
 /// What the word behind a command is, for completion.
@@ -46,7 +59,7 @@ pub(super) const SETTINGS: [&str; 7] =
 const ON_OFF: Takes = Takes::OneOf(&["on", "off"]);
 
 /// All commands.
-pub(super) const ROWS: [Row; 12] = [
+pub(super) const ROWS: [Row; 17] = [
     row("/help", "", Takes::Nothing, "this list"),
     row("/new", "", Takes::Nothing, "forget the conversation; system prompt and settings stay"),
     row(
@@ -56,11 +69,21 @@ pub(super) const ROWS: [Row; 12] = [
         "show, set or take away the instructions before the conversation",
     ),
     row("/think", "[on|off]", ON_OFF, "let the model reason before it answers, or not"),
+    row("/thinking", "show|hide", Takes::OneOf(&["show", "hide"]), "show the reasoning, or not"),
     row("/regen", "", Takes::Nothing, "answer the last message once more"),
     row("/undo", "", Takes::Nothing, "take back the last message and its answer"),
+    row("/edit", "", Takes::Nothing, "change the last message in $EDITOR, and have it answered anew"),
     row("/read", "FILE", Takes::File, "put a text file before your next message"),
     row("/set", "[NAME VALUE]", Takes::OneOf(&SETTINGS), "show the settings, or change one"),
-    row("/stats", "", Takes::Nothing, "tokens and context so far"),
+    row("/stats", "", Takes::Nothing, "answers, tokens and time so far"),
+    row("/context", "", Takes::Nothing, "how much of the context is taken, and by what"),
+    row("/history", "", Takes::Nothing, "the conversation so far"),
+    row(
+        "/export",
+        "md|json FILE",
+        Takes::OneOf(&["md", "json"]),
+        "write the conversation for others to read",
+    ),
     row("/save", "FILE", Takes::File, "write conversation and settings to a file"),
     row("/load", "FILE", Takes::File, "go on with a saved conversation"),
     row("/quit", "", Takes::Nothing, "leave; Ctrl-D does the same"),
@@ -118,8 +141,14 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
             "off" => Some(false),
             other => return Err(format!("expected /think on or /think off, found {other:?}")),
         }),
+        "/thinking" => Command::Thinking(match rest {
+            "show" => true,
+            "hide" => false,
+            other => return Err(format!("expected /thinking show or /thinking hide, found {other:?}")),
+        }),
         "/regen" => Command::Regen,
         "/undo" => Command::Undo,
+        "/edit" => Command::Edit,
         "/read" => Command::Read(file()?),
         "/set" => Command::Set(match rest.split_once(char::is_whitespace) {
             None if rest.is_empty() => None,
@@ -127,6 +156,22 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
             Some((name, value)) => Some((name.to_owned(), value.trim().to_owned())),
         }),
         "/stats" => Command::Stats,
+        "/context" => Command::Context,
+        "/history" => Command::History,
+        "/export" => {
+            let (form, file) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+            let form = match form {
+                "md" => Form::Markdown,
+                "json" => Form::Json,
+                other => {
+                    return Err(format!("expected /export md FILE or /export json FILE, found {other:?}"));
+                }
+            };
+            match file.trim() {
+                "" => return Err(format!("expected /export {rest} FILE, found no file")),
+                file => Command::Export(form, path(file)),
+            }
+        }
         "/save" => Command::Save(file()?),
         "/load" => Command::Load(file()?),
         _ => Command::Quit,
@@ -174,6 +219,8 @@ mod tests {
         assert_eq!(parse("/set top_p  0.5"), Ok(Command::Set(Some(("top_p".into(), "0.5".into())))));
         assert_eq!(parse("/read a\\ b.txt"), Ok(Command::Read("a b.txt".into())));
         assert_eq!(parse("/save \"a b\""), Ok(Command::Save("a b".into())));
+        assert_eq!(parse("/thinking hide"), Ok(Command::Thinking(false)));
+        assert_eq!(parse("/export md a\\ b"), Ok(Command::Export(Form::Markdown, "a b".into())));
     }
 
     #[test]
@@ -186,6 +233,9 @@ mod tests {
         assert!(error("/read").contains("/read FILE"));
         assert!(error("/set seed").contains("/set seed VALUE"));
         assert!(error("/regen it").contains("takes nothing"));
+        assert!(error("/thinking").contains("/thinking hide"));
+        assert!(error("/export file.md").contains("/export md FILE"));
+        assert!(error("/export json").contains("/export json FILE"));
     }
 
     #[test]
@@ -193,6 +243,8 @@ mod tests {
         for row in &ROWS {
             let line = match row.takes {
                 Takes::File => format!("{} file", row.name),
+                _ if row.argument == "show|hide" => format!("{} show", row.name),
+                _ if row.argument == "md|json FILE" => format!("{} md file", row.name),
                 _ => row.name.to_owned(),
             };
             assert!(parse(&line).is_ok(), "{line}");

@@ -4,7 +4,10 @@
 //! the conversation goes on; what a stopped answer has computed stays in the session.
 
 mod command;
+mod editor;
+mod export;
 mod input;
+mod obey;
 mod saved;
 
 use crate::chat::{Assistant, Chat, Conversation, Message, Prompt};
@@ -12,22 +15,14 @@ use crate::cli::keep::{self, KeepArgs};
 use crate::cli::model::Loaded;
 use crate::cli::progress::PromptProgress;
 use crate::cli::show::{self, Show, aside};
-use crate::cli::talk::{self, TalkArgs};
-use crate::cli::tokenize::read_text;
+use crate::cli::talk::TalkArgs;
 use crate::cli::{Failure, print, signals};
 use crate::generate::{Event, Outcome, Request, Stop, generate};
-use crate::tokenizer::{TokenKind, Tokenizer};
 use crate::{Session, SessionError};
-use command::{Command, SETTINGS};
 use input::{Input, Line};
-use saved::Saved;
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
-use std::path::Path;
-
-/// A larger file fits into no context.
-const LARGEST_READ: u64 = 64 << 20;
 
 /// How a conversation is begun.
 pub(crate) struct Setup {
@@ -133,40 +128,6 @@ impl<'l, 'm> Repl<'l, 'm> {
             files: Vec::new(),
             totals: Totals::default(),
         })
-    }
-
-    /// Breaks to leave.
-    fn obey(&mut self, command: Command) -> Result<Flow, Trouble> {
-        match command {
-            Command::Help => tell(&command::help()),
-            Command::New => {
-                self.turns.clear();
-                self.files.clear();
-                aside("a new conversation");
-            }
-            Command::System(None) => match &self.talk.system {
-                Some(text) => tell(text),
-                None => tell("there is no system prompt; /system TEXT sets one"),
-            },
-            Command::System(Some(text)) => {
-                self.talk.system = text;
-                aside("the next answer reads the whole conversation anew");
-            }
-            Command::Think(wanted) => {
-                self.talk.think = wanted.unwrap_or(!self.talk.think);
-                aside(if self.talk.think { "thinking: on" } else { "thinking: off" });
-            }
-            Command::Undo => self.undo()?,
-            Command::Read(path) => self.read_file(&path)?,
-            Command::Set(None) => self.show_settings(),
-            Command::Set(Some((name, value))) => self.set(&name, &value)?,
-            Command::Stats => self.show_stats(),
-            Command::Save(path) => self.save(&path)?,
-            Command::Load(path) => self.load(&path)?,
-            Command::Regen => return self.regenerate(),
-            Command::Quit => return Ok(ControlFlow::Break(())),
-        }
-        Ok(GO_ON)
     }
 
     fn message(&mut self, text: String) -> Result<Flow, Trouble> {
@@ -289,113 +250,6 @@ impl<'l, 'm> Repl<'l, 'm> {
         }
         aside(&show::figures(usage, self.session.tokens().len(), n_ctx, seed));
     }
-
-    fn undo(&mut self) -> Result<(), String> {
-        let last = self.turns.iter().rposition(|message| matches!(message, Message::User(_)));
-        let last = last.ok_or("there is nothing to take back")?;
-        self.turns.truncate(last);
-        aside(&format!("taken back; {} messages are left", self.turns.len()));
-        Ok(())
-    }
-
-    fn read_file(&mut self, path: &Path) -> Result<(), String> {
-        let size = std::fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?.len();
-        if size > LARGEST_READ {
-            return Err(format!("{}: {size} bytes are more than any context holds", path.display()));
-        }
-        let text = read_text(path).map_err(|failure| failure.message)?;
-        let n_tokens = self.loaded.tokenizer.encode_plain(&text).len();
-        aside(&format!("{}: {n_tokens} tokens; they go before your next message", path.display()));
-        self.files.push(text);
-        Ok(())
-    }
-
-    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
-        let name = name.replace('-', "_");
-        let sampling = &mut self.talk.sampling;
-        match name.as_str() {
-            "temperature" | "temp" => sampling.temperature = talk::temperature(value)?,
-            "top_k" => {
-                let wrong = |_| format!("expected a number of tokens, 0 for all, found `{value}`");
-                sampling.top_k = value.parse().map_err(wrong)?;
-            }
-            "top_p" => sampling.top_p = talk::share(value)?,
-            "min_p" => sampling.min_p = talk::share(value)?,
-            "seed" => {
-                sampling.seed = talk::seed(value)?;
-                self.n_seeds = 0;
-            }
-            "n_predict" => self.talk.n_predict = talk::n_predict(value)?,
-            "hide_thinking" => {
-                self.talk.hide_thinking = match value {
-                    "on" | "true" => true,
-                    "off" | "false" => false,
-                    other => return Err(format!("expected on or off, found `{other}`")),
-                }
-            }
-            _ => return Err(format!("there is no setting {name}; there are {}", SETTINGS.join(", "))),
-        }
-        aside(&format!("{name} = {value}"));
-        Ok(())
-    }
-
-    fn show_settings(&self) {
-        let TalkArgs { sampling, n_predict, hide_thinking, think, .. } = &self.talk;
-        let switch = |on: bool| if on { "on" } else { "off" };
-        let or_minus = |number: Option<u64>| number.map_or("-1".to_owned(), |number| number.to_string());
-        tell(&format!(
-            "temperature {}\ntop_k {}\ntop_p {}\nmin_p {}\nseed {}\nn_predict {}\nhide_thinking {}\nthinking {} (/think)",
-            sampling.temperature,
-            sampling.top_k,
-            sampling.top_p,
-            sampling.min_p,
-            or_minus(sampling.seed.0),
-            or_minus(n_predict.0.map(|n| n as u64)),
-            switch(*hide_thinking),
-            switch(*think),
-        ));
-    }
-
-    fn show_stats(&self) {
-        let Totals { answers, prefilled, generated, seconds } = self.totals;
-        tell(&format!(
-            "{} messages | {answers} answers, {prefilled} tokens read and {generated} written in {seconds:.1} s | context {} of {}",
-            self.turns.len(),
-            self.session.tokens().len(),
-            self.session.n_ctx(),
-        ));
-    }
-
-    fn save(&self, path: &Path) -> Result<(), String> {
-        let (model, talk, turns) = (self.loaded.name.clone(), self.talk.clone(), self.turns.clone());
-        let (n_messages, spoken) = (turns.len(), self.spoken.clone());
-        Saved { model, talk, turns, spoken }.write(path)?;
-        aside(&format!("{}: {n_messages} messages saved", path.display()));
-        Ok(())
-    }
-
-    fn load(&mut self, path: &Path) -> Result<(), String> {
-        let Saved { model, talk, turns, mut spoken } = Saved::read(path)?;
-        let system = talk.system.iter().map(Message::system);
-        let messages = system.chain(turns.iter().cloned()).collect();
-        let conversation = Conversation { messages, thinking: talk.think };
-        self.chat.render(&conversation).map_err(|error| format!("{}: {error}", path.display()))?;
-        if model != self.loaded.name {
-            aside(&format!("this conversation was had with {model}"));
-        }
-        spoken.retain(|text, ids| is_text_in(self.loaded.tokenizer, text, ids));
-        self.spoken.extend(spoken);
-        aside(&format!("{}: {} messages loaded", path.display(), turns.len()));
-        (self.talk, self.turns, self.n_seeds) = (talk, turns, 0);
-        self.files.clear();
-        Ok(())
-    }
-}
-
-/// Whether `ids` are `text` and nothing more: a file may hold anything, control tokens among it.
-fn is_text_in(tokenizer: &Tokenizer, text: &str, ids: &[u32]) -> bool {
-    ids.iter().all(|id| tokenizer.kind(*id) == Some(TokenKind::Normal))
-        && tokenizer.decode_bytes(ids).is_ok_and(|bytes| bytes == text.as_bytes())
 }
 
 /// Nobody here answers tool calls, and the format wants a result for each: they stay as text.

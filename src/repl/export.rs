@@ -1,0 +1,85 @@
+//! A conversation as a file for others: Markdown to read, or JSON in the shape that OpenAI's and DeepSeek's interfaces take.
+
+use super::command::Form;
+use crate::chat::{Conversation, Message};
+use serde_json::json;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::Path;
+
+/// Writes a file that must not be there yet.
+pub(super) fn write(conversation: &Conversation, model: &str, form: Form, path: &Path) -> Result<(), String> {
+    let text = match form {
+        Form::Markdown => markdown(conversation, model),
+        Form::Json => {
+            let messages: Vec<_> = conversation.messages.iter().map(Message::to_json).collect();
+            let whole = json!({"model": model, "messages": messages});
+            serde_json::to_string_pretty(&whole).map_err(|error| error.to_string())? + "\n"
+        }
+    };
+    let written = File::create_new(path).and_then(|mut file| {
+        file.write_all(text.as_bytes())?;
+        file.sync_all()
+    });
+    written.map_err(|error| match error.kind() {
+        ErrorKind::AlreadyExists => {
+            format!("{}: there is a file of this name; choose another name", path.display())
+        }
+        _ => format!("{}: {error}", path.display()),
+    })
+}
+
+fn markdown(conversation: &Conversation, model: &str) -> String {
+    let mut text = format!("# A conversation with {model}\n");
+    let mut section = |who: &str, said: &str| {
+        write!(text, "\n## {who}\n\n{}\n", said.trim_end()).expect("a string takes any text");
+    };
+    for message in &conversation.messages {
+        match message {
+            Message::System(system) => section("System", &system.content),
+            Message::User(said) => section("You", said),
+            Message::Assistant(answer) if answer.reasoning.is_empty() => section("Model", &answer.content),
+            Message::Assistant(answer) => {
+                let reasoning: String =
+                    answer.reasoning.trim_end().lines().map(|line| format!("> {line}\n")).collect();
+                section("Model", &format!("{reasoning}\n{}", answer.content));
+            }
+            Message::Tool(result) => section("Tool", &result.content),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::Assistant;
+
+    fn conversation() -> Conversation {
+        let answer =
+            Assistant { reasoning: "well\nwell".into(), content: "So.".into(), ..Assistant::default() };
+        let messages =
+            vec![Message::system("Be brief."), Message::user("Why?\n"), Message::Assistant(answer)];
+        Conversation { messages, thinking: true }
+    }
+
+    #[test]
+    fn markdown_has_who_said_what() {
+        let text = markdown(&conversation(), "a model");
+        let expected = "# A conversation with a model\n\n## System\n\nBe brief.\n\n## You\n\nWhy?\n\n## Model\n\n> well\n> well\n\nSo.\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn json_reads_itself_and_nothing_is_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("talk.json");
+        write(&conversation(), "a model", Form::Json, &path).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        let messages: Vec<Message> = serde_json::from_value(json["messages"].clone()).unwrap();
+        assert_eq!(messages, conversation().messages);
+        let error = write(&conversation(), "a model", Form::Markdown, &path).unwrap_err();
+        assert!(error.contains("choose another name"), "{error}");
+    }
+}

@@ -1,0 +1,224 @@
+//! What the commands of a conversation do.
+
+use super::command::{Command, SETTINGS};
+use super::saved::Saved;
+use super::{Flow, GO_ON, Repl, Totals, Trouble, command, editor, export, tell};
+use crate::chat::{Assistant, Conversation, Message};
+use crate::cli::show::aside;
+use crate::cli::talk::{self, TalkArgs};
+use crate::cli::tokenize::read_text;
+use crate::tokenizer::{TokenKind, Tokenizer};
+use std::fmt::Write;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+/// A larger file fits into no context.
+const LARGEST_READ: u64 = 64 << 20;
+
+impl Repl<'_, '_> {
+    /// Breaks to leave.
+    pub(super) fn obey(&mut self, command: Command) -> Result<Flow, Trouble> {
+        match command {
+            Command::Help => tell(&command::help()),
+            Command::New => {
+                self.turns.clear();
+                self.files.clear();
+                aside("a new conversation");
+            }
+            Command::System(None) => match &self.talk.system {
+                Some(text) => tell(text),
+                None => tell("there is no system prompt; /system TEXT sets one"),
+            },
+            Command::System(Some(text)) => {
+                self.talk.system = text;
+                aside("the next answer reads the whole conversation anew");
+            }
+            Command::Think(wanted) => {
+                self.talk.think = wanted.unwrap_or(!self.talk.think);
+                aside(if self.talk.think { "thinking: on" } else { "thinking: off" });
+            }
+            Command::Undo => self.undo()?,
+            Command::Read(path) => self.read_file(&path)?,
+            Command::Set(None) => self.show_settings(),
+            Command::Set(Some((name, value))) => self.set(&name, &value)?,
+            Command::Stats => self.show_stats(),
+            Command::Context => self.show_context(),
+            Command::History => self.show_history(),
+            Command::Thinking(shown) => self.set("hide_thinking", if shown { "off" } else { "on" })?,
+            Command::Export(form, path) => {
+                export::write(&self.conversation(), &self.loaded.name, form, &path)?;
+                aside(&format!("{}: {} messages written", path.display(), self.turns.len()));
+            }
+            Command::Edit => return self.edit(),
+            Command::Save(path) => self.save(&path)?,
+            Command::Load(path) => self.load(&path)?,
+            Command::Regen => return self.regenerate(),
+            Command::Quit => return Ok(ControlFlow::Break(())),
+        }
+        Ok(GO_ON)
+    }
+
+    fn undo(&mut self) -> Result<(), String> {
+        let last = self.turns.iter().rposition(|message| matches!(message, Message::User(_)));
+        let last = last.ok_or("there is nothing to take back")?;
+        self.turns.truncate(last);
+        aside(&format!("taken back; {} messages are left", self.turns.len()));
+        Ok(())
+    }
+
+    fn read_file(&mut self, path: &Path) -> Result<(), String> {
+        let size = std::fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?.len();
+        if size > LARGEST_READ {
+            return Err(format!("{}: {size} bytes are more than any context holds", path.display()));
+        }
+        let text = read_text(path).map_err(|failure| failure.message)?;
+        let n_tokens = self.loaded.tokenizer.encode_plain(&text).len();
+        aside(&format!("{}: {n_tokens} tokens; they go before your next message", path.display()));
+        self.files.push(text);
+        Ok(())
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let name = name.replace('-', "_");
+        let sampling = &mut self.talk.sampling;
+        match name.as_str() {
+            "temperature" | "temp" => sampling.temperature = talk::temperature(value)?,
+            "top_k" => {
+                let wrong = |_| format!("expected a number of tokens, 0 for all, found `{value}`");
+                sampling.top_k = value.parse().map_err(wrong)?;
+            }
+            "top_p" => sampling.top_p = talk::share(value)?,
+            "min_p" => sampling.min_p = talk::share(value)?,
+            "seed" => {
+                sampling.seed = talk::seed(value)?;
+                self.n_seeds = 0;
+            }
+            "n_predict" => self.talk.n_predict = talk::n_predict(value)?,
+            "hide_thinking" => {
+                self.talk.hide_thinking = match value {
+                    "on" | "true" => true,
+                    "off" | "false" => false,
+                    other => return Err(format!("expected on or off, found `{other}`")),
+                }
+            }
+            _ => return Err(format!("there is no setting {name}; there are {}", SETTINGS.join(", "))),
+        }
+        aside(&format!("{name} = {value}"));
+        Ok(())
+    }
+
+    fn show_settings(&self) {
+        let TalkArgs { sampling, n_predict, hide_thinking, think, .. } = &self.talk;
+        let switch = |on: bool| if on { "on" } else { "off" };
+        let or_minus = |number: Option<u64>| number.map_or("-1".to_owned(), |number| number.to_string());
+        tell(&format!(
+            "temperature {}\ntop_k {}\ntop_p {}\nmin_p {}\nseed {}\nn_predict {}\nhide_thinking {}\nthinking {} (/think)",
+            sampling.temperature,
+            sampling.top_k,
+            sampling.top_p,
+            sampling.min_p,
+            or_minus(sampling.seed.0),
+            or_minus(n_predict.0.map(|n| n as u64)),
+            switch(*hide_thinking),
+            switch(*think),
+        ));
+    }
+
+    fn show_stats(&self) {
+        let Totals { answers, prefilled, generated, seconds } = self.totals;
+        tell(&format!(
+            "{} messages | {answers} answers, {prefilled} tokens read and {generated} written in {seconds:.1} s | context {} of {}",
+            self.turns.len(),
+            self.session.tokens().len(),
+            self.session.n_ctx(),
+        ));
+    }
+
+    fn save(&self, path: &Path) -> Result<(), String> {
+        let (model, talk, turns) = (self.loaded.name.clone(), self.talk.clone(), self.turns.clone());
+        let (n_messages, spoken) = (turns.len(), self.spoken.clone());
+        Saved { model, talk, turns, spoken }.write(path)?;
+        aside(&format!("{}: {n_messages} messages saved", path.display()));
+        Ok(())
+    }
+
+    fn load(&mut self, path: &Path) -> Result<(), String> {
+        let Saved { model, talk, turns, mut spoken } = Saved::read(path)?;
+        let system = talk.system.iter().map(Message::system);
+        let messages = system.chain(turns.iter().cloned()).collect();
+        let conversation = Conversation { messages, thinking: talk.think };
+        self.chat.render(&conversation).map_err(|error| format!("{}: {error}", path.display()))?;
+        if model != self.loaded.name {
+            aside(&format!("this conversation was had with {model}"));
+        }
+        spoken.retain(|text, ids| is_text_in(self.loaded.tokenizer, text, ids));
+        self.spoken.extend(spoken);
+        aside(&format!("{}: {} messages loaded", path.display(), turns.len()));
+        (self.talk, self.turns, self.n_seeds) = (talk, turns, 0);
+        self.files.clear();
+        Ok(())
+    }
+
+    /// The conversation as it stands.
+    fn show_history(&self) {
+        let messages = self.conversation().messages;
+        if messages.is_empty() {
+            return tell("nothing was said yet");
+        }
+        let mut text = String::new();
+        for message in &messages {
+            let (who, said) = match message {
+                Message::System(system) => ("system", system.content.as_str()),
+                Message::User(said) => ("you", said.as_str()),
+                Message::Assistant(Assistant { content, .. }) => ("model", content.as_str()),
+                Message::Tool(result) => ("tool", result.content.as_str()),
+            };
+            writeln!(text, "{who}: {said}\n").expect("a string takes any text");
+        }
+        tell(text.trim_end());
+    }
+
+    /// How much of the context is taken, and by what.
+    fn show_context(&self) {
+        let n_tokens = |text: &str| self.loaded.tokenizer.encode_plain(text).len();
+        let (mut system, mut person, mut model) = (0, 0, 0);
+        for message in &self.conversation().messages {
+            match message {
+                Message::System(it) => system += n_tokens(&it.content),
+                Message::User(said) => person += n_tokens(said),
+                Message::Assistant(answer) => model += n_tokens(&answer.content),
+                Message::Tool(result) => person += n_tokens(&result.content),
+            }
+        }
+        let (n_ctx, held) = (self.session.n_ctx(), self.session.tokens().len());
+        let files: usize = self.files.iter().map(|text| n_tokens(text)).sum();
+        let waiting =
+            if files > 0 { format!("; {files} of files wait for your next message") } else { String::new() };
+        tell(&format!(
+            "{held} of {n_ctx} tokens are computed ({:.1} %); the conversation has {system} of the system prompt, {person} \
+             of yours and {model} of the model's{waiting}",
+            100.0 * held as f64 / n_ctx as f64
+        ));
+    }
+
+    /// The last message in an editor, and an answer to what it became.
+    fn edit(&mut self) -> Result<Flow, Trouble> {
+        let last = self.turns.iter().rposition(|message| matches!(message, Message::User(_)));
+        let last = last.ok_or("there is no message to edit".to_owned())?;
+        let Message::User(text) = &self.turns[last] else { unreachable!("it was just found") };
+        let edited = editor::edit(text)?;
+        if edited.trim().is_empty() || edited == *text {
+            aside("the message is as it was");
+            return Ok(GO_ON);
+        }
+        self.turns.truncate(last);
+        self.turns.push(Message::User(edited));
+        self.answer()
+    }
+}
+
+/// Whether `ids` are `text` and nothing more: a file may hold anything, control tokens among it.
+fn is_text_in(tokenizer: &Tokenizer, text: &str, ids: &[u32]) -> bool {
+    ids.iter().all(|id| tokenizer.kind(*id) == Some(TokenKind::Normal))
+        && tokenizer.decode_bytes(ids).is_ok_and(|bytes| bytes == text.as_bytes())
+}
