@@ -23,13 +23,21 @@ struct Wish {
     start: Option<Start>,
     seed: u64,
     n_predict: Option<usize>,
+    reasoning_budget: Option<usize>,
     stops: Vec<String>,
 }
 
 impl Wish {
     fn raw(seed: u64, n_predict: usize) -> Wish {
         let prompt = (3..40).collect();
-        Wish { prompt, start: None, seed, n_predict: Some(n_predict), stops: Vec::new() }
+        Wish {
+            prompt,
+            start: None,
+            seed,
+            n_predict: Some(n_predict),
+            reasoning_budget: None,
+            stops: Vec::new(),
+        }
     }
 
     fn run(&self, session: &mut Session<'_>, tokenizer: &Tokenizer) -> Outcome {
@@ -49,6 +57,7 @@ impl Wish {
             tools: &[],
             sampling: Sampling { seed: self.seed, ..Sampling::default() },
             n_predict: self.n_predict,
+            reasoning_budget: self.reasoning_budget,
             stops: &self.stops,
             interrupt,
         };
@@ -127,6 +136,31 @@ fn events_are_the_answer_and_usage_counts() {
         assert_eq!(again.usage.prefilled, 1);
         let nothing = Wish { n_predict: Some(0), ..wish }.run(session, tokenizer);
         assert_eq!((nothing.stop, nothing.ids.len()), (Stop::NPredict, 0));
+    });
+}
+
+#[test]
+fn a_budget_ends_reasoning_in_the_models_own_format() {
+    with_model(2, SessionOptions::default(), |session, tokenizer| {
+        let thinks = Wish { start: Some(Start::Reasoning), ..Wish::raw(0, 40) };
+        let (thinks, unbounded) = unended(session, tokenizer, &thinks);
+        assert!(!unbounded.reasoning_cut && unbounded.answer.content.is_empty());
+        let end = tokenizer.special("</think>").unwrap();
+        for budget in [0, 1, 12] {
+            let wish = Wish { reasoning_budget: Some(budget), ..thinks.clone() };
+            let outcome = wish.run(session, tokenizer);
+            assert!(outcome.reasoning_cut);
+            assert_eq!(outcome.ids[..budget], unbounded.ids[..budget]);
+            assert_eq!(outcome.ids[budget], end);
+            let said = tokenizer.decode_bytes(&outcome.ids[budget + 1..]).unwrap();
+            assert!(String::from_utf8_lossy(&said).starts_with(&outcome.answer.content));
+            assert!(!outcome.answer.content.is_empty());
+        }
+        // Enough of it, or no reasoning at all: nothing is ended.
+        for (start, budget) in [(Start::Reasoning, 40), (Start::Content, 0)] {
+            let wish = Wish { start: Some(start), reasoning_budget: Some(budget), ..thinks.clone() };
+            assert!(!wish.run(session, tokenizer).reasoning_cut, "{start:?}");
+        }
     });
 }
 
@@ -254,6 +288,7 @@ fn an_interrupted_answer_keeps_what_is_computed() {
             tools: &[],
             sampling: Sampling { seed: wish.seed, ..Sampling::default() },
             n_predict: None,
+            reasoning_budget: None,
             stops: &[],
             interrupt: &AtomicBool::new(false),
         };

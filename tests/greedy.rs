@@ -36,6 +36,7 @@ fn answer(session: &mut Session<'_>, tokenizer: &Tokenizer, prompt: &str) -> (St
         tools: &[],
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
         n_predict: Some(MOST),
+        reasoning_budget: None,
         stops: &[],
         interrupt: &AtomicBool::new(false),
     };

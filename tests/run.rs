@@ -85,6 +85,7 @@ fn json_has_all_and_lines_say_it_bit_by_bit() {
         "tool_calls",
         "stop_reason",
         "stop_string",
+        "reasoning_cut",
         "seed",
         "usage",
         "timings",

@@ -155,6 +155,9 @@ pub(super) fn answer(model: &ModelArgs, how: &How<'_>, prompt: String) -> Result
         None => show::aside(&show::figures(&outcome.usage, held, session.n_ctx(), seed)),
     }
     keep::tell_notices(&mut session);
+    if let Some(text) = show::reasoning_cut(&outcome) {
+        eprintln!("note: {text}");
+    }
     if let Some(text) = show::cut(&outcome.stop, session.n_ctx()) {
         eprintln!("note: {text}");
     }
@@ -187,6 +190,7 @@ fn generate_shown(
         tools: &[],
         sampling: how.talk.sampling.sampling(seed),
         n_predict: how.talk.n_predict.0,
+        reasoning_budget: how.talk.reasoning_budget.0,
         stops: &how.talk.stops,
         interrupt: signals.flag(),
     };

@@ -109,6 +109,11 @@ pub(crate) fn cut(stop: &Stop, n_ctx: usize) -> Option<String> {
     }
 }
 
+/// That the reasoning is not whole.
+pub(crate) fn reasoning_cut(outcome: &Outcome) -> Option<&'static str> {
+    outcome.reasoning_cut.then_some("the reasoning reached its budget and was ended (--reasoning-budget)")
+}
+
 /// What an answer took, in one line.
 pub(crate) fn figures(usage: &Usage, held: usize, n_ctx: usize, seed: u64) -> String {
     let speed = |rate: Option<f64>| rate.map_or(String::new(), |rate| format!(", {rate:.1} tokens/s"));
@@ -157,6 +162,7 @@ pub(crate) fn outcome_json(model: &str, outcome: &Outcome, seed: u64) -> Value {
         "tool_calls": calls,
         "stop_reason": stop.name(),
         "stop_string": stop_string,
+        "reasoning_cut": outcome.reasoning_cut,
         "seed": seed,
         "usage": {
             "prompt_tokens": usage.prompt,

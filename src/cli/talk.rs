@@ -16,6 +16,9 @@ pub struct TalkArgs {
     /// Let the model answer at once; this is the default.
     #[arg(long, overrides_with = "think")]
     pub no_think: bool,
+    /// Most tokens of reasoning: then it is ended and the answer follows; -1 is no limit.
+    #[arg(long, value_name = "N", default_value = "-1", allow_negative_numbers = true, value_parser = n_predict)]
+    pub reasoning_budget: NPredict,
     /// Do not show the reasoning; it still takes its time.
     #[arg(long)]
     pub hide_thinking: bool,
@@ -53,7 +56,7 @@ pub struct SamplingArgs {
     pub seed: Seed,
 }
 
-/// Most tokens of an answer.
+/// Most tokens of an answer, or of its reasoning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NPredict(pub Option<usize>);
 

@@ -6,6 +6,7 @@
 //!
 //! Ends are told apart and never silent: the model's own, a stop string, a limit, a full context, an interruption.
 
+mod reasoning;
 mod stops;
 
 use crate::chat::markers::END_THINK;
@@ -14,6 +15,7 @@ use crate::chat::{Assistant, Tool};
 use crate::sampler::{Sampler, Sampling};
 use crate::session::{Session, SessionError};
 use crate::tokenizer::{Controls, TextDecoder, TokenKind, Tokenizer};
+use reasoning::Budget;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -31,6 +33,8 @@ pub struct Request<'r> {
     pub sampling: Sampling,
     /// Most tokens to draw, the end of the text included; `None`: no limit but the context's.
     pub n_predict: Option<usize>,
+    /// Most tokens of reasoning: then it is ended in the model's own format, and the answer follows. `None`: no limit.
+    pub reasoning_budget: Option<usize>,
     /// Texts that end the answer. They are looked for in content, not in reasoning, and are not part of it.
     pub stops: &'r [String],
     /// Ends the answer when it becomes true.
@@ -126,6 +130,8 @@ pub struct Outcome {
     pub ids: Vec<u32>,
     /// Why it ended.
     pub stop: Stop,
+    /// The reasoning was ended by its budget.
+    pub reasoning_cut: bool,
     /// What it took.
     pub usage: Usage,
 }
@@ -166,8 +172,8 @@ pub fn generate(
     let stop = run(session, request, sampler, &mut writer, &mut usage)?;
     session.keep_all();
     let stop = writer.finish(stop);
-    let Writer { answer, ids, .. } = writer;
-    Ok(Outcome { answer, ids, stop, usage })
+    let Writer { answer, ids, budget, .. } = writer;
+    Ok(Outcome { answer, ids, stop, reasoning_cut: budget.cut, usage })
 }
 
 fn run(
@@ -204,7 +210,7 @@ fn run(
         if interrupted() {
             break Stop::Interrupted;
         }
-        let token = sampler.pick(logits);
+        let token = writer.budget.token(sampler.pick(logits));
         usage.generated += 1;
         if token == eos {
             break Stop::Eos;
@@ -232,6 +238,7 @@ struct Writer<'w> {
     /// None: all is content.
     parser: Option<Parser>,
     stops: Stops<'w>,
+    budget: Budget,
     sink: &'w mut dyn FnMut(&Event) -> ControlFlow<()>,
     answer: Assistant,
     ids: Vec<u32>,
@@ -248,6 +255,7 @@ impl<'w> Writer<'w> {
             decoder: tokenizer.decoder(Controls::Keep),
             parser: request.start.map(|start| Parser::new(start, request.tools.to_vec())),
             stops: Stops::new(request.stops),
+            budget: Budget::new(request, tokenizer),
             sink,
             answer: Assistant::default(),
             ids: Vec::new(),

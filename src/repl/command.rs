@@ -12,6 +12,8 @@ pub(super) enum Command {
     /// Show, set, or with `Some(None)` take away.
     System(Option<Option<String>>),
     Think(Option<bool>),
+    /// Think, with as many tokens at most.
+    ThinkBudget(String),
     Regen,
     Undo,
     Edit,
@@ -53,10 +55,10 @@ pub(super) struct Row {
 }
 
 /// What `/set` knows.
-pub(super) const SETTINGS: [&str; 7] =
-    ["temperature", "top_k", "top_p", "min_p", "seed", "n_predict", "hide_thinking"];
+pub(super) const SETTINGS: [&str; 8] =
+    ["temperature", "top_k", "top_p", "min_p", "seed", "n_predict", "reasoning_budget", "hide_thinking"];
 
-const ON_OFF: Takes = Takes::OneOf(&["on", "off"]);
+const ON_OFF: Takes = Takes::OneOf(&["on", "off", "budget"]);
 
 /// All commands.
 pub(super) const ROWS: [Row; 17] = [
@@ -68,7 +70,12 @@ pub(super) const ROWS: [Row; 17] = [
         Takes::Text,
         "show, set or take away the instructions before the conversation",
     ),
-    row("/think", "[on|off]", ON_OFF, "let the model reason before it answers, or not"),
+    row(
+        "/think",
+        "[on|off|budget N]",
+        ON_OFF,
+        "let the model reason before it answers, or not, or with N tokens",
+    ),
     row("/thinking", "show|hide", Takes::OneOf(&["show", "hide"]), "show the reasoning, or not"),
     row("/regen", "", Takes::Nothing, "answer the last message once more"),
     row("/undo", "", Takes::Nothing, "take back the last message and its answer"),
@@ -135,11 +142,17 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
             "off" => Some(None),
             text => Some(Some(text.to_owned())),
         }),
+        "/think" if rest.starts_with("budget") => Command::ThinkBudget(match rest["budget".len()..].trim() {
+            "" => return Err("expected /think budget N, -1 for no limit; found no number".to_owned()),
+            number => number.to_owned(),
+        }),
         "/think" => Command::Think(match rest {
             "" => None,
             "on" => Some(true),
             "off" => Some(false),
-            other => return Err(format!("expected /think on or /think off, found {other:?}")),
+            other => {
+                return Err(format!("expected /think on, /think off or /think budget N, found {other:?}"));
+            }
         }),
         "/thinking" => Command::Thinking(match rest {
             "show" => true,
@@ -219,6 +232,7 @@ mod tests {
         assert_eq!(parse("/set top_p  0.5"), Ok(Command::Set(Some(("top_p".into(), "0.5".into())))));
         assert_eq!(parse("/read a\\ b.txt"), Ok(Command::Read("a b.txt".into())));
         assert_eq!(parse("/save \"a b\""), Ok(Command::Save("a b".into())));
+        assert_eq!(parse("/think budget 50"), Ok(Command::ThinkBudget("50".into())));
         assert_eq!(parse("/thinking hide"), Ok(Command::Thinking(false)));
         assert_eq!(parse("/export md a\\ b"), Ok(Command::Export(Form::Markdown, "a b".into())));
     }

@@ -206,6 +206,7 @@ impl<'l, 'm> Repl<'l, 'm> {
             tools: &[],
             sampling: self.talk.sampling.sampling(seed),
             n_predict: self.talk.n_predict.0,
+            reasoning_budget: self.talk.reasoning_budget.0,
             stops: &self.talk.stops,
             interrupt: signals.as_ref().map_or(&never, |signals| signals.flag()),
         };
@@ -247,6 +248,9 @@ impl<'l, 'm> Repl<'l, 'm> {
         }
         if let Some(text) = show::cut(stop, n_ctx) {
             complain(&text);
+        }
+        if let Some(text) = show::reasoning_cut(outcome) {
+            aside(text);
         }
         aside(&show::figures(usage, self.session.tokens().len(), n_ctx, seed));
     }

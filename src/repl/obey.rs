@@ -33,6 +33,10 @@ impl Repl<'_, '_> {
                 self.talk.system = text;
                 aside("the next answer reads the whole conversation anew");
             }
+            Command::ThinkBudget(budget) => {
+                self.talk.think = true;
+                self.set("reasoning_budget", &budget)?;
+            }
             Command::Think(wanted) => {
                 self.talk.think = wanted.unwrap_or(!self.talk.think);
                 aside(if self.talk.think { "thinking: on" } else { "thinking: off" });
@@ -94,6 +98,7 @@ impl Repl<'_, '_> {
                 self.n_seeds = 0;
             }
             "n_predict" => self.talk.n_predict = talk::n_predict(value)?,
+            "reasoning_budget" => self.talk.reasoning_budget = talk::n_predict(value)?,
             "hide_thinking" => {
                 self.talk.hide_thinking = match value {
                     "on" | "true" => true,
@@ -108,17 +113,18 @@ impl Repl<'_, '_> {
     }
 
     fn show_settings(&self) {
-        let TalkArgs { sampling, n_predict, hide_thinking, think, .. } = &self.talk;
+        let TalkArgs { sampling, n_predict, reasoning_budget, hide_thinking, think, .. } = &self.talk;
         let switch = |on: bool| if on { "on" } else { "off" };
         let or_minus = |number: Option<u64>| number.map_or("-1".to_owned(), |number| number.to_string());
         tell(&format!(
-            "temperature {}\ntop_k {}\ntop_p {}\nmin_p {}\nseed {}\nn_predict {}\nhide_thinking {}\nthinking {} (/think)",
+            "temperature {}\ntop_k {}\ntop_p {}\nmin_p {}\nseed {}\nn_predict {}\nreasoning_budget {}\nhide_thinking {}\nthinking {} (/think)",
             sampling.temperature,
             sampling.top_k,
             sampling.top_p,
             sampling.min_p,
             or_minus(sampling.seed.0),
             or_minus(n_predict.0.map(|n| n as u64)),
+            or_minus(reasoning_budget.0.map(|n| n as u64)),
             switch(*hide_thinking),
             switch(*think),
         ));

@@ -35,6 +35,8 @@ struct Settings {
     min_p: f32,
     seed: Option<u64>,
     n_predict: Option<usize>,
+    #[serde(default)]
+    reasoning_budget: Option<usize>,
     stop: Vec<String>,
 }
 
@@ -76,7 +78,8 @@ impl Saved {
     }
 
     fn wire(&self) -> Wire {
-        let TalkArgs { system, think, hide_thinking, n_predict, stops, sampling, .. } = self.talk.clone();
+        let TalkArgs { system, think, hide_thinking, n_predict, reasoning_budget, stops, sampling, .. } =
+            self.talk.clone();
         Wire {
             fathom_conversation: VERSION,
             model: self.model.clone(),
@@ -90,6 +93,7 @@ impl Saved {
                 min_p: sampling.min_p,
                 seed: sampling.seed.0,
                 n_predict: n_predict.0,
+                reasoning_budget: reasoning_budget.0,
                 stop: stops,
             },
             messages: self.turns.iter().map(Message::to_json).collect(),
@@ -155,6 +159,7 @@ impl Settings {
             no_think: !self.thinking,
             hide_thinking: self.hide_thinking,
             n_predict: NPredict(self.n_predict),
+            reasoning_budget: NPredict(self.reasoning_budget),
             stops: self.stop,
             sampling,
         })
