@@ -20,14 +20,14 @@ LEAST = 512
 
 
 def points(comparisons, kind, program):
-    """[(depth, median, least, greatest)], ascending, of one kind of test."""
-    found = []
+    """[(depth, median, least, greatest, tokens)], ascending, of one kind of test; of several at one depth the first."""
+    found = {}
     for comparison in comparisons:
-        name = re.fullmatch(kind + r"\d+(?:@(\d+))?", comparison["test"].replace(" ", "").replace("@d", "@"))
+        name = re.fullmatch(kind + r"(\d+)(?:@(\d+))?", comparison["test"].replace(" ", "").replace("@d", "@"))
         if name:
-            rate = comparison[program]["tokens_per_second"]
-            found.append((int(name[1] or 0), rate["median"], rate["min"], rate["max"]))
-    return sorted(found)
+            rate, depth = comparison[program]["tokens_per_second"], int(name[2] or 0)
+            found.setdefault(depth, (depth, rate["median"], rate["min"], rate["max"], int(name[1])))
+    return [found[depth] for depth in sorted(found)]
 
 
 def draw(axis, comparisons, kind, title):
@@ -36,15 +36,20 @@ def draw(axis, comparisons, kind, title):
         rows = points(comparisons, kind, program)
         if not rows:
             continue
-        depth, median, least, most = zip(*rows)
+        depth, median, least, most, tokens = zip(*rows)
         depths.update(depth)
         place = [max(d, LEAST) for d in depth]
         bars = [[m - low for m, low in zip(median, least)], [high - m for m, high in zip(median, most)]]
+        if kind == "pp" and program == "fathom":
+            # How many tokens a prompt has decides its speed, too.
+            for at, height, n in zip(place, median, tokens):
+                axis.annotate(f"{n} tokens", (at, height), (3, 5), textcoords="offset points", fontsize=7, annotation_clip=False)
         axis.errorbar(place, median, yerr=bars, marker="o", markersize=3, linewidth=1.2, capsize=2, label=label)
     axis.set_xscale("log", base=2)
     ticks = sorted(depths)
     axis.set_xticks([max(d, LEAST) for d in ticks], [str(d) if d < 1024 else f"{d // 1024}k" for d in ticks])
     axis.minorticks_off()
+    axis.margins(x=0.12, y=0.15)
     axis.set_ylim(bottom=0)
     axis.set_xlabel("tokens in the cache")
     axis.set_ylabel("tokens a second")
