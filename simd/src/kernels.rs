@@ -126,21 +126,21 @@ macro_rules! level {
     };
 }
 
-/// A level of x86: the features stand once as the attribute wants them and once as the detection does, and the build
-/// fails if the two differ.
-#[cfg(target_arch = "x86_64")]
-macro_rules! x86_level {
-    ($level:ident $module:ident, $features:tt, [$($feature:tt),*]) => {
+/// A level of a kind of machine: the features stand once as the attribute wants them and once as the detection does, and
+/// the build fails if the two differ.
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+macro_rules! machine_level {
+    ($machine:ident $detected:ident $level:ident $module:ident, $features:tt, [$($feature:tt),*]) => {
         const _: () = assert!(same($features, concat!("" $(, $feature, ",")*)), "two feature lists of one level");
         with_ops!(level! { {
-            $level $module, crate::isa::x86::$level::here(), [target_feature(enable = $features)],
-            ($(std::is_x86_feature_detected!($feature))&&*)
+            $level $module, crate::isa::$machine::$level::here(), [target_feature(enable = $features)],
+            ($(std::arch::$detected!($feature))&&*)
         } });
     };
 }
 
 /// Whether the first list with a comma behind it is the second.
-#[cfg(target_arch = "x86_64")]
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
 const fn same(list: &str, with_comma: &str) -> bool {
     let (list, with_comma) = (list.as_bytes(), with_comma.as_bytes());
     let mut at = 0;
@@ -151,11 +151,19 @@ const fn same(list: &str, with_comma: &str) -> bool {
 }
 
 with_ops!(level! { { Scalar scalar, crate::isa::Scalar, [inline(never)], true } });
+#[cfg(target_arch = "aarch64")]
+machine_level!(arm is_aarch64_feature_detected Neon neon, "neon,dotprod", ["neon", "dotprod"]);
+#[cfg(target_arch = "aarch64")]
+machine_level!(
+    arm is_aarch64_feature_detected NeonI8mm neon_i8mm,
+    "neon,dotprod,i8mm",
+    ["neon", "dotprod", "i8mm"]
+);
 #[cfg(target_arch = "x86_64")]
-x86_level!(Avx2 avx2, "avx2,fma,f16c", ["avx2", "fma", "f16c"]);
+machine_level!(x86 is_x86_feature_detected Avx2 avx2, "avx2,fma,f16c", ["avx2", "fma", "f16c"]);
 #[cfg(target_arch = "x86_64")]
-x86_level!(
-    Avx512 avx512,
+machine_level!(
+    x86 is_x86_feature_detected Avx512 avx512,
     "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi",
     ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni", "avx512vbmi"]
 );
@@ -184,6 +192,10 @@ impl Kernels {
     pub fn at(level: Level) -> Option<&'static Self> {
         match level {
             Level::Scalar => scalar::kernels(),
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => neon::kernels(),
+            #[cfg(target_arch = "aarch64")]
+            Level::NeonI8mm => neon_i8mm::kernels(),
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => avx2::kernels(),
             #[cfg(target_arch = "x86_64")]

@@ -16,9 +16,10 @@ use thiserror::Error;
 pub enum Level {
     /// Plain Rust, on every machine: the definition of every kernel.
     Scalar,
-    /// Arm with NEON and dot products. The word is known; no kernels yet.
+    /// Arm with NEON and dot products of bytes (Cortex-A76, Neoverse N1, Apple M1). Processors without dot products, as
+    /// Cortex-A53 and A72, run the scalar code.
     Neon,
-    /// Arm with NEON and 8-bit matrix products. The word is known; no kernels yet.
+    /// Arm with matrix products of bytes too (Neoverse V1 and N2, Cortex-X2, Apple M2).
     NeonI8mm,
     /// x86 from Haswell on: AVX2, FMA, F16C.
     Avx2,

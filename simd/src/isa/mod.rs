@@ -1,12 +1,15 @@
 //! The vector vocabulary: what an op may say about 16 floats (or 16 integers) at once.
 //!
-//! The logical width is 64 bytes on every level, whatever the machine's registers (AVX-512 one, AVX2 two, scalar an
-//! array), so an op is written once. Every word below has one exact meaning, and the levels keep it bit for bit
+//! The logical width is 64 bytes on every level, whatever the machine's registers (AVX-512 one, AVX2 two, NEON four,
+//! scalar an array), so an op is written once. Every word below has one exact meaning, and the levels keep it bit for bit
 //! (NaN payloads apart). Since the ops never depend on anything else, their results are equal on all levels too.
 //!
 //! Implementations are `#[inline(always)]` and never `#[target_feature]`; that attribute stands on the entry
 //! functions which `kernels.rs` makes for each level. A new word enters only when an op or format needs it.
 
+#[cfg(target_arch = "aarch64")]
+#[allow(unsafe_code, reason = "the instruction-set files are where intrinsics live")]
+pub(crate) mod arm;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "the instruction-set files are where intrinsics live")]
