@@ -53,14 +53,32 @@ impl Machine {
     }
 }
 
-/// x86 tells a name; Arm's kernels mostly do not.
+/// x86 tells a name; Arm's kernels mostly tell numbers.
 fn cpu_name(root: &Path) -> Option<String> {
     let cpuinfo = read_to_string(root.join("proc/cpuinfo")).ok()?;
-    cpuinfo.lines().find_map(|line| {
-        let (field, value) = line.split_once(':')?;
-        let named = matches!(field.trim(), "model name" | "Model" | "cpu model");
-        (named && !value.trim().is_empty()).then(|| value.trim().to_owned())
-    })
+    let value_of = |fields: &[&str]| {
+        let told = cpuinfo.lines().filter_map(|line| line.split_once(':'));
+        let mut values =
+            told.filter(|(field, _)| fields.contains(&field.trim())).map(|(_, value)| value.trim());
+        values.find(|value| !value.is_empty())
+    };
+    let name = value_of(&["model name", "Model", "cpu model"]).map(str::to_owned);
+    name.or_else(|| Some(arm_name(value_of(&["CPU implementer"])?, value_of(&["CPU part"])?)))
+}
+
+/// What the numbers of Arm's own cores mean, as Linux lists them (arch/arm64/include/asm/cputype.h); others' stay numbers.
+fn arm_name(implementer: &str, part: &str) -> String {
+    let name = match (implementer, part) {
+        ("0x41", "0xd03") => "Cortex-A53",
+        ("0x41", "0xd08") => "Cortex-A72",
+        ("0x41", "0xd0b") => "Cortex-A76",
+        ("0x41", "0xd0c") => "Neoverse N1",
+        ("0x41", "0xd40") => "Neoverse V1",
+        ("0x41", "0xd49") => "Neoverse N2",
+        ("0x41", "0xd4f") => "Neoverse V2",
+        _ => return format!("Arm, implementer {implementer}, part {part}"),
+    };
+    format!("Arm {name}")
 }
 
 /// The memory nodes, in order; none where the system does not tell.
@@ -96,6 +114,17 @@ mod tests {
         assert_eq!((machine.cpu, machine.transparent_huge_pages), (None, None));
         assert_eq!(machine.numa_nodes, []);
         assert_eq!(machine.memory.usable(), None);
+    }
+
+    #[test]
+    fn an_arm_core_has_the_name_of_its_numbers() {
+        let root = tempfile::tempdir().unwrap();
+        create_dir_all(root.path().join("proc")).unwrap();
+        for (part, name) in [("0xd0c", "Arm Neoverse N1"), ("0xfff", "Arm, implementer 0x41, part 0xfff")] {
+            let text = format!("CPU implementer\t: 0x41\nCPU architecture: 8\nCPU part\t: {part}\n");
+            write(root.path().join("proc/cpuinfo"), text).unwrap();
+            assert_eq!(Machine::read_from(root.path()).cpu.as_deref(), Some(name));
+        }
     }
 
     #[test]
