@@ -6,6 +6,7 @@
 //!
 //! Everything here was only run under emulation, for want of a machine: it is exact, and its speed is not known.
 
+mod four;
 mod neon;
 mod parts;
 mod q8;
