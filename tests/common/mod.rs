@@ -82,11 +82,22 @@ pub struct Converted {
     pub path: PathBuf,
 }
 
+/// The program. Where this one is emulated, the system cannot start it by itself: `FATHOM_TEST_EMULATOR` names the emulator
+/// and its options.
+fn program() -> Command {
+    let program = env!("CARGO_BIN_EXE_fathom");
+    let emulator = std::env::var("FATHOM_TEST_EMULATOR").unwrap_or_default();
+    let mut words = emulator.split_whitespace().chain([program]);
+    let mut command = Command::new(words.next().expect("the program at least"));
+    command.args(words);
+    command
+}
+
 /// Converts a reference checkpoint.
 pub fn convert(shape: &str, ty: &str) -> Converted {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
-    let done = Command::new(env!("CARGO_BIN_EXE_fathom"))
+    let done = program()
         .arg("quantize")
         .arg(reference_folder(shape))
         .args(["--type", ty, "-o"])
