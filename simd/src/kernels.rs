@@ -163,6 +163,12 @@ machine_level!(
 machine_level!(x86 is_x86_feature_detected Avx2 avx2, "avx2,fma,f16c", ["avx2", "fma", "f16c"]);
 #[cfg(target_arch = "x86_64")]
 machine_level!(
+    x86 is_x86_feature_detected AvxVnni avxvnni,
+    "avx2,fma,f16c,avxvnni",
+    ["avx2", "fma", "f16c", "avxvnni"]
+);
+#[cfg(target_arch = "x86_64")]
+machine_level!(
     x86 is_x86_feature_detected Avx512 avx512,
     "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi",
     ["avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl", "avx512dq", "avx512vnni", "avx512vbmi"]
@@ -198,6 +204,8 @@ impl Kernels {
             Level::NeonI8mm => neon_i8mm::kernels(),
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => avx2::kernels(),
+            #[cfg(target_arch = "x86_64")]
+            Level::AvxVnni => avxvnni::kernels(),
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => avx512::kernels(),
             _ => None,

@@ -6,12 +6,11 @@ use thiserror::Error;
 
 /// An instruction-set level: a generation of machines, not a flag.
 ///
-/// The words of levels whose kernels are not written yet parse too, so that a setting travels between versions and
-/// machines.
+/// Every word parses on every machine, so that a setting travels.
 ///
 /// **Order.** `scalar < neon < neon-i8mm < avx2 < avxvnni < avx512`. A cap picks the highest level that this machine
-/// has and that is not above the cap. So on x86 `neon` caps down to `scalar` and `avxvnni` to `avx2`, and on Arm
-/// `avx2` allows every level Arm has.
+/// has and that is not above the cap. So on x86 `neon` caps down to `scalar`, on Zen 4, which has AVX-512's form of
+/// VNNI alone, `avxvnni` to `avx2`, and on Arm `avx2` allows every level Arm has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
     /// Plain Rust, on every machine: the definition of every kernel.
@@ -23,7 +22,7 @@ pub enum Level {
     NeonI8mm,
     /// x86 from Haswell on: AVX2, FMA, F16C.
     Avx2,
-    /// x86 with AVX-VNNI (Alder Lake). The word is known; no kernels yet.
+    /// x86 from Alder Lake on: AVX2, FMA, F16C, and AVX-VNNI's products of bytes.
     AvxVnni,
     /// x86 from Ice Lake and Zen 4 on: AVX-512 F, BW, VL, DQ, VNNI, VBMI.
     Avx512,

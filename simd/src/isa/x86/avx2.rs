@@ -1,12 +1,12 @@
-//! AVX2 with FMA and F16C: two registers make the logical width, the lower lanes first.
+//! AVX2 with FMA and F16C: two registers make the logical width, the lower lanes first. AVX-VNNI is the same but for
+//! products of bytes (`Bytes`).
 
 use std::arch::x86_64::*;
 
 use super::super::{Isa, TILE_ROWS};
-use super::avx2_q8;
+use super::avx2_bytes::Bytes;
 use super::intrinsics;
 use crate::format::{BlockQ8_0, QuantFormat, Tile};
-use crate::op::blocks;
 use crate::view::Q8Token;
 
 /// Proof that the machine has this level's instructions.
@@ -96,52 +96,6 @@ fn fours8(rows: &[&[u8; 16]; 8]) -> [__m256i; 4] {
     })
 }
 
-/// See `Isa::dot_fours`, for eight rows: no step of a run saturates or wraps, by the bound on its length.
-#[inline(always)]
-fn dot_fours8(sums: __m256i, w: &[u8; 32], x: __m256i) -> __m256i {
-    intrinsics!(_mm256_add_epi16(sums, _mm256_maddubs_epi16(_mm256_loadu_si256(w.as_ptr().cast()), x)))
-}
-
-/// See `Isa::load_signed`, for eight rows: the bytes, and their magnitudes.
-#[inline(always)]
-fn load_signed8(x: &[u8; 32]) -> [__m256i; 2] {
-    intrinsics!({
-        let bytes = _mm256_loadu_si256(x.as_ptr().cast());
-        [bytes, _mm256_abs_epi8(bytes)]
-    })
-}
-
-/// See `Isa::dot_signed`, for eight rows. As in `avx2_q8`: the magnitudes, and the signs given to the other factor.
-#[inline(always)]
-fn dot_signed8(acc: __m256i, [bytes, magnitudes]: [__m256i; 2], x: __m256i) -> __m256i {
-    intrinsics!({
-        let pairs = _mm256_maddubs_epi16(magnitudes, _mm256_sign_epi8(x, bytes));
-        _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-    })
-}
-
-/// See `Isa::dot_bytes`, for eight rows: bytes at even and at odd places, each as 16 bits.
-#[inline(always)]
-fn dot_bytes8(acc: __m256i, w: &[u8; 32], x: __m256i) -> __m256i {
-    intrinsics!({
-        let w = _mm256_loadu_si256(w.as_ptr().cast());
-        let (w_even, w_odd) = (_mm256_and_si256(w, _mm256_set1_epi16(0xff)), _mm256_srli_epi16::<8>(w));
-        let x_even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(x));
-        let even = _mm256_madd_epi16(w_even, x_even);
-        let odd = _mm256_madd_epi16(w_odd, _mm256_srai_epi16::<8>(x));
-        _mm256_add_epi32(acc, _mm256_add_epi32(even, odd))
-    })
-}
-
-/// See `Isa::part_dots`: the products of one part's bytes, summed by fours.
-#[inline(always)]
-fn fours_of_part(q: &[u8; 32], x: &[i8; 32]) -> __m256i {
-    intrinsics!({
-        let (q, x) = (_mm256_loadu_si256(q.as_ptr().cast()), _mm256_loadu_si256(x.as_ptr().cast()));
-        _mm256_madd_epi16(_mm256_maddubs_epi16(q, x), _mm256_set1_epi16(1))
-    })
-}
-
 /// The sums of parts a and b, two lanes in each half for each: at most 4 * 31 * 127 and 8 * 31 * 127 (or 4 * 63 * 127)
 /// go into 16 bits, where the machine sums pairs at once.
 #[inline(always)]
@@ -151,12 +105,12 @@ fn pairs_of_two(a: __m256i, b: __m256i) -> __m256i {
 
 /// Eight parts: the sums of columns 0..16 of parts 0..4, then of columns 16..32; the same for parts 4..8.
 #[inline(always)]
-fn half_dots8<F: QuantFormat>(q: &[[u8; 32]; 8], x: &[[i8; 32]; 8]) -> [__m256i; 2] {
+fn half_dots8<L: Bytes, F: QuantFormat>(isa: L, q: &[[u8; 32]; 8], x: &[[i8; 32]; 8]) -> [__m256i; 2] {
     // Eight names and no array: an array goes through memory, and this through registers.
-    let ab = pairs_of_two(fours_of_part(&q[0], &x[0]), fours_of_part(&q[1], &x[1]));
-    let cd = pairs_of_two(fours_of_part(&q[2], &x[2]), fours_of_part(&q[3], &x[3]));
-    let ef = pairs_of_two(fours_of_part(&q[4], &x[4]), fours_of_part(&q[5], &x[5]));
-    let gh = pairs_of_two(fours_of_part(&q[6], &x[6]), fours_of_part(&q[7], &x[7]));
+    let ab = pairs_of_two(isa.fours_of_part(&q[0], &x[0]), isa.fours_of_part(&q[1], &x[1]));
+    let cd = pairs_of_two(isa.fours_of_part(&q[2], &x[2]), isa.fours_of_part(&q[3], &x[3]));
+    let ef = pairs_of_two(isa.fours_of_part(&q[4], &x[4]), isa.fours_of_part(&q[5], &x[5]));
+    let gh = pairs_of_two(isa.fours_of_part(&q[6], &x[6]), isa.fours_of_part(&q[7], &x[7]));
     if F::HALVES {
         intrinsics!([_mm256_hadd_epi32(ab, cd), _mm256_hadd_epi32(ef, gh)])
     } else {
@@ -187,20 +141,19 @@ macro_rules! both {
     };
 }
 
-type F32 = [__m256; 2];
-type I32 = [__m256i; 2];
+pub(super) type F32 = [__m256; 2];
+pub(super) type I32 = [__m256i; 2];
 
-impl Isa for Avx2 {
+impl<L: Bytes> Isa for L {
     const WIDE: bool = false;
     const BY_ROW: bool = true;
     const ARRANGED: bool = false;
     type F32 = F32;
     type I32 = I32;
-    /// Sums of pairs, in 16 bits.
     type Fours = I32;
-    type Signed = [[__m256i; 2]; 2];
-    type Q8Tile = avx2_q8::Tile;
-    const Q8_EMPTY: Self::Q8Tile = avx2_q8::Tile::EMPTY;
+    type Signed = [L::Signed8; 2];
+    type Q8Tile = L::Tile;
+    const Q8_EMPTY: Self::Q8Tile = L::EMPTY;
 
     #[inline(always)]
     fn splat(self, x: f32) -> F32 {
@@ -490,11 +443,11 @@ impl Isa for Avx2 {
 
     #[inline(always)]
     fn q8_rows(self, rows: &[&[BlockQ8_0]; TILE_ROWS], x: Q8Token<'_>) -> F32 {
-        intrinsics!(avx2_q8::rows(rows, x))
+        self.rows(rows, x)
     }
     #[inline(always)]
     fn q8_tile(self, blocks: &[&BlockQ8_0; TILE_ROWS], tile: &mut Self::Q8Tile) {
-        intrinsics!(avx2_q8::tile(blocks, tile));
+        self.tile(blocks, tile);
     }
     #[inline(always)]
     fn q8_tile_dots<const G: usize, const T: usize>(
@@ -503,7 +456,7 @@ impl Isa for Avx2 {
         x: &[Q8Token<'_>; T],
         acc: &mut [[F32; T]; G],
     ) {
-        intrinsics!(avx2_q8::tile_dots(tiles, x, acc));
+        self.tile_dots(tiles, x, acc);
     }
 
     #[inline(always)]
@@ -513,46 +466,41 @@ impl Isa for Avx2 {
         [[low[0], high[0]], [low[1], high[1]], [low[2], high[2]], [low[3], high[3]]]
     }
     #[inline(always)]
-    fn begin_fours(self, _: Self::I32) -> Self::Fours {
-        self.splat_i32(0)
+    fn begin_fours(self, acc: Self::I32) -> Self::Fours {
+        [self.begin_fours8(acc[0]), self.begin_fours8(acc[1])]
     }
     #[inline(always)]
     fn dot_fours(self, sums: Self::Fours, w: &[u8; 64], x: Self::I32) -> Self::Fours {
         let (w, _) = w.as_chunks::<32>();
-        [dot_fours8(sums[0], &w[0], x[0]), dot_fours8(sums[1], &w[1], x[1])]
+        [self.dot_fours8(sums[0], &w[0], x[0]), self.dot_fours8(sums[1], &w[1], x[1])]
     }
     #[inline(always)]
     fn end_fours(self, acc: Self::I32, sums: Self::Fours) -> Self::I32 {
-        intrinsics!({
-            let ones = _mm256_set1_epi16(1);
-            [
-                _mm256_add_epi32(acc[0], _mm256_madd_epi16(sums[0], ones)),
-                _mm256_add_epi32(acc[1], _mm256_madd_epi16(sums[1], ones)),
-            ]
-        })
+        [self.end_fours8(acc[0], sums[0]), self.end_fours8(acc[1], sums[1])]
     }
     #[inline(always)]
     fn load_signed(self, x: &[u8; 64]) -> Self::Signed {
         let (x, _) = x.as_chunks::<32>();
-        [load_signed8(&x[0]), load_signed8(&x[1])]
+        [self.load_signed8(&x[0]), self.load_signed8(&x[1])]
     }
     #[inline(always)]
-    fn begin_signed(self, _: i32) -> Self::I32 {
-        self.splat_i32(0)
+    fn begin_signed(self, sum: i32) -> Self::I32 {
+        self.splat_i32(self.start_of_signed(sum))
     }
     #[inline(always)]
     fn dot_signed(self, acc: Self::I32, w: Self::Signed, x: Self::I32) -> Self::I32 {
-        [dot_signed8(acc[0], w[0], x[0]), dot_signed8(acc[1], w[1], x[1])]
+        [self.dot_signed8(acc[0], w[0], x[0]), self.dot_signed8(acc[1], w[1], x[1])]
     }
     #[inline(always)]
     fn dot_bytes(self, acc: I32, w: &[u8; 64], x: I32) -> I32 {
         let (w, _) = w.as_chunks::<32>();
-        [dot_bytes8(acc[0], &w[0], x[0]), dot_bytes8(acc[1], &w[1], x[1])]
+        [self.dot_bytes8(acc[0], &w[0], x[0]), self.dot_bytes8(acc[1], &w[1], x[1])]
     }
     #[inline(always)]
     fn part_dots<F: QuantFormat>(self, q: &[[u8; 32]; 16], x: &[[i8; 32]; 16]) -> [I32; 2] {
         let (q, x) = (q.as_chunks().0, x.as_chunks().0);
-        let ([a, b], [c, d]) = (half_dots8::<F>(&q[0], &x[0]), half_dots8::<F>(&q[1], &x[1]));
+        let [a, b] = half_dots8::<L, F>(self, &q[0], &x[0]);
+        let [c, d] = half_dots8::<L, F>(self, &q[1], &x[1]);
         intrinsics!({
             let low = [_mm256_permute2x128_si256::<0x20>(a, b), _mm256_permute2x128_si256::<0x20>(c, d)];
             let high = [_mm256_permute2x128_si256::<0x31>(a, b), _mm256_permute2x128_si256::<0x31>(c, d)];
@@ -625,17 +573,6 @@ impl Isa for Avx2 {
         offset: i32,
         acc: &mut [[Self::F32; T]; G],
     ) {
-        #[target_feature(enable = "avx2,fma,f16c")]
-        #[inline(never)]
-        fn out_of_line<const H: bool, const M: bool, const RUN: usize, const G: usize, const T: usize>(
-            isa: Avx2,
-            tiles: &[&[Tile]; G],
-            x: &[Q8Token<'_>; T],
-            offset: i32,
-            acc: &mut [[<Avx2 as Isa>::F32; T]; G],
-        ) {
-            blocks::dots::<Avx2, H, M, RUN, G, T>(isa, tiles, x, offset, acc);
-        }
-        intrinsics!(out_of_line::<H, M, RUN, G, T>(self, tiles, x, offset, acc));
+        intrinsics!(self.dots_out_of_line::<H, M, RUN, G, T>(tiles, x, offset, acc));
     }
 }

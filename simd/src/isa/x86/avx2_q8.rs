@@ -9,6 +9,7 @@
 //! has as many multiplications, twice the loads, and widens every token's bytes for every tile (a fifth slower).
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use super::super::TILE_ROWS;
 use super::avx2::transpose8;
@@ -32,11 +33,11 @@ impl Tile {
 }
 
 /// Blocks whose scales are collected at a time.
-const SCALES: usize = 16;
+pub(super) const SCALES: usize = 16;
 
 #[target_feature(enable = "avx2")]
 #[inline]
-fn load(x: &[i8; 32]) -> __m256i {
+pub(super) fn load(x: &[i8; 32]) -> __m256i {
     intrinsics!(_mm256_loadu_si256(x.as_ptr().cast()))
 }
 
@@ -61,12 +62,7 @@ fn rows8(rows: &[&[BlockQ8_0]; 8], x: Q8Token<'_>) -> __m256 {
     let mut d = [[[0_u8; 2]; 8]; SCALES];
     for start in (0..n).step_by(SCALES) {
         let end = n.min(start + SCALES);
-        // Scales lie 34 bytes apart; they are moved through memory, as the shuffles have enough to do.
-        for (at, d) in (start..end).zip(&mut d) {
-            for (d, row) in d.iter_mut().zip(rows) {
-                *d = element!(row, at).d;
-            }
-        }
+        collect_scales(rows, start..end, &mut d);
         for (at, d) in (start..end).zip(&d) {
             ask_for_next_rows::<8>(rows[0], at, n);
             let values = load(element!(x.values, at));
@@ -76,18 +72,35 @@ fn rows8(rows: &[&[BlockQ8_0]; 8], x: Q8Token<'_>) -> __m256 {
                 let pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(values, w));
                 *dot = _mm256_madd_epi16(pairs, ones);
             }
-            let low = hadd4(&dots[..4]);
-            let high = hadd4(&dots[4..]);
-            let isum = _mm256_add_epi32(
-                _mm256_permute2x128_si256::<0x20>(low, high),
-                _mm256_permute2x128_si256::<0x31>(low, high),
-            );
+            let isum = sum_rows(&dots);
             let d = intrinsics!(_mm256_cvtph_ps(_mm_loadu_si128(d.as_ptr().cast())));
             let scale = _mm256_mul_ps(d, _mm256_set1_ps(*element!(x.scales, at)));
             acc = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(isum), acc);
         }
     }
     acc
+}
+
+/// The scales of some blocks of eight rows, those of one block side by side. They lie 34 bytes apart; they are moved through
+/// memory, as the shuffles have enough to do. The rows have all these blocks.
+#[inline(always)]
+pub(super) fn collect_scales(rows: &[&[BlockQ8_0]; 8], blocks: Range<usize>, d: &mut [[[u8; 2]; 8]; SCALES]) {
+    for (at, d) in blocks.zip(d) {
+        for (d, row) in d.iter_mut().zip(rows) {
+            *d = element!(row, at).d;
+        }
+    }
+}
+
+/// Sums of eight vectors: lane i is the sum of vector i.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn sum_rows(x: &[__m256i; 8]) -> __m256i {
+    let (low, high) = (hadd4(&x[..4]), hadd4(&x[4..]));
+    _mm256_add_epi32(
+        _mm256_permute2x128_si256::<0x20>(low, high),
+        _mm256_permute2x128_si256::<0x31>(low, high),
+    )
 }
 
 /// Sums of four vectors' halves: lane i of each half is the sum of that half of vector i.
@@ -103,33 +116,43 @@ fn hadd4(x: &[__m256i]) -> __m256i {
 pub(super) fn tile(blocks: &[&BlockQ8_0; TILE_ROWS], tile: &mut Tile) {
     let (halves, _) = blocks.as_chunks::<8>();
     for (half, blocks) in halves.iter().enumerate() {
-        // Fours of bytes are the elements that are turned round.
-        let mut square = [_mm256_setzero_ps(); 8];
-        for (vector, block) in square.iter_mut().zip(blocks) {
-            *vector = _mm256_castsi256_ps(load(&block.qs));
-        }
-        for (k, vector) in transpose8(square).into_iter().enumerate() {
+        for (k, vector) in turned(blocks).into_iter().enumerate() {
             let q = _mm256_castps_si256(vector);
             intrinsics!({
                 _mm256_storeu_si256(tile.q[half][k].as_mut_ptr().cast(), q);
                 _mm256_storeu_si256(tile.magnitudes[half][k].as_mut_ptr().cast(), _mm256_abs_epi8(q));
             });
         }
-        let mut d = [0_u8; 16];
-        for (block, d) in blocks.iter().zip(d.as_chunks_mut().0) {
-            *d = block.d;
-        }
-        intrinsics!({
-            let d = _mm256_cvtph_ps(_mm_loadu_si128(d.as_ptr().cast()));
-            _mm256_storeu_ps(tile.d[half].as_mut_ptr(), d);
-        });
+        intrinsics!(_mm256_storeu_ps(tile.d[half].as_mut_ptr(), scales(blocks)));
     }
+}
+
+/// The quants of eight rows' blocks, fours of bytes as the elements that are turned round.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn turned(blocks: &[&BlockQ8_0; 8]) -> [__m256; 8] {
+    let mut square = [_mm256_setzero_ps(); 8];
+    for (vector, block) in square.iter_mut().zip(blocks) {
+        *vector = _mm256_castsi256_ps(load(&block.qs));
+    }
+    transpose8(square)
+}
+
+/// Their scales.
+#[target_feature(enable = "avx2,f16c")]
+#[inline]
+pub(super) fn scales(blocks: &[&BlockQ8_0; 8]) -> __m256 {
+    let mut d = [0_u8; 16];
+    for (block, d) in blocks.iter().zip(d.as_chunks_mut().0) {
+        *d = block.d;
+    }
+    intrinsics!(_mm256_cvtph_ps(_mm_loadu_si128(d.as_ptr().cast())))
 }
 
 /// Four bytes in all lanes.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn splat_four(x: &[i8; 32], k: usize) -> __m256i {
+pub(super) fn splat_four(x: &[i8; 32], k: usize) -> __m256i {
     let [a, b, c, d] = x.as_chunks().0[k];
     _mm256_set1_epi32(i32::from_le_bytes([a as u8, b as u8, c as u8, d as u8]))
 }

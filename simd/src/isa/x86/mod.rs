@@ -1,16 +1,20 @@
-//! x86-64: AVX2 (Haswell) and AVX-512 (Ice Lake, Zen 4).
+//! x86-64: AVX2 (Haswell), AVX-VNNI (Alder Lake) and AVX-512 (Ice Lake, Zen 4).
 
 mod avx2;
+mod avx2_bytes;
 mod avx2_q8;
 mod avx512;
 mod avx512_bf16;
 mod avx512_parts;
 mod avx512_q8;
+mod avxvnni;
+mod avxvnni_q8;
 
 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 
 pub(crate) use avx2::Avx2;
 pub(crate) use avx512::Avx512;
+pub(crate) use avxvnni::AvxVnni;
 
 use crate::format::BlockQ8_0;
 

@@ -1,10 +1,18 @@
 #!/usr/bin/env bash
-# The kernels of AVX-512 with VNNI where the machine has no such thing, and neither has qemu: the tests' programs run on
-# Debian's kernel in two machines side by side, Ice Lakes that Bochs emulates. Two or three minutes, and two more to build
-# Bochs the first time. Nothing is installed: what is downloaded and built lies in target/emulation.
+# The kernels of AVX-512 with VNNI, or of AVX-VNNI, where the machine has no such thing, and neither has qemu: the tests'
+# programs run on Debian's kernel in two machines side by side that Bochs emulates, Ice Lakes or Arrow Lakes (which have no
+# AVX-512). Two or three minutes, and two more to build Bochs the first time. Nothing is installed: what is downloaded and
+# built lies in target/emulation.
 #
-#   tests/emulation/avx512.sh
+#   tests/emulation/level.sh avx512|avxvnni
 set -euo pipefail
+
+level=${1:-}
+case $level in
+    avx512) model=corei7_icelake_u flag=avx512_vnni ;;
+    avxvnni) model=arrow_lake flag=avx_vnni ;;
+    *) echo "usage: $0 avx512|avxvnni" >&2; exit 2 ;;
+esac
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
 here=$root/tests/emulation
@@ -84,7 +92,7 @@ EOF
         -boot-info-table "$at/iso"
     cat >"$at/bochsrc" <<EOF
 display_library: nogui
-cpu: model=corei7_icelake_u, ips=100000000, reset_on_triple_fault=0
+cpu: model=$model, ips=100000000, reset_on_triple_fault=0
 memory: guest=1024, host=1024
 romimage: file=$debian/usr/share/bochs/BIOS-bochs-latest
 vgaromimage: file=$debian/usr/share/vgabios/vgabios.bin
@@ -109,7 +117,8 @@ line() { # package's folder, program, argument...
 }
 
 commands() { # line...
-    echo "export FATHOM_REQUIRE_LEVELS=avx2,avx512 FATHOM_ONLY_LEVELS=avx512"
+    echo "grep -qw $flag /proc/cpuinfo || { echo 'this processor shows no $flag:'; cat /proc/cpuinfo; exit 1; }"
+    echo "export FATHOM_REQUIRE_LEVELS=avx2,$level FATHOM_ONLY_LEVELS=$level"
     printf '%s\n' "status=0" "$@" "exit \$status"
 }
 
