@@ -6,7 +6,6 @@ use super::show::aside;
 use crate::Session;
 use crate::prompt_cache::{About, Folder, PromptCache};
 use clap::builder::FalseyValueParser;
-use std::io;
 use std::path::PathBuf;
 
 /// The variable that names the folder.
@@ -65,8 +64,9 @@ impl KeepArgs {
             model: loaded.name.clone(),
             rows: format!("{}, {}", cache.latent.name(), cache.index.name()),
         };
-        let open = |root| PromptCache::open(folder, self.cache_limit, root, &about);
-        open(loaded.kept_root()).map_err(|error: io::Error| format!("{path}: {error}"))
+        let root = loaded.kept_root().map_err(|failure| failure.message)?;
+        let opened = PromptCache::open(folder, self.cache_limit, root, &about);
+        opened.map_err(|error| format!("{path}: {error}"))
     }
 }
 

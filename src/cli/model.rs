@@ -4,7 +4,7 @@ use super::Failure;
 use super::flags::{index_type, latent_type, token_count};
 use super::loading::{Asked, LoadArgs, Opened};
 use crate::cache::{CacheTypes, IndexType};
-use crate::prompt_cache::{Fingerprint, Key};
+use crate::prompt_cache::Key;
 use crate::tokenizer::Tokenizer;
 use crate::{Engine, SessionOptions};
 use fathom_quantize::metadata::{DEMONSTRATION_WEIGHTS, RANDOM_WEIGHTS, WEIGHTS_KEY};
@@ -52,13 +52,14 @@ pub struct Loaded<'m> {
     pub options: SessionOptions,
     /// What to call it: its path, or that it is built in.
     pub name: String,
-    fingerprint: Fingerprint,
+    opened: &'m Opened,
 }
 
 impl Loaded<'_> {
-    /// What blocks of its kept conversations begin from.
-    pub(super) fn kept_root(&self) -> Key {
-        Key::root(&self.fingerprint, &self.engine.config, self.options, self.engine.kernels)
+    /// What blocks of its kept conversations begin from. Reads a little of all its weights.
+    pub(super) fn kept_root(&self) -> Result<Key, Failure> {
+        let fingerprint = self.opened.fingerprint()?;
+        Ok(Key::root(&fingerprint, &self.engine.config, self.options, self.engine.kernels))
     }
 }
 
@@ -136,12 +137,6 @@ impl ModelFiles {
     pub fn load(&self) -> Result<Loaded<'_>, Failure> {
         let engine = self.opened.engine()?;
         let (options, name) = (self.opened.options(), self.name());
-        Ok(Loaded {
-            engine,
-            tokenizer: &self.tokenizer,
-            options,
-            name,
-            fingerprint: self.opened.fingerprint()?,
-        })
+        Ok(Loaded { engine, tokenizer: &self.tokenizer, options, name, opened: &self.opened })
     }
 }

@@ -14,7 +14,7 @@ use crate::chat::parse::{End, Event as Part, Parser, Start};
 use crate::chat::{Assistant, Tool};
 use crate::sampler::{Sampler, Sampling};
 use crate::session::{Session, SessionError};
-use crate::tokenizer::{Controls, TextDecoder, TokenKind, Tokenizer};
+use crate::tokenizer::{Controls, TextDecoder, Tokenizer};
 use reasoning::Budget;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -146,10 +146,8 @@ impl Outcome {
             _ => self.ids.iter().position(|id| Some(*id) == end_think)? + 1,
         };
         let ids = &self.ids[from..];
-        let is_text = ids.iter().all(|id| tokenizer.kind(*id) == Some(TokenKind::Normal));
-        let bytes = tokenizer.decode_bytes(ids).ok()?;
-        (is_text && bytes == self.answer.content.as_bytes())
-            .then(|| (self.answer.content.clone(), ids.to_vec()))
+        let content = &self.answer.content;
+        tokenizer.is_text(ids, content).then(|| (content.clone(), ids.to_vec()))
     }
 }
 

@@ -89,11 +89,6 @@ impl Block {
         Ok(Block { bytes, n_tokens: n_tokens as usize })
     }
 
-    /// How many tokens it holds.
-    pub fn n_tokens(&self) -> usize {
-        self.n_tokens
-    }
-
     /// Copies its rows into those of a session.
     ///
     /// # Errors

@@ -58,7 +58,7 @@ pub(super) struct Row {
 pub(super) const SETTINGS: [&str; 8] =
     ["temperature", "top_k", "top_p", "min_p", "seed", "n_predict", "reasoning_budget", "hide_thinking"];
 
-const ON_OFF: Takes = Takes::OneOf(&["on", "off", "budget"]);
+const THINK: Takes = Takes::OneOf(&["on", "off", "budget"]);
 
 /// All commands.
 pub(super) const ROWS: [Row; 17] = [
@@ -73,7 +73,7 @@ pub(super) const ROWS: [Row; 17] = [
     row(
         "/think",
         "[on|off|budget N]",
-        ON_OFF,
+        THINK,
         "let the model reason before it answers, or not, or with N tokens",
     ),
     row("/thinking", "show|hide", Takes::OneOf(&["show", "hide"]), "show the reasoning, or not"),

@@ -7,7 +7,6 @@ use crate::chat::{Assistant, Conversation, Message};
 use crate::cli::show::aside;
 use crate::cli::talk::{self, TalkArgs};
 use crate::cli::tokenize::read_text;
-use crate::tokenizer::{TokenKind, Tokenizer};
 use std::fmt::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -34,8 +33,8 @@ impl Repl<'_, '_> {
                 aside("the next answer reads the whole conversation anew");
             }
             Command::ThinkBudget(budget) => {
-                self.talk.think = true;
                 self.set("reasoning_budget", &budget)?;
+                self.talk.think = true;
             }
             Command::Think(wanted) => {
                 self.talk.think = wanted.unwrap_or(!self.talk.think);
@@ -157,7 +156,8 @@ impl Repl<'_, '_> {
         if model != self.loaded.name {
             aside(&format!("this conversation was had with {model}"));
         }
-        spoken.retain(|text, ids| is_text_in(self.loaded.tokenizer, text, ids));
+        // A file may hold anything, control tokens among it.
+        spoken.retain(|text, ids| self.loaded.tokenizer.is_text(ids, text));
         self.spoken.extend(spoken);
         aside(&format!("{}: {} messages loaded", path.display(), turns.len()));
         (self.talk, self.turns, self.n_seeds) = (talk, turns, 0);
@@ -221,10 +221,4 @@ impl Repl<'_, '_> {
         self.turns.push(Message::User(edited));
         self.answer()
     }
-}
-
-/// Whether `ids` are `text` and nothing more: a file may hold anything, control tokens among it.
-fn is_text_in(tokenizer: &Tokenizer, text: &str, ids: &[u32]) -> bool {
-    ids.iter().all(|id| tokenizer.kind(*id) == Some(TokenKind::Normal))
-        && tokenizer.decode_bytes(ids).is_ok_and(|bytes| bytes == text.as_bytes())
 }

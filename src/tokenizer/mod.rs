@@ -137,6 +137,12 @@ impl Tokenizer {
         self.chat_template.as_deref()
     }
 
+    /// Whether `ids` are `text` and nothing more: normal tokens alone, whose bytes are its.
+    pub fn is_text(&self, ids: &[u32], text: &str) -> bool {
+        ids.iter().all(|id| self.kind(*id) == Some(TokenKind::Normal))
+            && self.decode_bytes(ids).is_ok_and(|bytes| bytes == text.as_bytes())
+    }
+
     /// The exact bytes of a list of tokens, control tokens as their texts.
     ///
     /// # Errors
