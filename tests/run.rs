@@ -75,6 +75,23 @@ fn seeds_repeat_and_are_told_where_none_was_given() {
 }
 
 #[test]
+fn a_logit_bias_decides_and_is_of_a_token() {
+    let biased =
+        |flag: &str| json(&["-p", "x", "--raw", "-n", "4", "--json", "--seed", "1", flag, "40+1000"]);
+    let same = biased("-l")["text"].as_str().unwrap().to_owned();
+    assert_eq!(same, same[..same.len() / 4].repeat(4));
+    assert_eq!(biased("--logit-bias")["text"], same);
+    let tokens = ["--presence-penalty", "2000", "--repeat-last-n", "-1"];
+    let penalised = [&["-p", "x", "--raw", "-n", "4", "--json", "--seed", "1", "-l", "40+1000"], &tokens[..]];
+    assert_ne!(json(&penalised.concat())["text"], same, "the penalty is larger than the bias");
+
+    let wrong = run(&["-p", "x", "-l", "70000-inf"]);
+    assert_eq!(code(&wrong), 2);
+    let told = text(&wrong.stderr);
+    assert!(told.contains("70000-inf") && told.contains("vocabulary's"), "{told}");
+}
+
+#[test]
 fn json_has_all_and_lines_say_it_bit_by_bit() {
     let args = ["-p", "the end", "--seed", "3", "-n", "25", "-b", "4"];
     let whole = json(&[&args[..], &["--json"]].concat());

@@ -34,6 +34,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         return run::answer(&args.model, &how, run::stdin_prompt()?);
     }
     let files = args.model.open()?;
+    args.talk.sampling.adjust.check(files.n_tokens()).map_err(Failure::usage)?;
     let loaded = files.load()?;
     repl::run(&loaded, Setup { talk: args.talk, keep: args.keep, remembers: !args.no_history })
 }

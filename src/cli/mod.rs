@@ -1,5 +1,6 @@
 //! The command line: one file per verb.
 
+pub mod adjust;
 pub mod bench;
 mod bench_table;
 pub mod cache;

@@ -55,8 +55,25 @@ pub(super) struct Row {
 }
 
 /// What `/set` knows.
-pub(super) const SETTINGS: [&str; 8] =
-    ["temperature", "top_k", "top_p", "min_p", "seed", "n_predict", "reasoning_budget", "hide_thinking"];
+pub(super) const SETTINGS: [&str; 17] = [
+    "temperature",
+    "top_k",
+    "typical_p",
+    "top_p",
+    "min_p",
+    "repeat_last_n",
+    "repeat_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "dry_multiplier",
+    "dry_base",
+    "dry_allowed_length",
+    "dry_penalty_last_n",
+    "seed",
+    "n_predict",
+    "reasoning_budget",
+    "hide_thinking",
+];
 
 const THINK: Takes = Takes::OneOf(&["on", "off", "budget"]);
 
@@ -250,6 +267,12 @@ mod tests {
         assert!(error("/thinking").contains("/thinking hide"));
         assert!(error("/export file.md").contains("/export md FILE"));
         assert!(error("/export json").contains("/export json FILE"));
+    }
+
+    #[test]
+    fn settings_of_penalties_are_offered() {
+        let all = crate::cli::adjust::AdjustArgs::default().settings();
+        assert!(all.iter().all(|(name, _)| SETTINGS.contains(name)));
     }
 
     #[test]
