@@ -11,7 +11,6 @@ use fathom::mmap::{Mapping, Watch};
 use fathom::threads::{Seats, default_threads};
 use fathom_gguf::Gguf;
 use fathom_simd::{Format, Kernels};
-use std::process::Command;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -64,7 +63,7 @@ fn more_layers_take_as_much_more() {
 fn slice(n_moe: usize) -> tempfile::TempPath {
     let folder = std::env::var_os("FATHOM_TEST_FOLDER").map_or_else(std::env::temp_dir, Into::into);
     let file = tempfile::Builder::new().suffix(".gguf").tempfile_in(folder).unwrap().into_temp_path();
-    let done = Command::new(env!("CARGO_BIN_EXE_fathom"))
+    let done = common::fathom()
         .args(["synth", "--preset", &format!("v3.2-slice:1+{n_moe}"), "--type", "q2_k", "--force", "-o"])
         .arg(&file)
         .output()

@@ -37,7 +37,7 @@ impl Place {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
+        let mut command = common::fathom();
         command
             .args(args)
             .env("XDG_STATE_HOME", self.file("state"))

@@ -16,7 +16,7 @@ fn model() -> &'static Path {
 }
 
 fn fathom(verb: &str, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
+    let mut command = common::fathom();
     command.env("FATHOM_NO_CACHE", "1").arg(verb).arg(model()).args(args).stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -230,10 +230,7 @@ fn exit_codes() {
     assert_eq!(too_long, 2);
     assert!(message.contains("holds 5 tokens") && message.contains("larger context"), "{message}");
     assert_eq!(told(&["-f", "/nowhere/at/all"]).0, 1);
-    let absent = Command::new(env!("CARGO_BIN_EXE_fathom"))
-        .args(["run", "/nowhere.gguf", "-p", "x"])
-        .output()
-        .unwrap();
+    let absent = common::fathom().args(["run", "/nowhere.gguf", "-p", "x"]).output().unwrap();
     assert_eq!(code(&absent), 3);
 }
 
@@ -341,7 +338,7 @@ fn a_model_without_a_chat_format_continues_raw_text() {
     let path = folder.path().join("bare.gguf");
     bare.write(&path);
     let run = |args: &[&str]| {
-        Command::new(env!("CARGO_BIN_EXE_fathom"))
+        common::fathom()
             .env("FATHOM_NO_CACHE", "1")
             .arg("run")
             .arg(&path)
