@@ -1,7 +1,7 @@
 //! An answer on its way to people and pipes: the answer on stdout, everything else on stderr.
 
-use super::print;
-use crate::chat::Event as Part;
+use super::{calls, print};
+use crate::chat::{Event as Part, ToolCall};
 use crate::generate::{Outcome, Stop, Usage};
 use anstream::{AutoStream, ColorChoice};
 use anstyle::Style;
@@ -21,6 +21,8 @@ enum Place {
 /// Shows one answer.
 pub(crate) struct Show {
     hide_thinking: bool,
+    /// Calls are answered, and no part of the answer.
+    answers_calls: bool,
     style: Style,
     place: Place,
     /// The answer so far ends a line.
@@ -29,8 +31,15 @@ pub(crate) struct Show {
 }
 
 impl Show {
-    pub(crate) fn new(hide_thinking: bool) -> Show {
-        Show { hide_thinking, style: dim(), place: Place::Nowhere, ends_line: true, failed: None }
+    pub(crate) fn new(hide_thinking: bool, answers_calls: bool) -> Show {
+        Show {
+            hide_thinking,
+            answers_calls,
+            style: dim(),
+            place: Place::Nowhere,
+            ends_line: true,
+            failed: None,
+        }
     }
 
     /// Shows a part; breaks if nobody reads any more.
@@ -38,6 +47,7 @@ impl Show {
         match part {
             Part::Reasoning(text) if !self.hide_thinking => self.thinking(text),
             Part::Content(text) => self.answer(text),
+            Part::Call(call) if self.answers_calls => self.call(call),
             Part::Call(call) => {
                 let gap = if self.ends_line { "" } else { "\n" };
                 self.answer(&format!("{gap}{}\n", call_json(&call.name, &call.arguments)));
@@ -45,6 +55,15 @@ impl Show {
             Part::Reasoning(_) | Part::CallStart { .. } | Part::Unfinished { .. } => {}
         }
         if self.failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn call(&mut self, call: &ToolCall) {
+        self.end_thinking();
+        if !self.ends_line {
+            self.answer("\n");
+        }
+        self.place = Place::Nowhere;
+        aside(&calls::shown(call));
     }
 
     fn thinking(&mut self, text: &str) {
@@ -105,6 +124,9 @@ pub(crate) fn cut(stop: &Stop, n_ctx: usize) -> Option<String> {
         Stop::ContextFull => Some(format!(
             "the answer is cut off: the context is full with {n_ctx} tokens; start with a larger one (-c)"
         )),
+        Stop::Constraint(problem) => {
+            Some(format!("the answer is cut off: {problem}; another schema (--json-schema) may help"))
+        }
         Stop::NPredict | Stop::Eos | Stop::StopString(_) | Stop::Interrupted => None,
     }
 }

@@ -19,6 +19,7 @@ pub(super) enum Command {
     Edit,
     Read(PathBuf),
     Set(Option<(String, String)>),
+    Tools,
     Stats,
     Context,
     History,
@@ -78,7 +79,7 @@ pub(super) const SETTINGS: [&str; 17] = [
 const THINK: Takes = Takes::OneOf(&["on", "off", "budget"]);
 
 /// All commands.
-pub(super) const ROWS: [Row; 17] = [
+pub(super) const ROWS: [Row; 18] = [
     row("/help", "", Takes::Nothing, "this list"),
     row("/new", "", Takes::Nothing, "forget the conversation; system prompt and settings stay"),
     row(
@@ -99,6 +100,7 @@ pub(super) const ROWS: [Row; 17] = [
     row("/edit", "", Takes::Nothing, "change the last message in $EDITOR, and have it answered anew"),
     row("/read", "FILE", Takes::File, "put a text file before your next message"),
     row("/set", "[NAME VALUE]", Takes::OneOf(&SETTINGS), "show the settings, or change one"),
+    row("/tools", "", Takes::Nothing, "what the model may call, and the commands behind it"),
     row("/stats", "", Takes::Nothing, "answers, tokens and time so far"),
     row("/context", "", Takes::Nothing, "how much of the context is taken, and by what"),
     row("/history", "", Takes::Nothing, "the conversation so far"),
@@ -185,6 +187,7 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
             None => return Err(format!("expected /set {rest} VALUE, found no value")),
             Some((name, value)) => Some((name.to_owned(), value.trim().to_owned())),
         }),
+        "/tools" => Command::Tools,
         "/stats" => Command::Stats,
         "/context" => Command::Context,
         "/history" => Command::History,

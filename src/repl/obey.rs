@@ -3,10 +3,12 @@
 use super::command::{Command, SETTINGS};
 use super::saved::Saved;
 use super::{Flow, GO_ON, Repl, Totals, Trouble, command, editor, export, tell};
-use crate::chat::{Assistant, Conversation, Message};
+use crate::chat::markers::END_THINK;
+use crate::chat::{Conversation, Message, Start};
 use crate::cli::show::aside;
 use crate::cli::talk::{self, TalkArgs};
 use crate::cli::tokenize::read_text;
+use crate::cli::{calls, tools};
 use std::fmt::Write;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -44,6 +46,7 @@ impl Repl<'_, '_> {
             Command::Read(path) => self.read_file(&path)?,
             Command::Set(None) => self.show_settings(),
             Command::Set(Some((name, value))) => self.set(&name, &value)?,
+            Command::Tools => tell(&calls::list(&self.toolbox)),
             Command::Stats => self.show_stats(),
             Command::Context => self.show_context(),
             Command::History => self.show_history(),
@@ -147,15 +150,23 @@ impl Repl<'_, '_> {
 
     fn save(&self, path: &Path) -> Result<(), String> {
         let (model, talk, turns) = (self.loaded.name.clone(), self.talk.clone(), self.turns.clone());
-        let (n_messages, spoken) = (turns.len(), self.spoken.clone());
-        Saved { model, talk, turns, spoken }.write(path)?;
+        let (n_messages, tools) = (turns.len(), self.toolbox.tools.clone());
+        let message_ids = turns.iter().map(|turn| self.ids_of(turn)).collect();
+        Saved { model, talk, tools, turns, message_ids }.write(path)?;
         aside(&format!("{}: {n_messages} messages saved", path.display()));
         Ok(())
     }
 
+    fn ids_of(&self, turn: &Message) -> Vec<u32> {
+        let Message::Assistant(answer) = turn else { return Vec::new() };
+        self.spoken.ids_of(answer).unwrap_or_default().to_vec()
+    }
+
     fn load(&mut self, path: &Path) -> Result<(), String> {
-        let Saved { model, talk, turns, mut spoken } = Saved::read(path)?;
-        let system = talk.system.iter().map(Message::system);
+        let Saved { model, talk, tools, turns, message_ids } = Saved::read(path)?;
+        // Commands are never those of a file.
+        let tools = if tools.is_empty() { self.toolbox.tools.clone() } else { tools };
+        let system = tools::system(talk.system.as_deref(), &tools).into_iter();
         let messages = system.chain(turns.iter().cloned()).collect();
         let conversation = Conversation { messages, thinking: talk.think };
         self.chat.render(&conversation).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -166,11 +177,16 @@ impl Repl<'_, '_> {
         if model != self.loaded.name {
             aside(&format!("this conversation was had with {model}"));
         }
-        // A file may hold anything, control tokens among it.
-        spoken.retain(|text, ids| self.loaded.tokenizer.is_text(ids, text));
-        self.spoken.extend(spoken);
+        let end_think = self.loaded.tokenizer.special(END_THINK);
+        for (turn, ids) in turns.iter().zip(&message_ids) {
+            let Message::Assistant(answer) = turn else { continue };
+            let reasons = ids.iter().any(|id| Some(*id) == end_think);
+            let start = if reasons { Start::Reasoning } else { Start::Content };
+            self.spoken.insert(self.loaded.tokenizer, &tools, answer, (start, ids));
+        }
         aside(&format!("{}: {} messages loaded", path.display(), turns.len()));
         (self.talk, self.turns, self.n_seeds) = (talk, turns, 0);
+        self.toolbox.tools = tools;
         self.files.clear();
         Ok(())
     }
@@ -186,7 +202,12 @@ impl Repl<'_, '_> {
             let (who, said) = match message {
                 Message::System(system) => ("system", system.content.as_str()),
                 Message::User(said) => ("you", said.as_str()),
-                Message::Assistant(Assistant { content, .. }) => ("model", content.as_str()),
+                Message::Assistant(answer) => {
+                    let calls = answer.calls.iter().map(|call| format!("\nmodel: {}", calls::shown(call)));
+                    let said = format!("{}{}", answer.content, calls.collect::<String>());
+                    writeln!(text, "model: {}\n", said.trim_start()).expect("a string takes any text");
+                    continue;
+                }
                 Message::Tool(result) => ("tool", result.content.as_str()),
             };
             writeln!(text, "{who}: {said}\n").expect("a string takes any text");

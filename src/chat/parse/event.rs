@@ -13,6 +13,17 @@ pub enum Start {
     Unknown,
 }
 
+/// What the next text of an answer belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place<'p> {
+    /// Reasoning, content, or the value of a parameter.
+    Free,
+    /// The tags of tool calls and what stands between them; behind a block of calls, where nothing should follow.
+    Syntax,
+    /// The name of a tool, of which this much is there.
+    Name(&'p str),
+}
+
 /// How an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
