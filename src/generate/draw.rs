@@ -1,8 +1,8 @@
 //! Which token is next.
 //!
 //! The syntax of tool calls is taken greedily and their values are sampled: a tag that is drawn at a high temperature is
-//! soon none, and a call is lost with it, while what stands in the values is as free as any other text. Content may have
-//! to have a form; then other tokens are masked before anything is drawn.
+//! soon none, and a call is lost with it, while what stands in the values is as free as any other text,
+//! except that no answer ends there. Content may have to have a form; then other tokens are masked before anything is drawn.
 
 use super::Request;
 use super::constraint::Following;
@@ -17,6 +17,8 @@ pub(super) struct Draw<'d> {
     tools: &'d [Tool],
     sampler: Sampler,
     following: Option<Following>,
+    /// Logits without the end of the answer.
+    without_end: Vec<f32>,
 }
 
 impl<'d> Draw<'d> {
@@ -26,6 +28,7 @@ impl<'d> Draw<'d> {
             tools: request.tools,
             sampler: Sampler::new(&request.sampling, tokenizer),
             following: request.constraint.map(Following::new),
+            without_end: Vec::new(),
         }
     }
 
@@ -43,6 +46,12 @@ impl<'d> Draw<'d> {
         };
         let token = match parser.map_or(Place::Free, Parser::place) {
             Place::Free => self.sampler.pick(logits),
+            Place::Value => {
+                self.without_end.clear();
+                self.without_end.extend_from_slice(logits);
+                self.without_end[self.tokenizer.eos() as usize] = f32::NEG_INFINITY;
+                self.sampler.pick(&self.without_end)
+            }
             Place::Syntax => best(logits),
             Place::Name(begun) => name(self.tokenizer, self.tools, begun, logits),
         };

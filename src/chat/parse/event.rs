@@ -16,8 +16,10 @@ pub enum Start {
 /// What the next text of an answer belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place<'p> {
-    /// Reasoning, content, or the value of a parameter.
+    /// Reasoning or content.
     Free,
+    /// The value of a parameter, in which no answer ends.
+    Value,
     /// The tags of tool calls and what stands between them; behind a block of calls, where nothing should follow.
     Syntax,
     /// The name of a tool, of which this much is there.
