@@ -8,7 +8,7 @@ const WITHOUT_SETTINGS: [&str; 4] = ["cache", "completions", "config", "man"];
 /// What MODEL is called among the settings, and on the command line.
 pub(super) const MODEL: &str = "model";
 
-/// What one run reads and writes, and leave to overwrite a file, are said when it is started.
+/// What one run reads and writes, and leave to overwrite a file or to run commands, are said when it is started.
 fn is_of_one_run(verb: &str, flag: &str) -> bool {
     match flag {
         "file" | "prompt" | "tokens" | "tokens-file" | "save-base" | "kl-base" | "checkpoint" | "predict" => {
@@ -16,6 +16,7 @@ fn is_of_one_run(verb: &str, flag: &str) -> bool {
         }
         "output" => verb != "bench",
         "force" => matches!(verb, "quantize" | "synth"),
+        "json-schema" | "json-schema-file" | "yes" => true,
         _ => false,
     }
 }
