@@ -225,7 +225,7 @@ fn mistakes_are_told_with_file_line_expected_and_found() {
 
 #[test]
 fn every_flag_can_be_set_unless_it_belongs_to_one_run() {
-    let samples = ["1", "0.5", "2", "q8_0", "v3.2"];
+    let samples = ["1", "0.5", "2", "q8_0", "v3.2", "1+1"];
     let catalogue = Catalogue::of(&Cli::command());
     assert!(catalogue.verbs.len() >= 10, "{}", catalogue.verbs.len());
     for verb in &catalogue.verbs {
@@ -233,10 +233,12 @@ fn every_flag_can_be_set_unless_it_belongs_to_one_run() {
             let value = match flag.kind {
                 Kind::Switch => "true".to_owned(),
                 _ => {
-                    let good = samples.iter().find(|text| flag.check(&[(**text).to_owned()]).is_ok());
+                    let built_in = flag.built_in.iter().map(String::as_str);
+                    let mut all = built_in.chain(samples);
+                    let good = all.find(|text| flag.check(&[(*text).to_owned()]).is_ok());
                     format!(
                         "'{}'",
-                        good.unwrap_or_else(|| panic!("no sample for {} --{}", verb.name, flag.name))
+                        good.unwrap_or_else(|| panic!("{} --{}: no sample", verb.name, flag.name))
                     )
                 }
             };
