@@ -30,7 +30,7 @@ use std::path::{Path, PathBuf};
 /// token attends to in a layer (rows), and the memory that the process has (resident).
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// GGUF file, any shard of a split one, or a folder that holds one model.
+    /// GGUF file, any shard of a split one, a folder that holds one model, or an alias.
     model: PathBuf,
     /// Lengths of prompts; 0 leaves the test out.
     #[arg(short = 'p', long, value_name = "N,..", default_value = "512", value_delimiter = ',', value_parser = tokens_or_none)]

@@ -14,7 +14,7 @@ use toml_edit::Value;
 /// this person's file, in fathom/config.toml where configuration belongs, or in the file that FATHOM_CONFIG names; else that
 /// of /etc/fathom/config.toml, or of FATHOM_SYSTEM_CONFIG; else the built-in one. Keys are the long names of flags, with
 /// dashes (underscores are the same): at the top for every verb that has the flag and takes the value, in a table such as
-/// [bench] for that verb alone. [aliases] gives names to models; `folders` in [models] says where `fathom models` looks, too.
+/// `[bench]` for that verb alone. `[aliases]` gives names to models; `folders` in `[models]` says where `fathom models` looks, too.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]

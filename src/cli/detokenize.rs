@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// Print the text of token ids: exactly their bytes, control tokens as their texts, nothing added.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// GGUF file, any shard of a split one, or a folder that holds one model.
+    /// GGUF file, any shard of a split one, a folder that holds one model, or an alias.
     model: PathBuf,
     /// Token ids, separated by commas or spaces.
     #[arg(required_unless_present = "file", conflicts_with = "file")]

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 /// is loaded.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// GGUF file, any shard of a split one, or a folder that holds one model.
+    /// GGUF file, any shard of a split one, a folder that holds one model, or an alias.
     model: Option<PathBuf>,
     /// Tokens of context [default: 32768, or what the model was made for if that is less].
     #[arg(short, long, value_name = "N", value_parser = token_count, requires = "model")]

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 /// Any valid GGUF file can be looked at. Only headers are read: the size of the model does not matter.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// GGUF file, any shard of a split one, or a folder that holds one model.
+    /// GGUF file, any shard of a split one, a folder that holds one model, or an alias.
     model: PathBuf,
     /// Print one JSON object.
     #[arg(long)]

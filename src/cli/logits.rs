@@ -19,7 +19,7 @@ use std::time::Instant;
 /// of token j, and stands for token j+2.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// GGUF file, any shard of a split one, or a folder that holds one model [default: the built-in model].
+    /// GGUF file, any shard of a split one, a folder that holds one model, or an alias [default: the built-in model].
     model: Option<PathBuf>,
     /// Token ids, separated by commas or spaces.
     #[arg(

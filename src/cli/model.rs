@@ -14,7 +14,7 @@ use std::path::PathBuf;
 /// Which model, and how it is set up.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ModelArgs {
-    /// GGUF file, any shard of a split one, or a folder that holds one model [default: the built-in model].
+    /// GGUF file, any shard of a split one, a folder that holds one model, or an alias [default: the built-in model].
     model: Option<PathBuf>,
     /// Tokens of context [default: 32768, or what the model was made for or memory has room for if that is less].
     #[arg(short, long, value_name = "N", value_parser = token_count)]

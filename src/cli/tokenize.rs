@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// No BOS is added.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// GGUF file, any shard of a split one, or a folder that holds one model.
+    /// GGUF file, any shard of a split one, a folder that holds one model, or an alias.
     model: PathBuf,
     /// The text.
     #[arg(required_unless_present = "file", conflicts_with = "file")]

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// List the GGUF models in known folders: size, types, and whether they run here and fit in memory.
 ///
-/// Known are the settings' aliases and `folders` in [models], this folder, fathom/models where data belongs, and the caches of
+/// Known are the settings' aliases and `folders` in `[models]`, this folder, fathom/models where data belongs, and the caches of
 /// llama.cpp (LLAMA_CACHE) and Hugging Face (HF_HUB_CACHE, HF_HOME). Only headers are read. To fit means what it means for
 /// `fathom chat` without flags.
 #[derive(clap::Args, Debug)]
