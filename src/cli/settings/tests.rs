@@ -225,7 +225,7 @@ fn mistakes_are_told_with_file_line_expected_and_found() {
 
 #[test]
 fn every_flag_can_be_set_unless_it_belongs_to_one_run() {
-    let samples = ["1", "0.5", "2", "q8_0", "v3.2", "1+1"];
+    let samples = ["1", "0.5", "2", "q8_0", "v3.2", "1+1", "a=b"];
     let catalogue = Catalogue::of(&Cli::command());
     assert!(catalogue.verbs.len() >= 10, "{}", catalogue.verbs.len());
     for verb in &catalogue.verbs {
