@@ -27,7 +27,7 @@ impl Place {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
+        let mut command = common::fathom();
         command.args(args).current_dir(self.folder.path()).stdin(Stdio::null());
         command.env("XDG_STATE_HOME", self.file("state")).env("FATHOM_CACHE_DIR", self.file("kept"));
         command.env("TERM", "xterm-256color").env("NO_COLOR", "1");

@@ -1,6 +1,8 @@
 //! Tools in a conversation on a terminal: confirmed, typed, stopped, saved.
 #![cfg(all(target_os = "linux", feature = "builtin-model"))]
 
+mod common;
+
 use rexpect::session::{PtySession, spawn_command};
 use serde_json::json;
 use std::path::PathBuf;
@@ -45,7 +47,7 @@ impl Place {
     }
 
     fn chat(&self, args: &[&str]) -> Terminal {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
+        let mut command = common::fathom();
         command.args(["chat", "--temp", "0", "--tools", "tools.json"]).args(args);
         command.current_dir(self.folder.path()).env("NO_COLOR", "1").env("TERM", "xterm-256color");
         command.env("XDG_STATE_HOME", self.file("state")).env("FATHOM_CACHE_DIR", self.file("kept"));
@@ -173,6 +175,6 @@ fn the_model_s_own_writing_stays_cached_also_after_save_and_load() {
 /// How many tokens a text has in the built-in vocabulary.
 fn n_tokens(said: &str) -> usize {
     let model = concat!(env!("CARGO_MANIFEST_DIR"), "/models/builtin/builtin.gguf");
-    let done = Command::new(env!("CARGO_BIN_EXE_fathom")).args(["tokenize", model, said]).output().unwrap();
+    let done = common::fathom().args(["tokenize", model, said]).output().unwrap();
     String::from_utf8(done.stdout).unwrap().split_whitespace().count()
 }
