@@ -191,7 +191,7 @@ fn follow(schema: &Json, temperature: &str, check: &dyn Fn(&Json) -> bool) -> us
     for seed in 0..20 {
         let seed = seed.to_string();
         let args = ["run", "--no-cache", "-p", "Give me some JSON.", "-jf", "schema.json", "--json"];
-        let more = ["-n", "60", "--seed", &seed, "--temp", temperature];
+        let more = ["-n", "110", "--seed", &seed, "--temp", temperature];
         let done = place.command(&[&args[..], &more].concat()).output().unwrap();
         assert!(done.status.success(), "{}", text(&done.stderr));
         let whole: Json = serde_json::from_slice(&done.stdout).unwrap();
