@@ -6,7 +6,6 @@ mod common;
 use rexpect::session::{PtySession, spawn_command};
 use serde_json::json;
 use std::path::PathBuf;
-use std::process::Command;
 
 /// Nothing here takes a second on an idle machine; this one may be busy.
 const PATIENCE_MS: u64 = 180_000;
