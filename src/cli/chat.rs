@@ -5,7 +5,7 @@ use super::keep::KeepArgs;
 use super::model::ModelArgs;
 use super::run::{self, How};
 use super::talk::TalkArgs;
-use crate::repl::{self, Setup};
+use crate::repl::{self, Begin, Setup};
 use std::io::IsTerminal;
 
 /// Talk with a model; `fathom` alone does this with the built-in one.
@@ -15,7 +15,13 @@ use std::io::IsTerminal;
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Do not remember what is typed for the next time.
+    /// Go on with the conversation of last time, with the settings that it had.
+    #[arg(long = "continue", conflicts_with_all = ["session", "no_history"])]
+    go_on: bool,
+    /// Go on with the kept conversation of this name, with its settings; if there is none, a new one gets the name.
+    #[arg(long, value_name = "NAME", conflicts_with = "no_history")]
+    session: Option<String>,
+    /// Keep neither what is typed nor the conversations for the next time.
     #[arg(long)]
     no_history: bool,
     #[command(flatten)]
@@ -30,10 +36,19 @@ pub struct Args {
 /// A model that cannot be loaded or has no chat format, a prompt that cannot be read or does not fit.
 pub fn run(args: Args) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() {
+        if args.go_on || args.session.is_some() {
+            return Err(Failure::usage(
+                "--continue and --session are for chats on a terminal; stdin is none",
+            ));
+        }
         let how = How { talk: &args.talk, keep: &args.keep, raw: None, json: None };
         return run::answer(&args.model, &how, run::stdin_prompt()?);
     }
     let files = args.model.open()?;
     let loaded = files.load()?;
-    repl::run(&loaded, Setup { talk: args.talk, keep: args.keep, remembers: !args.no_history })
+    let begin = match args.session {
+        Some(name) => Some(Begin::Named(name)),
+        None => args.go_on.then_some(Begin::Last),
+    };
+    repl::run(&loaded, Setup { talk: args.talk, keep: args.keep, remembers: !args.no_history, begin })
 }

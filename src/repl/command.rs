@@ -25,8 +25,17 @@ pub(super) enum Command {
     /// Whether reasoning is shown.
     Thinking(bool),
     Export(Form, PathBuf),
-    Save(PathBuf),
+    /// Without a file: under its name.
+    Save(Option<PathBuf>),
     Load(PathBuf),
+    /// The conversations that are kept: the newest, or all.
+    List {
+        all: bool,
+    },
+    /// To the one of this name or number.
+    Switch(String),
+    Rename(String),
+    Delete(String),
     Quit,
 }
 
@@ -43,6 +52,8 @@ pub(super) enum Takes {
     Nothing,
     Text,
     File,
+    /// One of those that are kept.
+    Conversation,
     OneOf(&'static [&'static str]),
 }
 
@@ -61,7 +72,7 @@ pub(super) const SETTINGS: [&str; 8] =
 const THINK: Takes = Takes::OneOf(&["on", "off", "budget"]);
 
 /// All commands.
-pub(super) const ROWS: [Row; 17] = [
+pub(super) const ROWS: [Row; 21] = [
     row("/help", "", Takes::Nothing, "this list"),
     row("/new", "", Takes::Nothing, "forget the conversation; system prompt and settings stay"),
     row(
@@ -91,8 +102,17 @@ pub(super) const ROWS: [Row; 17] = [
         Takes::OneOf(&["md", "json"]),
         "write the conversation for others to read",
     ),
-    row("/save", "FILE", Takes::File, "write conversation and settings to a file"),
+    row(
+        "/save",
+        "[FILE]",
+        Takes::File,
+        "write conversation and settings to a file, or keep them under a name",
+    ),
     row("/load", "FILE", Takes::File, "go on with a saved conversation"),
+    row("/list", "[all]", Takes::OneOf(&["all"]), "the conversations that are kept, the newest first"),
+    row("/switch", "NAME|NUMBER", Takes::Conversation, "go on with one of them"),
+    row("/rename", "NAME", Takes::Text, "name this conversation"),
+    row("/delete", "NAME|NUMBER", Takes::Conversation, "delete one of them"),
     row("/quit", "", Takes::Nothing, "leave; Ctrl-D does the same"),
 ];
 
@@ -133,6 +153,10 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
     let file = || match rest {
         "" => Err(format!("expected {name} FILE, found no file")),
         _ => Ok(path(rest)),
+    };
+    let some = |what: &str| match rest {
+        "" => Err(format!("expected {name} {what}, found nothing")),
+        _ => Ok(rest.to_owned()),
     };
     Ok(match name {
         "/help" => Command::Help,
@@ -185,7 +209,17 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
                 file => Command::Export(form, path(file)),
             }
         }
-        "/save" => Command::Save(file()?),
+        "/save" => Command::Save((!rest.is_empty()).then(|| path(rest))),
+        "/list" => Command::List {
+            all: match rest {
+                "" => false,
+                "all" => true,
+                other => return Err(format!("expected /list or /list all, found {other:?}")),
+            },
+        },
+        "/switch" => Command::Switch(some("NAME or a number of /list")?),
+        "/rename" => Command::Rename(some("NAME")?),
+        "/delete" => Command::Delete(some("NAME or a number of /list")?),
         "/load" => Command::Load(file()?),
         _ => Command::Quit,
     })
@@ -231,7 +265,10 @@ mod tests {
         assert_eq!(parse("/think on"), Ok(Command::Think(Some(true))));
         assert_eq!(parse("/set top_p  0.5"), Ok(Command::Set(Some(("top_p".into(), "0.5".into())))));
         assert_eq!(parse("/read a\\ b.txt"), Ok(Command::Read("a b.txt".into())));
-        assert_eq!(parse("/save \"a b\""), Ok(Command::Save("a b".into())));
+        assert_eq!(parse("/save \"a b\""), Ok(Command::Save(Some("a b".into()))));
+        assert_eq!(parse("/save"), Ok(Command::Save(None)));
+        assert_eq!(parse("/list all"), Ok(Command::List { all: true }));
+        assert_eq!(parse("/switch 2"), Ok(Command::Switch("2".into())));
         assert_eq!(parse("/think budget 50"), Ok(Command::ThinkBudget("50".into())));
         assert_eq!(parse("/thinking hide"), Ok(Command::Thinking(false)));
         assert_eq!(parse("/export md a\\ b"), Ok(Command::Export(Form::Markdown, "a b".into())));
@@ -249,6 +286,8 @@ mod tests {
         assert!(error("/regen it").contains("takes nothing"));
         assert!(error("/thinking").contains("/thinking hide"));
         assert!(error("/export file.md").contains("/export md FILE"));
+        assert!(error("/switch").contains("a number of /list"));
+        assert!(error("/list some").contains("/list all"));
         assert!(error("/export json").contains("/export json FILE"));
     }
 
@@ -256,7 +295,8 @@ mod tests {
     fn every_row_is_understood() {
         for row in &ROWS {
             let line = match row.takes {
-                Takes::File => format!("{} file", row.name),
+                Takes::File | Takes::Conversation => format!("{} file", row.name),
+                _ if row.argument == "NAME" => format!("{} name", row.name),
                 _ if row.argument == "show|hide" => format!("{} show", row.name),
                 _ if row.argument == "md|json FILE" => format!("{} md file", row.name),
                 _ => row.name.to_owned(),

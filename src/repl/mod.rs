@@ -7,8 +7,10 @@ mod command;
 mod editor;
 mod export;
 mod input;
+mod kept;
 mod obey;
 mod saved;
+mod shelf;
 
 use crate::chat::{Assistant, Chat, Conversation, Message, Prompt};
 use crate::cli::keep::{self, KeepArgs};
@@ -20,6 +22,8 @@ use crate::cli::{Failure, print, signals};
 use crate::generate::{Event, Outcome, Request, Stop, generate};
 use crate::{Session, SessionError};
 use input::{Input, Line};
+pub(crate) use kept::Begin;
+use kept::Kept;
 use std::collections::HashMap;
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
@@ -30,8 +34,10 @@ pub(crate) struct Setup {
     pub talk: TalkArgs,
     /// What is kept of the conversation on the disk.
     pub keep: KeepArgs,
-    /// Keep what is typed for the next time.
+    /// Keep what is typed, and the conversations, for the next time.
     pub remembers: bool,
+    /// The kept conversation to go on with.
+    pub begin: Option<Begin>,
 }
 
 /// Talks until the person leaves.
@@ -39,14 +45,24 @@ pub(crate) struct Setup {
 /// # Errors
 /// A model without a chat format, a terminal that cannot be used.
 pub(crate) fn run(loaded: &Loaded<'_>, setup: Setup) -> Result<(), Failure> {
-    let mut repl = Repl::new(loaded, setup.talk, &setup.keep)?;
-    let mut input = Input::new(setup.remembers)?;
+    let mut repl = Repl::new(loaded, setup.talk, &setup.keep, Kept::new(setup.remembers))?;
+    let mut input = Input::new(setup.remembers, repl.kept.shelf().cloned())?;
     aside(&format!(
         "fathom {} | {} | {} tokens of context | /help lists the commands",
         env!("CARGO_PKG_VERSION"),
         loaded.name,
         repl.session.n_ctx()
     ));
+    if let Some(begin) = setup.begin {
+        repl.begin(begin).map_err(Failure::invalid)?;
+    }
+    let left = talk(&mut repl, &mut input);
+    repl.keep_conversation();
+    repl.farewell();
+    left
+}
+
+fn talk(repl: &mut Repl<'_, '_>, input: &mut Input) -> Result<(), Failure> {
     let mut wants_to_leave = false;
     loop {
         let done = match input.read()? {
@@ -64,6 +80,7 @@ pub(crate) fn run(loaded: &Loaded<'_>, setup: Setup) -> Result<(), Failure> {
             }
         };
         wants_to_leave = false;
+        repl.keep_conversation();
         match done {
             Ok(GO_ON) => {}
             Ok(ControlFlow::Break(())) => return Ok(()),
@@ -96,6 +113,7 @@ struct Repl<'l, 'm> {
     /// Files to stand before the next message.
     files: Vec<String>,
     totals: Totals,
+    kept: Kept,
 }
 
 /// What kept a line from being done.
@@ -116,7 +134,12 @@ type Flow = ControlFlow<()>;
 const GO_ON: Flow = ControlFlow::Continue(());
 
 impl<'l, 'm> Repl<'l, 'm> {
-    fn new(loaded: &'l Loaded<'m>, talk: TalkArgs, keep: &KeepArgs) -> Result<Repl<'l, 'm>, Failure> {
+    fn new(
+        loaded: &'l Loaded<'m>,
+        talk: TalkArgs,
+        keep: &KeepArgs,
+        kept: Kept,
+    ) -> Result<Repl<'l, 'm>, Failure> {
         Ok(Repl {
             loaded,
             chat: Chat::new(loaded.tokenizer)?,
@@ -127,6 +150,7 @@ impl<'l, 'm> Repl<'l, 'm> {
             spoken: HashMap::new(),
             files: Vec::new(),
             totals: Totals::default(),
+            kept,
         })
     }
 
@@ -135,6 +159,7 @@ impl<'l, 'm> Repl<'l, 'm> {
             self.turns.pop();
             aside("the message before was not answered and is taken back");
         }
+        self.kept.suggest(&text);
         let mut parts = std::mem::take(&mut self.files);
         parts.push(text);
         self.turns.push(Message::User(parts.join("\n\n")));

@@ -1,9 +1,8 @@
 //! What the commands of a conversation do.
 
 use super::command::{Command, SETTINGS};
-use super::saved::Saved;
 use super::{Flow, GO_ON, Repl, Totals, Trouble, command, editor, export, tell};
-use crate::chat::{Assistant, Conversation, Message};
+use crate::chat::{Assistant, Message};
 use crate::cli::show::aside;
 use crate::cli::talk::{self, TalkArgs};
 use crate::cli::tokenize::read_text;
@@ -22,6 +21,7 @@ impl Repl<'_, '_> {
             Command::New => {
                 self.turns.clear();
                 self.files.clear();
+                self.kept.close();
                 aside("a new conversation");
             }
             Command::System(None) => match &self.talk.system {
@@ -53,8 +53,12 @@ impl Repl<'_, '_> {
                 aside(&format!("{}: {} messages written", path.display(), self.turns.len()));
             }
             Command::Edit => return self.edit(),
-            Command::Save(path) => self.save(&path)?,
+            Command::Save(path) => self.save(path.as_deref())?,
             Command::Load(path) => self.load(&path)?,
+            Command::List { all } => self.list(all)?,
+            Command::Switch(wanted) => self.switch(&wanted)?,
+            Command::Rename(name) => self.rename(&name)?,
+            Command::Delete(wanted) => self.delete(&wanted)?,
             Command::Regen => return self.regenerate(),
             Command::Quit => return Ok(ControlFlow::Break(())),
         }
@@ -137,32 +141,6 @@ impl Repl<'_, '_> {
             self.session.tokens().len(),
             self.session.n_ctx(),
         ));
-    }
-
-    fn save(&self, path: &Path) -> Result<(), String> {
-        let (model, talk, turns) = (self.loaded.name.clone(), self.talk.clone(), self.turns.clone());
-        let (n_messages, spoken) = (turns.len(), self.spoken.clone());
-        Saved { model, talk, turns, spoken }.write(path)?;
-        aside(&format!("{}: {n_messages} messages saved", path.display()));
-        Ok(())
-    }
-
-    fn load(&mut self, path: &Path) -> Result<(), String> {
-        let Saved { model, talk, turns, mut spoken } = Saved::read(path)?;
-        let system = talk.system.iter().map(Message::system);
-        let messages = system.chain(turns.iter().cloned()).collect();
-        let conversation = Conversation { messages, thinking: talk.think };
-        self.chat.render(&conversation).map_err(|error| format!("{}: {error}", path.display()))?;
-        if model != self.loaded.name {
-            aside(&format!("this conversation was had with {model}"));
-        }
-        // A file may hold anything, control tokens among it.
-        spoken.retain(|text, ids| self.loaded.tokenizer.is_text(ids, text));
-        self.spoken.extend(spoken);
-        aside(&format!("{}: {} messages loaded", path.display(), turns.len()));
-        (self.talk, self.turns, self.n_seeds) = (talk, turns, 0);
-        self.files.clear();
-        Ok(())
     }
 
     /// The conversation as it stands.

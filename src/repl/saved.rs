@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// The number that tells a file of ours, and its form.
 const VERSION: u32 = 1;
+/// No context holds more text, however it is written.
+const LARGEST: u64 = 256 << 20;
 
 /// What is written.
 #[derive(Serialize, Deserialize)]
@@ -63,7 +65,7 @@ impl Saved {
                 path.display()
             ));
         }
-        let text = serde_json::to_string_pretty(&self.wire()).map_err(|error| error.to_string())? + "\n";
+        let text = self.text()?;
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".part-{}", std::process::id()));
         let part = PathBuf::from(name);
@@ -75,6 +77,11 @@ impl Saved {
             let _ = std::fs::remove_file(&part);
             format!("{}: {error}", path.display())
         })
+    }
+
+    /// What a file of it holds.
+    pub(super) fn text(&self) -> Result<String, String> {
+        Ok(serde_json::to_string_pretty(&self.wire()).map_err(|error| error.to_string())? + "\n")
     }
 
     fn wire(&self) -> Wire {
@@ -113,6 +120,12 @@ impl Saved {
     /// Reads a file.
     pub(super) fn read(path: &Path) -> Result<Saved, String> {
         let at = |problem: &dyn std::fmt::Display| format!("{}: {problem}", path.display());
+        let size = std::fs::metadata(path).map_err(|error| at(&error))?.len();
+        if size > LARGEST {
+            return Err(at(&format!(
+                "expected a saved conversation of at most {LARGEST} bytes, found {size}"
+            )));
+        }
         let bytes = std::fs::read(path).map_err(|error| at(&error))?;
         let json: Value = serde_json::from_slice(&bytes)
             .map_err(|error| at(&format!("expected a saved conversation (JSON), found {error}")))?;

@@ -3,6 +3,8 @@
 
 pub mod forge;
 pub mod made_up;
+#[cfg(target_os = "linux")]
+pub mod terminal;
 
 use fathom::config::Overrides;
 use fathom::mmap::Mapping;
