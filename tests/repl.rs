@@ -76,6 +76,29 @@ fn messages_of_several_lines_and_files() {
 }
 
 #[test]
+fn several_files_stand_before_a_message_with_their_names() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["-n", "2"]);
+    let folder = place.folder.path().display();
+    std::fs::write(place.file("a b.txt"), "the first\n").unwrap();
+    std::fs::write(place.file("c.txt"), "the second").unwrap();
+    std::fs::write(place.file("d.txt"), b"\xff\xfe\0").unwrap();
+    let told = terminal.say(&format!("/glob {folder}/*.txt"));
+    assert!(told.contains("d.txt: expected UTF-8") && told.contains("2 files, "), "{told}");
+    terminal.say("/new");
+    assert!(terminal.say(&format!("/read {folder}/c.txt {folder}/d.txt")).contains("d.txt: expected UTF-8"));
+    let told = terminal.say(&format!("/read {folder}/a\\ b.txt '{folder}/c.txt'"));
+    assert!(told.contains("c.txt: ") && told.contains("2 files, "), "{told}");
+    terminal.ask("Compare them.");
+    let asked = &saved(&mut terminal, &place.file("talk.json"))[0].1;
+    let file = |name: &str, text: &str| {
+        format!("[file name]: {folder}/{name}\n[file content begin]\n{text}\n[file content end]\n\n")
+    };
+    let (first, second) = (file("a b.txt", "the first"), file("c.txt", "the second"));
+    assert_eq!(asked, &format!("{first}{second}Compare them."));
+}
+
+#[test]
 fn a_conversation_is_saved_and_gone_on_with() {
     let place = Place::new();
     let (path, copy) = (place.file("talk.json"), place.file("copy.json"));

@@ -17,7 +17,8 @@ pub(super) enum Command {
     Regen,
     Undo,
     Edit,
-    Read(PathBuf),
+    Read(Vec<PathBuf>),
+    Glob(String),
     Set(Option<(String, String)>),
     Stats,
     Context,
@@ -72,7 +73,7 @@ pub(super) const SETTINGS: [&str; 8] =
 const THINK: Takes = Takes::OneOf(&["on", "off", "budget"]);
 
 /// All commands.
-pub(super) const ROWS: [Row; 21] = [
+pub(super) const ROWS: [Row; 22] = [
     row("/help", "", Takes::Nothing, "this list"),
     row("/new", "", Takes::Nothing, "forget the conversation; system prompt and settings stay"),
     row(
@@ -91,7 +92,8 @@ pub(super) const ROWS: [Row; 21] = [
     row("/regen", "", Takes::Nothing, "answer the last message once more"),
     row("/undo", "", Takes::Nothing, "take back the last message and its answer"),
     row("/edit", "", Takes::Nothing, "change the last message in $EDITOR, and have it answered anew"),
-    row("/read", "FILE", Takes::File, "put a text file before your next message"),
+    row("/read", "FILE...", Takes::File, "put text files before your next message"),
+    row("/glob", "PATTERN", Takes::File, "the same for all text files with such a name: *.rs, docs/**/*.md"),
     row("/set", "[NAME VALUE]", Takes::OneOf(&SETTINGS), "show the settings, or change one"),
     row("/stats", "", Takes::Nothing, "answers, tokens and time so far"),
     row("/context", "", Takes::Nothing, "how much of the context is taken, and by what"),
@@ -186,7 +188,11 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
         "/regen" => Command::Regen,
         "/undo" => Command::Undo,
         "/edit" => Command::Edit,
-        "/read" => Command::Read(file()?),
+        "/read" => Command::Read(match words(rest)? {
+            paths if paths.is_empty() => return Err("expected /read FILE..., found no file".to_owned()),
+            paths => paths,
+        }),
+        "/glob" => Command::Glob(at_home(&some("PATTERN")?).to_string_lossy().into_owned()),
         "/set" => Command::Set(match rest.split_once(char::is_whitespace) {
             None if rest.is_empty() => None,
             None => return Err(format!("expected /set {rest} VALUE, found no value")),
@@ -244,9 +250,41 @@ fn path(text: &str) -> PathBuf {
         None if cfg!(windows) => text.to_owned(),
         None => unescape(text, Some('\\')).into_owned(),
     };
+    at_home(&text)
+}
+
+fn at_home(text: &str) -> PathBuf {
     match (text.strip_prefix("~/"), std::env::home_dir()) {
         (Some(rest), Some(home)) => home.join(rest),
         _ => PathBuf::from(text),
+    }
+}
+
+/// Paths with spaces between them; each as [`path`] takes it.
+fn words(text: &str) -> Result<Vec<PathBuf>, String> {
+    let (mut words, mut begun): (Vec<String>, bool) = (Vec::new(), false);
+    let mut quote = None;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if quote.is_none() && c.is_whitespace() {
+            begun = false;
+            continue;
+        }
+        if !begun {
+            words.push(String::new());
+            begun = true;
+        }
+        let Some(word) = words.last_mut() else { continue };
+        match c {
+            _ if quote == Some(c) => quote = None,
+            '"' | '\'' if quote.is_none() => quote = Some(c),
+            '\\' if quote.is_none() && !cfg!(windows) => word.extend(chars.next()),
+            _ => word.push(c),
+        }
+    }
+    match quote {
+        Some(quote) => Err(format!("expected {quote} at the end of the name that began with it, found none")),
+        None => Ok(words.iter().map(|word| at_home(word)).collect()),
     }
 }
 
@@ -264,7 +302,12 @@ mod tests {
         assert_eq!(parse("/system Be\nbrief."), Ok(Command::System(Some(Some("Be\nbrief.".into())))));
         assert_eq!(parse("/think on"), Ok(Command::Think(Some(true))));
         assert_eq!(parse("/set top_p  0.5"), Ok(Command::Set(Some(("top_p".into(), "0.5".into())))));
-        assert_eq!(parse("/read a\\ b.txt"), Ok(Command::Read("a b.txt".into())));
+        assert_eq!(parse("/read a\\ b.txt"), Ok(Command::Read(vec!["a b.txt".into()])));
+        assert_eq!(
+            parse("/read a 'b c'  d\\'e \"f\"g"),
+            Ok(Command::Read(vec!["a".into(), "b c".into(), "d'e".into(), "fg".into()]))
+        );
+        assert_eq!(parse("/glob src/*.rs"), Ok(Command::Glob("src/*.rs".into())));
         assert_eq!(parse("/save \"a b\""), Ok(Command::Save(Some("a b".into()))));
         assert_eq!(parse("/save"), Ok(Command::Save(None)));
         assert_eq!(parse("/list all"), Ok(Command::List { all: true }));
@@ -286,6 +329,8 @@ mod tests {
         assert!(error("/regen it").contains("takes nothing"));
         assert!(error("/thinking").contains("/thinking hide"));
         assert!(error("/export file.md").contains("/export md FILE"));
+        assert!(error("/read 'a b").contains("expected ' at the end"));
+        assert!(error("/glob").contains("/glob PATTERN"));
         assert!(error("/switch").contains("a number of /list"));
         assert!(error("/list some").contains("/list all"));
         assert!(error("/export json").contains("/export json FILE"));

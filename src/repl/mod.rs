@@ -6,6 +6,7 @@
 mod command;
 mod editor;
 mod export;
+mod files;
 mod input;
 mod kept;
 mod obey;

@@ -5,13 +5,8 @@ use super::{Flow, GO_ON, Repl, Totals, Trouble, command, editor, export, tell};
 use crate::chat::{Assistant, Message};
 use crate::cli::show::aside;
 use crate::cli::talk::{self, TalkArgs};
-use crate::cli::tokenize::read_text;
 use std::fmt::Write;
 use std::ops::ControlFlow;
-use std::path::Path;
-
-/// A larger file fits into no context.
-const LARGEST_READ: u64 = 64 << 20;
 
 impl Repl<'_, '_> {
     /// Breaks to leave.
@@ -41,7 +36,8 @@ impl Repl<'_, '_> {
                 aside(if self.talk.think { "thinking: on" } else { "thinking: off" });
             }
             Command::Undo => self.undo()?,
-            Command::Read(path) => self.read_file(&path)?,
+            Command::Read(paths) => self.read_files(&paths)?,
+            Command::Glob(pattern) => self.read_pattern(&pattern)?,
             Command::Set(None) => self.show_settings(),
             Command::Set(Some((name, value))) => self.set(&name, &value)?,
             Command::Stats => self.show_stats(),
@@ -70,18 +66,6 @@ impl Repl<'_, '_> {
         let last = last.ok_or("there is nothing to take back")?;
         self.turns.truncate(last);
         aside(&format!("taken back; {} messages are left", self.turns.len()));
-        Ok(())
-    }
-
-    fn read_file(&mut self, path: &Path) -> Result<(), String> {
-        let size = std::fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?.len();
-        if size > LARGEST_READ {
-            return Err(format!("{}: {size} bytes are more than any context holds", path.display()));
-        }
-        let text = read_text(path).map_err(|failure| failure.message)?;
-        let n_tokens = self.loaded.tokenizer.encode_plain(&text).len();
-        aside(&format!("{}: {n_tokens} tokens; they go before your next message", path.display()));
-        self.files.push(text);
         Ok(())
     }
 
