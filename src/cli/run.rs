@@ -230,11 +230,16 @@ impl Face {
                 return ControlFlow::Continue(());
             }
             (None, Event::Part(part)) => return self.show.part(part),
+            (None, Event::Repeats(cycle)) => {
+                self.show.repeats(*cycle);
+                return ControlFlow::Continue(());
+            }
             (Some(Json::Whole), _) => return ControlFlow::Continue(()),
             (Some(Json::Lines), Event::Prompt { done, total }) => {
                 Some(json!({"type": "prompt", "done": done, "total": total}))
             }
             (Some(Json::Lines), Event::Part(part)) => show::part_json(part),
+            (Some(Json::Lines), Event::Repeats(cycle)) => Some(show::repeats_json(*cycle)),
         };
         let Some(line) = line else { return ControlFlow::Continue(()) };
         let mut out = std::io::stdout().lock();

@@ -2,7 +2,7 @@
 
 use super::print;
 use crate::chat::Event as Part;
-use crate::generate::{Outcome, Stop, Usage};
+use crate::generate::{Cycle, Outcome, Stop, Usage};
 use anstream::{AutoStream, ColorChoice};
 use anstyle::Style;
 use serde_json::{Value, json};
@@ -72,6 +72,24 @@ impl Show {
         let mut out = io::stdout().lock();
         let text = if out.is_terminal() { print::for_screen(text) } else { Cow::Borrowed(text) };
         self.failed = out.write_all(text.as_bytes()).and_then(|()| out.flush()).err();
+    }
+
+    /// Tells, while the answer goes on, that it turns in a circle.
+    pub(crate) fn repeats(&mut self, cycle: Cycle) {
+        let in_a_line = match self.place {
+            Place::Nowhere => false,
+            Place::Thinking => true,
+            Place::Answer => !self.ends_line && io::stdout().is_terminal(),
+        };
+        if in_a_line {
+            eprintln!();
+        }
+        let Cycle { period, times } = cycle;
+        let what = if period == 1 { "token".to_owned() } else { format!("{period} tokens") };
+        aside(&format!(
+            "note: the answer repeats itself: {times} times the same {what}; Ctrl-C stops it; a higher temperature, another seed \
+             or a penalty for repetition may help"
+        ));
     }
 
     /// Ends the last line; gives the first error of writing the answer, a closed pipe among them.
@@ -150,6 +168,11 @@ pub(crate) fn part_json(part: &Part) -> Option<Value> {
     }
 }
 
+/// A cycle in one line of JSON.
+pub(crate) fn repeats_json(cycle: Cycle) -> Value {
+    json!({"type": "repeats", "period": cycle.period, "times": cycle.times})
+}
+
 /// A whole answer.
 pub(crate) fn outcome_json(model: &str, outcome: &Outcome, seed: u64) -> Value {
     let Outcome { answer, stop, usage, .. } = outcome;
@@ -163,6 +186,7 @@ pub(crate) fn outcome_json(model: &str, outcome: &Outcome, seed: u64) -> Value {
         "stop_reason": stop.name(),
         "stop_string": stop_string,
         "reasoning_cut": outcome.reasoning_cut,
+        "repeats_itself": outcome.repeats.is_some(),
         "seed": seed,
         "usage": {
             "prompt_tokens": usage.prompt,

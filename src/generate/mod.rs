@@ -7,6 +7,7 @@
 //! Ends are told apart and never silent: the model's own, a stop string, a limit, a full context, an interruption.
 
 mod reasoning;
+mod repeats;
 mod stops;
 
 use crate::chat::markers::END_THINK;
@@ -16,6 +17,8 @@ use crate::sampler::{Sampler, Sampling};
 use crate::session::{Session, SessionError};
 use crate::tokenizer::{Controls, TextDecoder, Tokenizer};
 use reasoning::Budget;
+pub use repeats::Cycle;
+use repeats::Repeats;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -54,6 +57,8 @@ pub enum Event {
     },
     /// A part of the answer. A tool call that began and never became one is content.
     Part(Part),
+    /// The answer turns in a circle. Comes once at most; nothing is stopped.
+    Repeats(Cycle),
 }
 
 /// Why an answer ended.
@@ -132,6 +137,8 @@ pub struct Outcome {
     pub stop: Stop,
     /// The reasoning was ended by its budget.
     pub reasoning_cut: bool,
+    /// The first cycle in which the answer turned.
+    pub repeats: Option<Cycle>,
     /// What it took.
     pub usage: Usage,
 }
@@ -170,8 +177,8 @@ pub fn generate(
     let stop = run(session, request, sampler, &mut writer, &mut usage)?;
     session.keep_all();
     let stop = writer.finish(stop);
-    let Writer { answer, ids, budget, .. } = writer;
-    Ok(Outcome { answer, ids, stop, reasoning_cut: budget.cut, usage })
+    let Writer { answer, ids, budget, repeats, .. } = writer;
+    Ok(Outcome { answer, ids, stop, reasoning_cut: budget.cut, repeats: repeats.found, usage })
 }
 
 fn run(
@@ -237,6 +244,7 @@ struct Writer<'w> {
     parser: Option<Parser>,
     stops: Stops<'w>,
     budget: Budget,
+    repeats: Repeats,
     sink: &'w mut dyn FnMut(&Event) -> ControlFlow<()>,
     answer: Assistant,
     ids: Vec<u32>,
@@ -254,6 +262,7 @@ impl<'w> Writer<'w> {
             parser: request.start.map(|start| Parser::new(start, request.tools.to_vec())),
             stops: Stops::new(request.stops),
             budget: Budget::new(request, tokenizer),
+            repeats: Repeats::new(),
             sink,
             answer: Assistant::default(),
             ids: Vec::new(),
@@ -267,7 +276,11 @@ impl<'w> Writer<'w> {
     fn token(&mut self, token: u32) -> ControlFlow<Stop> {
         self.ids.push(token);
         let text = self.decoder.push(token);
-        self.text(text)
+        self.text(text)?;
+        match self.repeats.push(&self.ids) {
+            Some(cycle) => (self.sink)(&Event::Repeats(cycle)).map_break(|()| Stop::Interrupted),
+            None => ControlFlow::Continue(()),
+        }
     }
 
     fn text(&mut self, text: String) -> ControlFlow<Stop> {

@@ -247,6 +247,10 @@ impl<'l, 'm> Repl<'l, 'm> {
                 GO_ON
             }
             Event::Part(part) => show.part(part),
+            Event::Repeats(cycle) => {
+                show.repeats(*cycle);
+                GO_ON
+            }
         })
     }
 
