@@ -214,7 +214,7 @@ impl Face {
         Face {
             json: how.json,
             progress: how.json.is_none().then(PromptProgress::new),
-            show: Show::new(how.talk.hide_thinking),
+            show: Show::new(how.talk),
             line_error: None,
         }
     }

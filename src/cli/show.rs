@@ -1,6 +1,8 @@
 //! An answer on its way to people and pipes: the answer on stdout, everything else on stderr.
 
+use super::markdown::Markdown;
 use super::print;
+use super::talk::TalkArgs;
 use crate::chat::Event as Part;
 use crate::generate::{Cycle, Outcome, Stop, Usage};
 use anstream::{AutoStream, ColorChoice};
@@ -22,6 +24,8 @@ enum Place {
 pub(crate) struct Show {
     hide_thinking: bool,
     style: Style,
+    /// On a terminal that takes styles, unless it is unwanted.
+    markdown: Option<Markdown>,
     place: Place,
     /// The answer so far ends a line.
     ends_line: bool,
@@ -29,8 +33,17 @@ pub(crate) struct Show {
 }
 
 impl Show {
-    pub(crate) fn new(hide_thinking: bool) -> Show {
-        Show { hide_thinking, style: dim(), place: Place::Nowhere, ends_line: true, failed: None }
+    pub(crate) fn new(talk: &TalkArgs) -> Show {
+        let out = io::stdout();
+        let takes_styles = out.is_terminal() && AutoStream::choice(&out) != ColorChoice::Never;
+        Show {
+            hide_thinking: talk.hide_thinking,
+            style: dim(),
+            markdown: (takes_styles && !talk.no_markdown).then(Markdown::new),
+            place: Place::Nowhere,
+            ends_line: true,
+            failed: None,
+        }
     }
 
     /// Shows a part; breaks if nobody reads any more.
@@ -40,7 +53,7 @@ impl Show {
             Part::Content(text) => self.answer(text),
             Part::Call(call) => {
                 let gap = if self.ends_line { "" } else { "\n" };
-                self.answer(&format!("{gap}{}\n", call_json(&call.name, &call.arguments)));
+                self.raw(&format!("{gap}{}\n", call_json(&call.name, &call.arguments)));
             }
             Part::Reasoning(_) | Part::CallStart { .. } | Part::Unfinished { .. } => {}
         }
@@ -69,9 +82,32 @@ impl Show {
         self.end_thinking();
         self.place = Place::Answer;
         self.ends_line = text.ends_with('\n');
+        let text = if io::stdout().is_terminal() { print::for_screen(text) } else { Cow::Borrowed(text) };
+        match &mut self.markdown {
+            Some(markdown) => {
+                let styled = markdown.push(&text);
+                self.write(&styled);
+            }
+            None => self.write(&text),
+        }
+    }
+
+    /// Part of the answer that is no Markdown.
+    fn raw(&mut self, text: &str) {
+        if let Some(mut markdown) = self.markdown.take() {
+            let held = markdown.finish();
+            self.write(&held);
+            self.answer(text);
+            self.markdown = Some(markdown);
+        } else {
+            self.answer(text);
+        }
+    }
+
+    fn write(&mut self, text: &str) {
         let mut out = io::stdout().lock();
-        let text = if out.is_terminal() { print::for_screen(text) } else { Cow::Borrowed(text) };
-        self.failed = out.write_all(text.as_bytes()).and_then(|()| out.flush()).err();
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        self.failed = self.failed.take().or(written.err());
     }
 
     /// Tells, while the answer goes on, that it turns in a circle.
@@ -96,7 +132,8 @@ impl Show {
     pub(crate) fn finish(mut self) -> io::Result<()> {
         match self.place {
             Place::Thinking => self.end_thinking(),
-            Place::Answer if !self.ends_line && self.failed.is_none() => self.answer("\n"),
+            Place::Answer if !self.ends_line && self.failed.is_none() => self.raw("\n"),
+            Place::Answer if self.failed.is_none() => self.raw(""),
             _ => {}
         }
         self.failed.map_or(Ok(()), Err)

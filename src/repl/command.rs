@@ -67,8 +67,17 @@ pub(super) struct Row {
 }
 
 /// What `/set` knows.
-pub(super) const SETTINGS: [&str; 8] =
-    ["temperature", "top_k", "top_p", "min_p", "seed", "n_predict", "reasoning_budget", "hide_thinking"];
+pub(super) const SETTINGS: [&str; 9] = [
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "seed",
+    "n_predict",
+    "reasoning_budget",
+    "hide_thinking",
+    "markdown",
+];
 
 const THINK: Takes = Takes::OneOf(&["on", "off", "budget"]);
 

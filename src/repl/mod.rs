@@ -202,7 +202,7 @@ impl<'l, 'm> Repl<'l, 'm> {
             Some(first) => first.wrapping_add(self.n_seeds),
             None => self.talk.sampling.seed.or_random(),
         };
-        let mut show = Show::new(self.talk.hide_thinking);
+        let mut show = Show::new(&self.talk);
         let outcome = self.generate(&prompt, seed, &mut show);
         let shown = show.finish();
         keep::tell_notices(&mut self.session);

@@ -86,13 +86,8 @@ impl Repl<'_, '_> {
             }
             "n_predict" => self.talk.n_predict = talk::n_predict(value)?,
             "reasoning_budget" => self.talk.reasoning_budget = talk::n_predict(value)?,
-            "hide_thinking" => {
-                self.talk.hide_thinking = match value {
-                    "on" | "true" => true,
-                    "off" | "false" => false,
-                    other => return Err(format!("expected on or off, found `{other}`")),
-                }
-            }
+            "hide_thinking" => self.talk.hide_thinking = on_or_off(value)?,
+            "markdown" => self.talk.no_markdown = !on_or_off(value)?,
             _ => return Err(format!("there is no setting {name}; there are {}", SETTINGS.join(", "))),
         }
         aside(&format!("{name} = {value}"));
@@ -100,11 +95,12 @@ impl Repl<'_, '_> {
     }
 
     fn show_settings(&self) {
-        let TalkArgs { sampling, n_predict, reasoning_budget, hide_thinking, think, .. } = &self.talk;
+        let TalkArgs { sampling, n_predict, reasoning_budget, hide_thinking, no_markdown, think, .. } =
+            &self.talk;
         let switch = |on: bool| if on { "on" } else { "off" };
         let or_minus = |number: Option<u64>| number.map_or("-1".to_owned(), |number| number.to_string());
         tell(&format!(
-            "temperature {}\ntop_k {}\ntop_p {}\nmin_p {}\nseed {}\nn_predict {}\nreasoning_budget {}\nhide_thinking {}\nthinking {} (/think)",
+            "temperature {}\ntop_k {}\ntop_p {}\nmin_p {}\nseed {}\nn_predict {}\nreasoning_budget {}\nhide_thinking {}\nmarkdown {}\nthinking {} (/think)",
             sampling.temperature,
             sampling.top_k,
             sampling.top_p,
@@ -113,6 +109,7 @@ impl Repl<'_, '_> {
             or_minus(n_predict.0.map(|n| n as u64)),
             or_minus(reasoning_budget.0.map(|n| n as u64)),
             switch(*hide_thinking),
+            switch(!*no_markdown),
             switch(*think),
         ));
     }
@@ -182,5 +179,13 @@ impl Repl<'_, '_> {
         self.turns.truncate(last);
         self.turns.push(Message::User(edited));
         self.answer()
+    }
+}
+
+fn on_or_off(value: &str) -> Result<bool, String> {
+    match value {
+        "on" | "true" => Ok(true),
+        "off" | "false" => Ok(false),
+        other => Err(format!("expected on or off, found `{other}`")),
     }
 }

@@ -31,6 +31,8 @@ struct Settings {
     system: Option<String>,
     thinking: bool,
     hide_thinking: bool,
+    #[serde(default)]
+    no_markdown: bool,
     temperature: f32,
     top_k: usize,
     top_p: f32,
@@ -85,8 +87,17 @@ impl Saved {
     }
 
     fn wire(&self) -> Wire {
-        let TalkArgs { system, think, hide_thinking, n_predict, reasoning_budget, stops, sampling, .. } =
-            self.talk.clone();
+        let TalkArgs {
+            system,
+            think,
+            hide_thinking,
+            no_markdown,
+            n_predict,
+            reasoning_budget,
+            stops,
+            sampling,
+            ..
+        } = self.talk.clone();
         Wire {
             fathom_conversation: VERSION,
             model: self.model.clone(),
@@ -94,6 +105,7 @@ impl Saved {
                 system,
                 thinking: think,
                 hide_thinking,
+                no_markdown,
                 temperature: sampling.temperature,
                 top_k: sampling.top_k,
                 top_p: sampling.top_p,
@@ -171,6 +183,7 @@ impl Settings {
             think: self.thinking,
             no_think: !self.thinking,
             hide_thinking: self.hide_thinking,
+            no_markdown: self.no_markdown,
             n_predict: NPredict(self.n_predict),
             reasoning_budget: NPredict(self.reasoning_budget),
             stops: self.stop,
