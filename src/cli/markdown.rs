@@ -85,7 +85,9 @@ impl Markdown {
     /// What was held back.
     pub(crate) fn finish(&mut self) -> String {
         match std::mem::replace(&mut self.at, At::Text(String::new())) {
-            At::LineStart(held) | At::Text(held) | At::Bracket(held) => self.plain(&held),
+            At::LineStart(held) | At::Bracket(held) => self.plain(&held),
+            At::Text(run) if run.is_empty() => {}
+            At::Text(run) => self.end_run(&run, '\n'),
             At::CodeStart(held) => self.put(&held, CODE),
             At::Address | At::FenceLine | At::Code | At::FenceEnd => {}
         }

@@ -152,7 +152,7 @@ pub(super) fn answer(model: &ModelArgs, how: &How<'_>, prompt: String) -> Result
             end["type"] = "end".into();
             print::json(&end)?;
         }
-        None => show::aside(&show::figures(&outcome.usage, held, session.n_ctx(), seed)),
+        None => show::aside(&show::figures(&outcome.usage, Some((held, session.n_ctx())), seed)),
     }
     keep::tell_notices(&mut session);
     if let Some(text) = show::reasoning_cut(&outcome) {

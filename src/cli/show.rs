@@ -7,16 +7,20 @@ use crate::chat::Event as Part;
 use crate::generate::{Cycle, Outcome, Stop, Usage};
 use anstream::{AutoStream, ColorChoice};
 use anstyle::Style;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 /// Where the last piece of text went.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Nowhere,
     Thinking,
+    /// In reasoning that is hidden: a line on the terminal tells how far it is.
+    Hidden,
     Answer,
 }
 
@@ -24,6 +28,7 @@ enum Place {
 pub(crate) struct Show {
     hide_thinking: bool,
     style: Style,
+    hidden: Option<Hidden>,
     /// On a terminal that takes styles, unless it is unwanted.
     markdown: Option<Markdown>,
     place: Place,
@@ -39,6 +44,7 @@ impl Show {
         Show {
             hide_thinking: talk.hide_thinking,
             style: dim(),
+            hidden: None,
             markdown: (takes_styles && !talk.no_markdown).then(Markdown::new),
             place: Place::Nowhere,
             ends_line: true,
@@ -50,12 +56,13 @@ impl Show {
     pub(crate) fn part(&mut self, part: &Part) -> ControlFlow<()> {
         match part {
             Part::Reasoning(text) if !self.hide_thinking => self.thinking(text),
+            Part::Reasoning(_) => self.hidden(),
             Part::Content(text) => self.answer(text),
             Part::Call(call) => {
                 let gap = if self.ends_line { "" } else { "\n" };
                 self.raw(&format!("{gap}{}\n", call_json(&call.name, &call.arguments)));
             }
-            Part::Reasoning(_) | Part::CallStart { .. } | Part::Unfinished { .. } => {}
+            Part::CallStart { .. } | Part::Unfinished { .. } => {}
         }
         if self.failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
@@ -71,7 +78,17 @@ impl Show {
         let _ = write!(err, "{0}{text}{0:#}", self.style).and_then(|()| err.flush());
     }
 
+    fn hidden(&mut self) {
+        if io::stderr().is_terminal() {
+            self.place = Place::Hidden;
+            self.hidden.get_or_insert_with(Hidden::new).token();
+        }
+    }
+
     fn end_thinking(&mut self) {
+        if let Some(hidden) = self.hidden.take() {
+            hidden.end();
+        }
         if self.place == Place::Thinking {
             let end = if self.style == Style::new() { "\n</think>\n" } else { "\n\n" };
             let _ = io::stderr().lock().write_all(end.as_bytes());
@@ -113,7 +130,7 @@ impl Show {
     /// Tells, while the answer goes on, that it turns in a circle.
     pub(crate) fn repeats(&mut self, cycle: Cycle) {
         let in_a_line = match self.place {
-            Place::Nowhere => false,
+            Place::Nowhere | Place::Hidden => false,
             Place::Thinking => true,
             Place::Answer => !self.ends_line && io::stdout().is_terminal(),
         };
@@ -122,21 +139,52 @@ impl Show {
         }
         let Cycle { period, times } = cycle;
         let what = if period == 1 { "token".to_owned() } else { format!("{period} tokens") };
-        aside(&format!(
+        let note = format!(
             "note: the answer repeats itself: {times} times the same {what}; Ctrl-C stops it; a higher temperature, another seed \
              or a penalty for repetition may help"
-        ));
+        );
+        match &self.hidden {
+            Some(hidden) => hidden.bar.suspend(|| aside(&note)),
+            None => aside(&note),
+        }
     }
 
     /// Ends the last line; gives the first error of writing the answer, a closed pipe among them.
     pub(crate) fn finish(mut self) -> io::Result<()> {
         match self.place {
-            Place::Thinking => self.end_thinking(),
+            Place::Thinking | Place::Hidden => self.end_thinking(),
             Place::Answer if !self.ends_line && self.failed.is_none() => self.raw("\n"),
             Place::Answer if self.failed.is_none() => self.raw(""),
             _ => {}
         }
         self.failed.map_or(Ok(()), Err)
+    }
+}
+
+/// Reasoning that is not shown, in one line that is rewritten while it goes on and taken away at its end.
+struct Hidden {
+    bar: ProgressBar,
+    start: Instant,
+}
+
+impl Hidden {
+    fn new() -> Hidden {
+        let style = dim();
+        let template = format!("{style}thinking… {{pos}} tokens, {{elapsed}}{style:#}");
+        let style = ProgressStyle::with_template(&template).expect("the template is well formed");
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
+        bar.enable_steady_tick(Duration::from_millis(250));
+        Hidden { bar, start: Instant::now() }
+    }
+
+    fn token(&self) {
+        self.bar.inc(1);
+    }
+
+    fn end(self) {
+        self.bar.finish_and_clear();
+        let (n_tokens, seconds) = (self.bar.position(), self.start.elapsed().as_secs_f64());
+        aside(&format!("thought for {seconds:.1} s, {n_tokens} tokens"));
     }
 }
 
@@ -169,16 +217,17 @@ pub(crate) fn reasoning_cut(outcome: &Outcome) -> Option<&'static str> {
     outcome.reasoning_cut.then_some("the reasoning reached its budget and was ended (--reasoning-budget)")
 }
 
-/// What an answer took, in one line.
-pub(crate) fn figures(usage: &Usage, held: usize, n_ctx: usize, seed: u64) -> String {
+/// What an answer took, in one line; `context`: tokens held, and of how many.
+pub(crate) fn figures(usage: &Usage, context: Option<(usize, usize)>, seed: u64) -> String {
     let speed = |rate: Option<f64>| rate.map_or(String::new(), |rate| format!(", {rate:.1} tokens/s"));
     let cached = match (usage.cached, usage.recalled) {
         (0, _) => String::new(),
         (cached, 0) => format!(" ({cached} cached)"),
         (cached, recalled) => format!(" ({cached} cached, {recalled} of them on disk)"),
     };
+    let context = context.map_or(String::new(), |(held, n_ctx)| format!(" | context {held} of {n_ctx}"));
     format!(
-        "prompt {} tokens{cached} in {:.1} s{} | answer {} tokens in {:.1} s{} | context {held} of {n_ctx} | seed {seed}",
+        "prompt {} tokens{cached} in {:.1} s{} | answer {} tokens in {:.1} s{}{context} | seed {seed}",
         usage.prompt,
         usage.prefill_time.as_secs_f64(),
         speed(usage.prefill_rate()),

@@ -148,8 +148,8 @@ pub(super) fn help() -> String {
         let usage = format!("{} {}", row.name, row.argument);
         writeln!(text, "{usage:<20} {}", row.does).expect("a string takes any text");
     }
-    text + "\nA message of several lines stands between \"\"\" and \"\"\", or its lines end in \\. A message that begins\n\
-            with a slash needs a space before it. Ctrl-C stops an answer; twice on an empty line it leaves."
+    text + "\nA message of several lines stands between \"\"\" and \"\"\", or its lines end in \\ or Alt-Enter.\n\
+            A message that begins with a slash needs a space before it. Ctrl-C stops an answer; twice on an empty line it leaves."
 }
 
 /// Reads a command; the error is for the person.

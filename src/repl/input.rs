@@ -53,6 +53,7 @@ impl Input {
         let mut editor = Editor::with_history(config, lines).map_err(failure)?;
         editor.set_helper(Some(Aid { files: FilenameCompleter::new(), shelf }));
         editor.bind_sequence(KeyEvent::ctrl('C'), EventHandler::Conditional(Box::new(ClearLine)));
+        editor.bind_sequence(KeyEvent::alt('\r'), Cmd::Newline);
         let history = if remembers { history_file() } else { None };
         if let Some(path) = &history {
             // None the first time; a damaged one is no reason not to talk.

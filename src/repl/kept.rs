@@ -186,6 +186,7 @@ impl Repl<'_, '_> {
         self.spoken.extend(spoken);
         (self.talk, self.turns, self.n_seeds) = (talk, turns, 0);
         self.files.clear();
+        self.held = None;
         Ok(())
     }
 

@@ -26,7 +26,7 @@ use input::{Input, Line};
 pub(crate) use kept::Begin;
 use kept::Kept;
 use std::collections::HashMap;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, IsTerminal, stderr};
 use std::ops::ControlFlow;
 
 /// How a conversation is begun.
@@ -65,7 +65,10 @@ pub(crate) fn run(loaded: &Loaded<'_>, setup: Setup) -> Result<(), Failure> {
 
 fn talk(repl: &mut Repl<'_, '_>, input: &mut Input) -> Result<(), Failure> {
     let mut wants_to_leave = false;
+    // The first line said it all.
+    repl.status = repl.status_line();
     loop {
+        repl.show_status();
         let done = match input.read()? {
             Line::End => return Ok(()),
             Line::Interrupt if wants_to_leave => return Ok(()),
@@ -114,6 +117,12 @@ struct Repl<'l, 'm> {
     /// Files to stand before the next message.
     files: Vec<String>,
     totals: Totals,
+    /// Tokens of the conversation, as far as that is known without computing: until it changes.
+    held: Option<usize>,
+    /// Tokens a second of the last answer.
+    rate: Option<f64>,
+    /// The line before the prompt, as it was last shown.
+    status: String,
     kept: Kept,
 }
 
@@ -151,8 +160,31 @@ impl<'l, 'm> Repl<'l, 'm> {
             spoken: HashMap::new(),
             files: Vec::new(),
             totals: Totals::default(),
+            held: Some(0),
+            rate: None,
+            status: String::new(),
             kept,
         })
+    }
+
+    /// Tells how things stand, if it is not what was told last.
+    fn show_status(&mut self) {
+        let line = self.status_line();
+        if line != self.status && stderr().is_terminal() {
+            aside(&line);
+            self.status = line;
+        }
+    }
+
+    fn status_line(&self) -> String {
+        let (name, n_ctx) = (&self.loaded.name, self.session.n_ctx());
+        let context = match self.held {
+            Some(held) => format!("context {held} of {n_ctx}"),
+            None => format!("{n_ctx} tokens of context"),
+        };
+        let rate = self.rate.map_or(String::new(), |rate| format!(" | {rate:.1} tokens/s"));
+        let thinking = if self.talk.think { "on" } else { "off" };
+        format!("{name} | {context}{rate} | thinking {thinking}")
     }
 
     fn message(&mut self, text: String) -> Result<Flow, Trouble> {
@@ -205,6 +237,7 @@ impl<'l, 'm> Repl<'l, 'm> {
         let mut show = Show::new(&self.talk);
         let outcome = self.generate(&prompt, seed, &mut show);
         let shown = show.finish();
+        self.held = Some(self.session.tokens().len());
         keep::tell_notices(&mut self.session);
         match shown {
             Ok(()) => {}
@@ -282,7 +315,10 @@ impl<'l, 'm> Repl<'l, 'm> {
         if let Some(text) = show::reasoning_cut(outcome) {
             aside(text);
         }
-        aside(&show::figures(usage, self.session.tokens().len(), n_ctx, seed));
+        self.rate = usage.decode_rate();
+        // On a terminal the line before the prompt tells the context.
+        let context = (!stderr().is_terminal()).then(|| (self.session.tokens().len(), n_ctx));
+        aside(&show::figures(usage, context, seed));
     }
 }
 

@@ -17,6 +17,7 @@ impl Repl<'_, '_> {
                 self.turns.clear();
                 self.files.clear();
                 self.kept.close();
+                self.held = Some(0);
                 aside("a new conversation");
             }
             Command::System(None) => match &self.talk.system {
@@ -65,6 +66,7 @@ impl Repl<'_, '_> {
         let last = self.turns.iter().rposition(|message| matches!(message, Message::User(_)));
         let last = last.ok_or("there is nothing to take back")?;
         self.turns.truncate(last);
+        self.held = None;
         aside(&format!("taken back; {} messages are left", self.turns.len()));
         Ok(())
     }
