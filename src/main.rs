@@ -4,7 +4,7 @@ use fathom::cli::Cli;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match Cli::read(std::env::args_os()).run() {
+    match Cli::read(std::env::args_os()).and_then(Cli::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("error: {failure}");

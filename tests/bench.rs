@@ -14,12 +14,12 @@ use fathom::{Engine, Session, SessionError, SessionOptions, Wanted};
 use fathom_gguf::Gguf;
 use fathom_simd::{ActKind, Format, Kernels};
 use serde_json::Value as Json;
-use std::process::{Command, Output};
+use std::process::Output;
 
 const CACHE: CacheTypes = CacheTypes { latent: Format::BF16, index: IndexType::Q8 };
 
 fn bench(model: &Converted, args: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
+    let mut command = common::fathom();
     command.arg("bench").arg(&model.path).args(args).output().unwrap()
 }
 
@@ -159,7 +159,7 @@ fn mistakes_are_told_with_their_code() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("text.gguf");
     std::fs::write(&path, "no model").unwrap();
-    let done = Command::new(env!("CARGO_BIN_EXE_fathom")).arg("bench").arg(&path).output().unwrap();
+    let done = common::fathom().arg("bench").arg(&path).output().unwrap();
     assert_eq!(done.status.code(), Some(3));
 }
 
@@ -169,7 +169,7 @@ fn a_reader_that_has_seen_enough_ends_it() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
     // A hundred runs of this would take minutes.
-    let done = Command::new(env!("CARGO_BIN_EXE_fathom"))
+    let done = common::fathom()
         .arg("bench")
         .arg(&model.path)
         .args(["-p", "4096", "-r", "1000"])

@@ -7,12 +7,12 @@ use fathom::chat::parse::{Event as Part, Start, parse};
 use fathom::chat::{Assistant, Chat, Conversation, Message};
 use fathom::generate::{Event, Outcome, Request, Stop, generate};
 use fathom::mmap::Mapping;
-use fathom::sampler::Sampling;
+use fathom::sampler::{Dry, Penalties, Sampling};
 use fathom::tokenizer::{TokenKind, Tokenizer};
 use fathom::{Session, SessionError, SessionOptions};
 use fathom_gguf::Gguf;
 use fathom_simd::Kernels;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,6 +22,7 @@ struct Wish {
     prompt: Vec<u32>,
     start: Option<Start>,
     seed: u64,
+    sampling: Sampling,
     n_predict: Option<usize>,
     reasoning_budget: Option<usize>,
     stops: Vec<String>,
@@ -34,6 +35,7 @@ impl Wish {
             prompt,
             start: None,
             seed,
+            sampling: Sampling::default(),
             n_predict: Some(n_predict),
             reasoning_budget: None,
             stops: Vec::new(),
@@ -55,7 +57,7 @@ impl Wish {
             prompt: &self.prompt,
             start: self.start,
             tools: &[],
-            sampling: Sampling { seed: self.seed, ..Sampling::default() },
+            sampling: Sampling { seed: self.seed, ..self.sampling.clone() },
             n_predict: self.n_predict,
             reasoning_budget: self.reasoning_budget,
             stops: &self.stops,
@@ -206,6 +208,47 @@ fn stop_strings_are_found_across_tokens() {
     });
 }
 
+/// A presence penalty that nothing withstands: what came is not drawn again, whether it came in the prompt or the answer.
+#[test]
+fn penalties_know_the_prompt_and_the_answer() {
+    with_model(2, SessionOptions::default(), |session, tokenizer| {
+        let penalties = Penalties { last_n: None, presence: 1e6, ..Penalties::default() };
+        let sampling = Sampling { penalties, ..Sampling::default() };
+        let (wish, outcome) = unended(session, tokenizer, &Wish { sampling, ..Wish::raw(0, 60) });
+        let all = [&wish.prompt[..], &outcome.ids].concat();
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), wish.prompt.len() + 60);
+        let (_, free) = unended(session, tokenizer, &Wish::raw(0, 60));
+        assert!(free.ids.iter().collect::<HashSet<_>>().len() < 60, "without it tokens come again");
+        // The session holds the prompt now; penalties look at it all the same.
+        assert_eq!(wish.run(session, tokenizer).ids, outcome.ids);
+    });
+}
+
+/// Whatever was answered before a token or read as its prompt is the same to the penalties.
+#[test]
+fn an_answer_in_parts_is_the_same_answer() {
+    with_model(2, SessionOptions::default(), |session, tokenizer| {
+        let sampling = Sampling {
+            temperature: 0.0,
+            penalties: Penalties { last_n: Some(20), repeat: 1.3, frequency: 0.1, presence: 0.1 },
+            dry: Dry { multiplier: 0.8, allowed_length: 1, ..Dry::default() },
+            // The best tokens go on for ever.
+            logit_bias: vec![(tokenizer.eos(), f32::NEG_INFINITY)],
+            ..Sampling::default()
+        };
+        let wish = Wish { sampling, ..Wish::raw(0, 60) };
+        let whole = wish.run(session, tokenizer);
+        assert_eq!((&whole.stop, whole.ids.len()), (&Stop::NPredict, 60));
+        for at in [1, 17, 40] {
+            let prompt = [&wish.prompt[..], &whole.ids[..at]].concat();
+            let rest = Wish { prompt, n_predict: Some(60 - at), ..wish.clone() }.run(session, tokenizer);
+            assert_eq!(rest.ids, whole.ids[at..], "{at}");
+        }
+        let free = Wish { sampling: Sampling { temperature: 0.0, ..Sampling::default() }, ..wish };
+        assert_ne!(free.run(session, tokenizer).ids, whole.ids, "the penalties change something");
+    });
+}
+
 #[test]
 fn a_full_context_is_an_end_or_an_error() {
     let prompt = Wish::raw(0, 1).prompt;
@@ -294,7 +337,7 @@ fn an_interrupted_answer_keeps_what_is_computed() {
         };
         let outcome = generate(session, tokenizer, &request, &mut |event| match event {
             Event::Part(_) => ControlFlow::Break(()),
-            Event::Prompt { .. } => ControlFlow::Continue(()),
+            Event::Prompt { .. } | Event::Repeats(_) => ControlFlow::Continue(()),
         });
         assert_eq!(outcome.unwrap().stop, Stop::Interrupted);
     });

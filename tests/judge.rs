@@ -119,7 +119,7 @@ fn the_form_transformers_writes() {
     std::fs::copy(source.join("config.transformers.json"), folder.path().join("config.json")).unwrap();
     std::fs::copy(source.join("model.safetensors"), folder.path().join("model.safetensors")).unwrap();
     let path = folder.path().join("model.gguf");
-    let done = std::process::Command::new(env!("CARGO_BIN_EXE_fathom"))
+    let done = common::fathom()
         .args(["quantize", "--type", "f32", "-o"])
         .arg(&path)
         .arg(folder.path())

@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 fn fathom() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
+    let mut command = common::fathom();
     command.env("FATHOM_NO_CACHE", "1");
     command
 }
@@ -20,7 +20,7 @@ fn fathom() -> Command {
 #[cfg(target_os = "linux")]
 fn limited(limits: &str, args: &[&str]) -> Output {
     let line = format!("{limits} && exec \"$0\" \"$@\"");
-    let mut command = Command::new("sh");
+    let mut command = common::program::without_settings(Command::new("sh"));
     command.env("FATHOM_NO_CACHE", "1").args(["-c", &line, env!("CARGO_BIN_EXE_fathom")]).args(args);
     command.output().unwrap()
 }
@@ -296,8 +296,11 @@ fn a_refused_lock_is_a_warning() {
     let capability =
         if is_root { "exec setpriv --bounding-set=-ipc_lock --inh-caps=-ipc_lock" } else { "exec" };
     let line = format!("ulimit -l 0 && {capability} \"$0\" \"$@\"");
-    let done =
-        Command::new("sh").args(["-c", &line, env!("CARGO_BIN_EXE_fathom")]).args(args).output().unwrap();
+    let done = common::program::without_settings(Command::new("sh"))
+        .args(["-c", &line, env!("CARGO_BIN_EXE_fathom")])
+        .args(args)
+        .output()
+        .unwrap();
     assert!(done.status.success(), "{}", stderr(&done));
     for words in ["warning: --mlock", "may lock 0 bytes", "ulimit -l"] {
         assert!(stderr(&done).contains(words), "{words} is missing in {}", stderr(&done));

@@ -7,7 +7,7 @@ use fathom::perplexity::{Chunks, Running, log_sum_exp};
 use fathom::{Session, SessionOptions};
 use fathom_simd::Kernels;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 /// Beyond the tiny model's index_topk of 8, several chunks.
 const TEXT: &str = "It was a bright cold day in April, and the clocks were striking thirteen. 1984 + 16 = 2000; \
@@ -31,7 +31,7 @@ impl Bench {
 
     fn run_on(&self, model: &Path, args: &[&str]) -> Output {
         let text = self.file("text");
-        Command::new(env!("CARGO_BIN_EXE_fathom"))
+        common::fathom()
             .arg("perplexity")
             .arg(model)
             .args(["-f", text.to_str().unwrap(), "--cache-type", "f32", "--index-cache", "f32"])

@@ -260,7 +260,7 @@ impl Program {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
+        let mut command = common::fathom();
         command.env("FATHOM_CACHE_DIR", self.folder.path()).args(args).stdin(Stdio::null());
         command
     }

@@ -1,27 +1,22 @@
 //! `fathom quantize` on the reference checkpoints: every tensor against the checkpoint's own numbers, by a second set of
 //! rules written here (names, FP8, kv_b's halves, expert order, encodings), read with the `safetensors` crate.
 
+#[path = "common/program.rs"]
+mod program;
+
 use fathom_gguf::{GgufFile, TensorType};
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 fn reference(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(name)
 }
 
 fn quantize(folder: &Path, out: &Path, more: &[&str]) -> Vec<u8> {
-    let run = Command::new(env!("CARGO_BIN_EXE_fathom"))
-        .arg("quantize")
-        .arg(folder)
-        .arg("-o")
-        .arg(out)
-        .args(more)
-        .output()
-        .unwrap();
+    let run = program::fathom().arg("quantize").arg(folder).arg("-o").arg(out).args(more).output().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     fs::read(out).unwrap()
 }
@@ -254,7 +249,7 @@ fn exceptions_change_the_tensors_they_name() {
     let temp = tempfile::tempdir().unwrap();
     let more = ["--type", "q8_0", "--tensor-type", "^blk", "--tensor-type", "ffn_down_exps=F32"];
     let out = temp.path().join("out.gguf");
-    let run = Command::new(env!("CARGO_BIN_EXE_fathom"))
+    let run = program::fathom()
         .arg("quantize")
         .arg(reference("nogroups"))
         .args(["-o", out.to_str().unwrap()])
@@ -311,7 +306,7 @@ fn a_checkpoint_without_a_tokenizer_says_so_in_the_file() {
 fn a_dry_run_foretells_the_file_to_the_byte_and_writes_nothing() {
     let temp = tempfile::tempdir().unwrap();
     let out = temp.path().join("out.gguf");
-    let run = Command::new(env!("CARGO_BIN_EXE_fathom"))
+    let run = program::fathom()
         .arg("quantize")
         .arg(reference("base/fp8"))
         .args(["--type", "q8_0", "--dry-run", "--json"])
@@ -323,7 +318,7 @@ fn a_dry_run_foretells_the_file_to_the_byte_and_writes_nothing() {
     assert_eq!(report["tensor_bytes"], sum);
     let bytes = quantize(&reference("base/fp8"), &out, &["--type", "q8_0"]);
     assert_eq!(report["file_bytes"], bytes.len());
-    let table = Command::new(env!("CARGO_BIN_EXE_fathom"))
+    let table = program::fathom()
         .current_dir(temp.path())
         .arg("quantize")
         .arg(reference("base/fp8"))

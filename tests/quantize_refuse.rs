@@ -1,9 +1,12 @@
 //! What `fathom quantize` refuses, how it says so, and that it leaves nothing behind.
 
+#[path = "common/program.rs"]
+mod program;
+
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 fn reference(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/reference").join(name)
@@ -36,7 +39,7 @@ fn edit_header(path: &Path, edit: impl FnOnce(&mut Map<String, Value>)) {
 
 fn run(folder: &Path, more: &[&str]) -> Output {
     let out = folder.join("out.gguf");
-    Command::new(env!("CARGO_BIN_EXE_fathom"))
+    program::fathom()
         .arg("quantize")
         .arg(folder)
         .arg("-o")
@@ -260,7 +263,7 @@ fn a_name_is_looked_up_in_the_local_cache() {
     }
     let out = temp.path().join("out.gguf");
     let run = |name: &str| {
-        Command::new(env!("CARGO_BIN_EXE_fathom"))
+        program::fathom()
             .current_dir(temp.path())
             .env("HF_HUB_CACHE", temp.path())
             .args(["quantize", name, "--type", "f32", "-o"])

@@ -1,5 +1,8 @@
 //! Layers of true size: what only shows when files have gigabytes.
 
+#[path = "common/program.rs"]
+mod program;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -7,7 +10,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 fn fathom() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_fathom"))
+    program::fathom()
 }
 
 fn names(folder: &Path) -> Vec<String> {

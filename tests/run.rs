@@ -16,7 +16,7 @@ fn model() -> &'static Path {
 }
 
 fn fathom(verb: &str, args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
+    let mut command = common::fathom();
     command.env("FATHOM_NO_CACHE", "1").arg(verb).arg(model()).args(args).stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
@@ -72,6 +72,23 @@ fn seeds_repeat_and_are_told_where_none_was_given() {
     assert_eq!(first["text"], again["text"]);
     let best = |seed| json(&["-p", "x", "-n", "30", "--json", "--temp", "0", "--seed", seed])["text"].clone();
     assert_eq!(best("1"), best("2"));
+}
+
+#[test]
+fn a_logit_bias_decides_and_is_of_a_token() {
+    let biased =
+        |flag: &str| json(&["-p", "x", "--raw", "-n", "4", "--json", "--seed", "1", flag, "40+1000"]);
+    let same = biased("-l")["text"].as_str().unwrap().to_owned();
+    assert_eq!(same, same[..same.len() / 4].repeat(4));
+    assert_eq!(biased("--logit-bias")["text"], same);
+    let tokens = ["--presence-penalty", "2000", "--repeat-last-n", "-1"];
+    let penalised = [&["-p", "x", "--raw", "-n", "4", "--json", "--seed", "1", "-l", "40+1000"], &tokens[..]];
+    assert_ne!(json(&penalised.concat())["text"], same, "the penalty is larger than the bias");
+
+    let wrong = run(&["-p", "x", "-l", "70000-inf"]);
+    assert_eq!(code(&wrong), 2);
+    let told = text(&wrong.stderr);
+    assert!(told.contains("70000-inf") && told.contains("vocabulary's"), "{told}");
 }
 
 #[test]
@@ -168,7 +185,7 @@ fn thinking_is_apart_and_can_be_hidden() {
 fn an_answer_that_turns_in_a_circle_says_so() {
     // The built-in model goes on with what it sees; random models find no circle.
     let run = |more: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
+        let mut command = common::fathom();
         let zeros = "0".repeat(50);
         command.env("FATHOM_NO_CACHE", "1").args(["run", "--raw", "--temp", "0", "-n", "120", "-p", &zeros]);
         let done = command.args(more).stdin(Stdio::null()).output().unwrap();
@@ -234,10 +251,7 @@ fn exit_codes() {
     assert_eq!(too_long, 2);
     assert!(message.contains("holds 5 tokens") && message.contains("larger context"), "{message}");
     assert_eq!(told(&["-f", "/nowhere/at/all"]).0, 1);
-    let absent = Command::new(env!("CARGO_BIN_EXE_fathom"))
-        .args(["run", "/nowhere.gguf", "-p", "x"])
-        .output()
-        .unwrap();
+    let absent = common::fathom().args(["run", "/nowhere.gguf", "-p", "x"]).output().unwrap();
     assert_eq!(code(&absent), 3);
 }
 
@@ -345,7 +359,7 @@ fn a_model_without_a_chat_format_continues_raw_text() {
     let path = folder.path().join("bare.gguf");
     bare.write(&path);
     let run = |args: &[&str]| {
-        Command::new(env!("CARGO_BIN_EXE_fathom"))
+        common::fathom()
             .env("FATHOM_NO_CACHE", "1")
             .arg("run")
             .arg(&path)

@@ -1,11 +1,14 @@
 //! Completions and manual pages name everything that the command line has.
 
+#[path = "common/program.rs"]
+mod program;
+
 use clap::{Command, CommandFactory};
 use fathom::cli::Cli;
 use std::process::Output;
 
 fn fathom(args: &[&str]) -> Output {
-    std::process::Command::new(env!("CARGO_BIN_EXE_fathom")).args(args).output().unwrap()
+    program::fathom().args(args).output().unwrap()
 }
 
 fn text(args: &[&str]) -> String {

@@ -1,5 +1,8 @@
 //! Is a synthetic slice a fair stand-in? Its activations keep their size and its router uses every expert.
 
+#[path = "common/program.rs"]
+mod program;
+
 use fathom::config::Overrides;
 use fathom::mmap::Mapping;
 use fathom::probe::{Point, Probe, Values};
@@ -7,7 +10,6 @@ use fathom::threads::{Seats, default_threads};
 use fathom::{Engine, Session, SessionOptions, Wanted};
 use fathom_simd::Kernels;
 use std::collections::BTreeMap;
-use std::process::Command;
 
 const N_TOKENS: usize = 4096;
 
@@ -40,7 +42,7 @@ impl Probe for Health {
 fn a_slices_activations_and_routing_stay_healthy() {
     let temp = tempfile::tempdir().unwrap();
     let path = temp.path().join("slice.gguf");
-    let made = Command::new(env!("CARGO_BIN_EXE_fathom"))
+    let made = program::fathom()
         .args(["synth", "--preset", "v3.2-slice:1+1", "--type", "q8_0", "-o"])
         .arg(&path)
         .status()

@@ -129,7 +129,7 @@ fn answers_in_colours_are_the_same_text() {
     let place = Place::new();
     let args = ["chat", model().to_str().unwrap(), "--seed", "1", "-n", "60"];
     for (variable, more) in
-        [("FATHOM_NOTHING", &[][..]), ("NO_COLOR", &[]), ("FATHOM_NOTHING", &["--no-markdown"])]
+        [("SOME_VARIABLE", &[][..]), ("NO_COLOR", &[]), ("SOME_VARIABLE", &["--no-markdown"])]
     {
         let mut command = place.command(&[&args[..], more].concat());
         command.env(variable, "1");

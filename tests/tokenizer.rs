@@ -6,7 +6,7 @@ mod vocabulary;
 use fathom::tokenizer::{Controls, TokenKind, Tokenizer};
 use fathom_gguf::{OwnedArray, OwnedValue};
 use proptest::prelude::*;
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::{Duration, Instant};
 use vocabulary::{from_bytes, gguf, keys, published, real, real_gguf};
 
@@ -160,7 +160,7 @@ fn tiny_model() -> common::Converted {
 }
 
 fn fathom(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_fathom")).args(args).output().unwrap()
+    common::fathom().args(args).output().unwrap()
 }
 
 fn stdout(done: Output) -> Vec<u8> {

@@ -7,10 +7,10 @@ use common::forge::{Model, Tensor};
 use fathom_gguf::TensorType;
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 fn fathom(args: &[&str], model: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_fathom")).args(args).arg(model).output().unwrap()
+    common::fathom().args(args).arg(model).output().unwrap()
 }
 
 fn json(args: &[&str], model: &Path) -> (i32, Json) {
@@ -250,14 +250,14 @@ fn a_closed_pipe_ends_quietly() {
     ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let done = Command::new(env!("CARGO_BIN_EXE_fathom")).args(args).stdout(writer).output().unwrap();
+        let done = common::fathom().args(args).stdout(writer).output().unwrap();
         assert!(done.status.success(), "{args:?}: {}", String::from_utf8_lossy(&done.stderr));
     }
 }
 
 #[test]
 fn doctor_without_a_model_tells_the_machine() {
-    let done = Command::new(env!("CARGO_BIN_EXE_fathom")).args(["doctor", "--json"]).output().unwrap();
+    let done = common::fathom().args(["doctor", "--json"]).output().unwrap();
     assert!(done.status.success());
     let told: Json = serde_json::from_slice(&done.stdout).unwrap();
     assert!(told["machine"]["cores"]["default_threads"].as_u64().unwrap() >= 1);
@@ -268,7 +268,7 @@ fn doctor_without_a_model_tells_the_machine() {
 #[test]
 fn the_level_is_what_the_variable_allows() {
     let run = |word: &str| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
+        let mut command = common::fathom();
         command.args(["doctor", "--json"]).env("FATHOM_SIMD", word).output().unwrap()
     };
     let told: Json = serde_json::from_slice(&run("scalar").stdout).unwrap();

@@ -41,8 +41,8 @@ fn repository(text: &str) -> Option<(&str, &str)> {
     text.split_once('/').filter(|(org, repo)| valid(org) && valid(repo))
 }
 
-/// Where caches may be, most specific first.
-fn caches(env: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
+/// Where caches may be, most specific first. `env` looks up environment variables.
+pub fn caches(env: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
     let at = |variable: &str, below: &str| {
         env(variable).filter(|value| !value.is_empty()).map(|value| PathBuf::from(value).join(below))
     };

@@ -2,6 +2,7 @@
 
 use super::bench_table::{Format as Table, Model, Record};
 use super::flags::{index_type, latent_type, thread_count, token_count, tokens_or_none};
+use super::loading::map_files;
 use super::{Failure, print};
 use crate::Engine;
 use crate::bench::{Fill, Kind, Room, RoomOptions, Test};
@@ -44,7 +45,7 @@ pub struct Args {
     #[arg(short, long, value_name = "T,..", value_delimiter = ',', value_parser = thread_count)]
     threads: Vec<usize>,
     /// Most tokens in one forward call.
-    #[arg(short, long, value_name = "N", default_value_t = USUAL_BATCH, value_parser = token_count)]
+    #[arg(short, long = "batch-size", alias = "batch", value_name = "N", default_value_t = USUAL_BATCH, value_parser = token_count)]
     batch: usize,
     /// Timed runs of each test.
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
@@ -88,7 +89,7 @@ const SWEEP: [usize; 6] = [0, 2048, 4096, 8192, 16384, 32768];
 pub fn run(args: Args) -> Result<(), Failure> {
     let tests = tests(&args)?;
     let kernels = Kernels::from_env().map_err(Failure::usage)?;
-    let mapping = Mapping::open(&args.model).map_err(Failure::invalid)?;
+    let mapping = map_files(&args.model)?;
     let threads = if args.threads.is_empty() { vec![default_threads()] } else { args.threads.clone() };
     let most_threads = threads.iter().copied().max().unwrap_or(1);
     let model = describe(&args, &mapping, &tests, most_threads)?;

@@ -45,6 +45,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         return run::answer(&args.model, &how, run::stdin_prompt()?);
     }
     let files = args.model.open()?;
+    args.talk.sampling.adjust.check(files.n_tokens()).map_err(Failure::usage)?;
     let loaded = files.load()?;
     let begin = match args.session {
         Some(name) => Some(Begin::Named(name)),

@@ -1,8 +1,8 @@
 //! `fathom detokenize`: the text of token ids.
 
+use super::loading::map_files;
 use super::tokenize::read;
 use super::{Failure, print};
-use crate::mmap::Mapping;
 use crate::tokenizer::Tokenizer;
 use fathom_gguf::Gguf;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
 
 /// The tokenizer of a model file; no tensor is touched.
 pub(super) fn load(model: &Path) -> Result<Tokenizer, Failure> {
-    let mapping = Mapping::open(model).map_err(Failure::invalid)?;
+    let mapping = map_files(model)?;
     let invalid = |error: &dyn std::fmt::Display| Failure::invalid(format!("{}: {error}", model.display()));
     let gguf = Gguf::from_shards(mapping.shards()).map_err(|error| invalid(&error))?;
     Tokenizer::from_gguf(gguf.metadata()).map_err(|error| invalid(&error))

@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::flags::{LATENT_TYPES, index_type, latent_type, thread_count, token_count};
-use super::loading::DEFAULT_CTX;
+use super::loading::{DEFAULT_CTX, map_files};
 use super::predict::{self, PredictArgs};
 use super::print::{self, Sheet, bytes};
 use super::room;
@@ -67,7 +67,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     }
     let fit = match &args.model {
         Some(path) => {
-            let mapping = Mapping::open(path).map_err(Failure::invalid)?;
+            let mapping = map_files(path)?;
             Some(examine(path, &mapping, &args, &machine)?)
         }
         None => None,

@@ -1,10 +1,10 @@
 //! `fathom inspect`: what a GGUF file is.
 
 use super::Failure;
+use super::loading::map_files;
 use super::print::{self, Sheet, bytes, gib, quoted};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::inventory::{Inventory, Share};
-use crate::mmap::Mapping;
 use crate::weights::{Weights, format_of};
 use fathom_gguf::{Array, Error, Gguf, Metadata, TensorType, Value};
 use fathom_quantize::plan::Role;
@@ -39,7 +39,7 @@ const JSON_CHARS: usize = 100_000;
 /// # Errors
 /// A file that is no valid GGUF.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let mapping = Mapping::open(&args.model).map_err(Failure::invalid)?;
+    let mapping = map_files(&args.model)?;
     let gguf = Gguf::from_shards(mapping.shards()).map_err(Failure::invalid)?;
     let report = Report::new(&gguf);
     if args.json {

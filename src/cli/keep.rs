@@ -5,7 +5,6 @@ use super::model::Loaded;
 use super::show::aside;
 use crate::Session;
 use crate::prompt_cache::{About, Folder, PromptCache};
-use clap::builder::FalseyValueParser;
 use std::path::PathBuf;
 
 /// The variable that names the folder.
@@ -16,10 +15,10 @@ const DIR: &str = "FATHOM_CACHE_DIR";
 #[command(next_help_heading = "Kept between runs")]
 pub struct KeepArgs {
     /// Read nothing that earlier runs kept, and keep nothing of this one (see `fathom cache`).
-    #[arg(long, env = "FATHOM_NO_CACHE", hide_env_values = true, value_parser = FalseyValueParser::new())]
+    #[arg(long)]
     no_cache: bool,
     /// Most GiB to keep of all conversations together; those longest unused go first. Half of the free disk is left alone.
-    #[arg(long, env = "FATHOM_CACHE_LIMIT", hide_env_values = true, value_name = "GIB", default_value = "32", value_parser = gibibytes)]
+    #[arg(long, value_name = "GIB", default_value = "32", value_parser = gibibytes)]
     cache_limit: u64,
 }
 

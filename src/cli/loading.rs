@@ -3,6 +3,7 @@
 use super::flags::thread_count;
 use super::meter::Meter;
 use super::room::{self, Named};
+use super::settings::aliases::BUILT_IN;
 use super::{Failure, print, signals};
 use crate::config::{Config, Overrides};
 use crate::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
@@ -76,6 +77,7 @@ impl LoadArgs {
     pub(super) fn open(&self, model: Option<&Path>, asked: Asked) -> Result<Opened, Failure> {
         let overrides = Overrides::parse(&self.override_kv).map_err(Failure::usage)?;
         let kernels = Kernels::from_env().map_err(Failure::usage)?;
+        let model = model.filter(|path| !is_builtin(path));
         let (mapping, name) = map(model)?;
         let invalid = |error: &dyn Display| Failure::invalid(format!("{name}: {error}"));
         let gguf = Gguf::from_shards(mapping.shards()).map_err(Failure::invalid)?;
@@ -199,12 +201,21 @@ fn lock_warning(error: &std::io::Error, limit: Option<u64>) -> String {
     )
 }
 
+/// The files of a model that was named. The model inside the program has a name, too; a file of that name goes before it.
+pub(super) fn map_files(path: &Path) -> Result<Mapping, Failure> {
+    match builtin::file() {
+        Some(file) if is_builtin(path) => Ok(Mapping::of_bytes(builtin::NAME, file)),
+        _ => Mapping::open(path).map_err(Failure::invalid),
+    }
+}
+
+fn is_builtin(path: &Path) -> bool {
+    path == Path::new(BUILT_IN) && !path.exists()
+}
+
 fn map(model: Option<&Path>) -> Result<(Mapping, String), Failure> {
     match (model, builtin::file()) {
-        (Some(path), _) => {
-            let mapping = Mapping::open(path).map_err(Failure::invalid)?;
-            Ok((mapping, path.display().to_string()))
-        }
+        (Some(path), _) => Ok((map_files(path)?, path.display().to_string())),
         (None, Some(file)) => Ok((Mapping::of_bytes(builtin::NAME, file), builtin::NAME.to_owned())),
         (None, None) => Err(Failure::usage(
             "no MODEL is named, and this program was built without its built-in one; name a GGUF file, or build it \

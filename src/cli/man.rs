@@ -19,7 +19,14 @@ pub struct Args {
 }
 
 /// What the environment changes.
-const ENVIRONMENT: [(&str, &str); 2] = [
+const ENVIRONMENT: [(&str, &str); 6] = [
+    (
+        "FATHOM_FLAG",
+        "What a --flag is if nobody gives it: FATHOM_CTX_SIZE for --ctx-size. Flags without a value take true or false.",
+    ),
+    ("FATHOM_CONFIG", "The settings file, instead of fathom/config.toml where configuration belongs."),
+    ("FATHOM_SYSTEM_CONFIG", "Everybody's settings file, instead of /etc/fathom/config.toml."),
+    ("FATHOM_CACHE_DIR", "Where conversations are kept, instead of fathom/prompts where caches belong."),
     (
         "FATHOM_SIMD",
         "Highest level of instructions to use, such as avx2 or scalar; fathom doctor names them.",

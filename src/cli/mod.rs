@@ -1,10 +1,12 @@
 //! The command line: one file per verb.
 
+pub mod adjust;
 pub mod bench;
 mod bench_table;
 pub mod cache;
 pub mod chat;
 pub mod completions;
+pub mod config;
 pub mod detokenize;
 pub mod doctor;
 mod flags;
@@ -16,6 +18,7 @@ pub mod man;
 mod markdown;
 mod meter;
 pub mod model;
+pub mod models;
 pub mod perplexity;
 mod predict;
 pub(crate) mod print;
@@ -23,6 +26,7 @@ pub(crate) mod progress;
 pub mod quantize;
 mod room;
 pub mod run;
+pub mod settings;
 pub(crate) mod show;
 pub(crate) mod signals;
 pub mod synth;
@@ -30,20 +34,24 @@ pub mod talk;
 pub mod tokenize;
 mod writing;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use settings::Settings;
 use std::ffi::OsString;
 use std::fmt::{self, Display};
 
 /// DeepSeek-V3.2 on a workstation's CPU.
 ///
-/// Without a command: chat with the built-in model.
+/// Without a command: chat with the built-in model, or with the one of the settings.
 #[derive(Parser, Debug)]
 #[command(name = "fathom", version, about, max_term_width = 100)]
-#[command(after_long_help = exit_codes())]
+#[command(after_help = SETTINGS, after_long_help = after_long_help())]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub verb: Option<Verb>,
+    /// What files and the environment said before.
+    #[arg(skip)]
+    pub settings: Settings,
 }
 
 /// The verbs.
@@ -62,6 +70,8 @@ pub enum Verb {
     Tokenize(tokenize::Args),
     Detokenize(detokenize::Args),
     Cache(cache::Args),
+    Models(models::Args),
+    Config(config::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -70,23 +80,53 @@ pub enum Verb {
 const EXIT_CODES: [(u8, &str); 6] = [
     (0, "All went well; also when the reader of the answer closed the pipe early."),
     (1, "Something failed while running: a disk, a thread, a file that cannot be written."),
-    (2, "The command line is wrong."),
+    (2, "The command line or a setting is wrong."),
     (3, "A model or file is invalid."),
     (4, "It does not fit in memory."),
     (130, "Ctrl-C, or a signal that asks to end."),
 ];
 
-/// The same for `--help`.
-fn exit_codes() -> String {
+/// Where flags come from that nobody gives.
+const SETTINGS: &str = "\
+Settings: /etc/fathom/config.toml < ~/.config/fathom/config.toml < FATHOM_FLAG variables < flags.
+Every --flag without a value has its --no-flag. See `fathom config show --origin`.";
+
+/// The same and the exit codes for `--help`.
+fn after_long_help() -> String {
     let lines = EXIT_CODES.map(|(code, meaning)| format!("  {code:>3}  {meaning}"));
-    format!("Exit codes:\n{}", lines.join("\n"))
+    format!("{SETTINGS}\n\nExit codes:\n{}", lines.join("\n"))
 }
 
 impl Cli {
-    /// Reads the command line; ends the program where that says it all. `-sys`, llama.cpp's short name of `--system`,
-    /// has three letters, which is one too many for the parser.
-    pub fn read(args: impl Iterator<Item = OsString>) -> Cli {
-        Cli::parse_from(args.map(|arg| if arg == "-sys" { "--system".into() } else { arg }))
+    /// Reads the settings and the command line; ends the program where that says it all. `-sys`, llama.cpp's short name of
+    /// `--system`, has three letters, which is one too many for the parser.
+    ///
+    /// # Errors
+    /// Settings that are wrong.
+    pub fn read(args: impl Iterator<Item = OsString>) -> Result<Cli, Failure> {
+        let settings = Settings::read();
+        let mut program = settings.apply(Cli::command());
+        let mut parse = |args: Vec<OsString>| {
+            let matches = program.try_get_matches_from_mut(args)?;
+            Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut program))
+        };
+        let args = args.map(|arg| if arg == "-sys" { "--system".into() } else { arg });
+        let parsed = match parse(args.collect()) {
+            Ok(Cli { verb: None, .. }) => parse(vec!["fathom".into(), "chat".into()]),
+            parsed => parsed,
+        };
+        let wrong = settings.wrong();
+        match parsed {
+            // These have to work above all where the settings do not.
+            Ok(cli @ Cli { verb: Some(Verb::Config(_) | Verb::Completions(_) | Verb::Man(_)), .. }) => {
+                Ok(Cli { settings, ..cli })
+            }
+            Ok(cli) => wrong.map_or(Ok(Cli { settings, ..cli }), Err),
+            Err(error) => match wrong.filter(|_| error.use_stderr()) {
+                Some(wrong) => Err(wrong),
+                None => error.exit(),
+            },
+        }
     }
 
     /// Runs the verb.
@@ -94,6 +134,7 @@ impl Cli {
     /// # Errors
     /// What the person is told, and the exit code.
     pub fn run(self) -> Result<(), Failure> {
+        let settings = &self.settings;
         let Some(verb) = self.verb else { return Cli::parse_from(["fathom", "chat"]).run() };
         match verb {
             Verb::Chat(args) => chat::run(args),
@@ -108,6 +149,8 @@ impl Cli {
             Verb::Tokenize(args) => tokenize::run(args),
             Verb::Detokenize(args) => detokenize::run(args),
             Verb::Cache(args) => cache::run(args),
+            Verb::Models(args) => models::run(args, settings),
+            Verb::Config(args) => config::run(args, settings),
             Verb::Completions(args) => completions::run(args),
             Verb::Man(args) => man::run(args),
         }

@@ -120,6 +120,11 @@ fn check_sizes(tokenizer: &Tokenizer, vocab_size: usize) -> Result<(), String> {
 }
 
 impl ModelFiles {
+    /// How many tokens the vocabulary has.
+    pub(super) fn n_tokens(&self) -> usize {
+        self.tokenizer.n_tokens()
+    }
+
     /// Whether no model was named.
     pub fn is_builtin(&self) -> bool {
         self.opened.is_builtin()

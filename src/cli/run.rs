@@ -128,6 +128,7 @@ pub(super) enum Json {
 /// Loads a model, answers one prompt, shows the answer.
 pub(super) fn answer(model: &ModelArgs, how: &How<'_>, prompt: String) -> Result<(), Failure> {
     let files = model.open()?;
+    how.talk.sampling.adjust.check(files.n_tokens()).map_err(Failure::usage)?;
     let loaded = files.load()?;
     let (tokens, start) = match how.raw {
         Some(raw) => (raw_tokens(&loaded, &prompt, raw), None),

@@ -1,5 +1,6 @@
 //! Flags of the verbs that talk, and their values.
 
+use super::adjust::AdjustArgs;
 use crate::chat::{ChatError, Conversation, Message};
 use crate::sampler::Sampling;
 
@@ -48,6 +49,10 @@ pub struct SamplingArgs {
     /// Draw from this many best tokens; 0 is all.
     #[arg(long, value_name = "N", default_value_t = Sampling::default().top_k)]
     pub top_k: usize,
+    /// Draw from the fewest tokens that have more than this probability together, those first whose surprise is nearest to the
+    /// expected one; 1 is all.
+    #[arg(long = "typical", visible_alias = "typical-p", value_name = "P", default_value_t = Sampling::default().typical_p, value_parser = share)]
+    pub typical_p: f32,
     /// Draw from the fewest tokens that have this much probability together; 1 is all.
     #[arg(long, value_name = "P", default_value_t = Sampling::default().top_p, value_parser = share)]
     pub top_p: f32,
@@ -57,6 +62,9 @@ pub struct SamplingArgs {
     /// Repeats an answer, on any number of threads; -1 takes another one each time and tells it.
     #[arg(short, long, value_name = "N", default_value = "-1", allow_negative_numbers = true, value_parser = seed)]
     pub seed: Seed,
+    /// What changes logits before.
+    #[command(flatten)]
+    pub adjust: AdjustArgs,
 }
 
 /// Most tokens of an answer, or of its reasoning.
@@ -77,8 +85,11 @@ impl Seed {
 impl SamplingArgs {
     /// With this seed.
     pub(crate) fn sampling(&self, seed: u64) -> Sampling {
-        let SamplingArgs { temperature, top_k, top_p, min_p, .. } = *self;
-        Sampling { temperature, top_k, top_p, min_p, seed }
+        let SamplingArgs { temperature, top_k, typical_p, top_p, min_p, .. } = *self;
+        let mut sampling =
+            Sampling { temperature, top_k, typical_p, top_p, min_p, seed, ..Sampling::default() };
+        self.adjust.fill(&mut sampling);
+        sampling
     }
 }
 

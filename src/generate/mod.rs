@@ -164,14 +164,14 @@ impl Outcome {
 /// A prompt that does not fit into the context, tokens outside the vocabulary, numbers that went bad.
 ///
 /// # Panics
-/// If the prompt is empty.
+/// If the prompt is empty, or a logit bias is for a token outside the vocabulary.
 pub fn generate(
     session: &mut Session<'_>,
     tokenizer: &Tokenizer,
     request: &Request<'_>,
     sink: &mut dyn FnMut(&Event) -> ControlFlow<()>,
 ) -> Result<Outcome, SessionError> {
-    let sampler = Sampler::new(request.sampling, session.vocab_size());
+    let sampler = Sampler::new(&request.sampling, tokenizer);
     let mut writer = Writer::new(tokenizer, request, sink);
     let mut usage = Usage { prompt: request.prompt.len(), ..Usage::default() };
     let stop = run(session, request, sampler, &mut writer, &mut usage)?;
@@ -211,6 +211,7 @@ fn run(
         return Ok(Stop::NPredict);
     }
     let started = Instant::now();
+    request.prompt.iter().for_each(|&token| sampler.accept(token));
     let stop = loop {
         if interrupted() {
             break Stop::Interrupted;
@@ -229,6 +230,7 @@ fn run(
         if usage.generated >= most {
             break Stop::NPredict;
         }
+        sampler.accept(token);
         logits = session.push(token)?;
         usage.decoded += 1;
     };

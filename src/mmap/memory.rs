@@ -26,6 +26,7 @@ impl Memory {
         &self.map[self.start..self.start + self.len]
     }
 
+    #[cfg(unix)]
     pub(super) fn map(&self) -> &Mmap {
         &self.map
     }

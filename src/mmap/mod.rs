@@ -134,6 +134,7 @@ impl MappedFile {
     }
 
     /// Pages that are the system's to bring and to take.
+    #[cfg(unix)]
     fn map(&self) -> Option<&Mmap> {
         match &self.bytes {
             Bytes::Mapped(map, _) => Some(map),

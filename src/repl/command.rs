@@ -67,11 +67,20 @@ pub(super) struct Row {
 }
 
 /// What `/set` knows.
-pub(super) const SETTINGS: [&str; 9] = [
+pub(super) const SETTINGS: [&str; 18] = [
     "temperature",
     "top_k",
+    "typical_p",
     "top_p",
     "min_p",
+    "repeat_last_n",
+    "repeat_penalty",
+    "presence_penalty",
+    "frequency_penalty",
+    "dry_multiplier",
+    "dry_base",
+    "dry_allowed_length",
+    "dry_penalty_last_n",
     "seed",
     "n_predict",
     "reasoning_budget",
@@ -343,6 +352,12 @@ mod tests {
         assert!(error("/switch").contains("a number of /list"));
         assert!(error("/list some").contains("/list all"));
         assert!(error("/export json").contains("/export json FILE"));
+    }
+
+    #[test]
+    fn settings_of_penalties_are_offered() {
+        let all = crate::cli::adjust::AdjustArgs::default().settings();
+        assert!(all.iter().all(|(name, _)| SETTINGS.contains(name)));
     }
 
     #[test]

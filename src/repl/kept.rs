@@ -178,6 +178,10 @@ impl Repl<'_, '_> {
         let messages = system.chain(turns.iter().cloned()).collect();
         let conversation = Conversation { messages, thinking: talk.think };
         self.chat.render(&conversation).map_err(|error| format!("{}: {error}", path.display()))?;
+        talk.sampling
+            .adjust
+            .check(self.loaded.tokenizer.n_tokens())
+            .map_err(|error| format!("{}: {error}", path.display()))?;
         if model != self.loaded.name {
             aside(&format!("this conversation was had with {model}"));
         }

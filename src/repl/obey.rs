@@ -80,6 +80,7 @@ impl Repl<'_, '_> {
                 let wrong = |_| format!("expected a number of tokens, 0 for all, found `{value}`");
                 sampling.top_k = value.parse().map_err(wrong)?;
             }
+            "typical_p" | "typical" => sampling.typical_p = talk::share(value)?,
             "top_p" => sampling.top_p = talk::share(value)?,
             "min_p" => sampling.min_p = talk::share(value)?,
             "seed" => {
@@ -90,7 +91,10 @@ impl Repl<'_, '_> {
             "reasoning_budget" => self.talk.reasoning_budget = talk::n_predict(value)?,
             "hide_thinking" => self.talk.hide_thinking = on_or_off(value)?,
             "markdown" => self.talk.no_markdown = !on_or_off(value)?,
-            _ => return Err(format!("there is no setting {name}; there are {}", SETTINGS.join(", "))),
+            _ => match sampling.adjust.set(&name, value) {
+                Some(set) => set?,
+                None => return Err(format!("there is no setting {name}; there are {}", SETTINGS.join(", "))),
+            },
         }
         aside(&format!("{name} = {value}"));
         Ok(())
@@ -101,10 +105,12 @@ impl Repl<'_, '_> {
             &self.talk;
         let switch = |on: bool| if on { "on" } else { "off" };
         let or_minus = |number: Option<u64>| number.map_or("-1".to_owned(), |number| number.to_string());
+        let adjust = sampling.adjust.settings().map(|(name, value)| format!("{name} {value}\n")).concat();
         tell(&format!(
-            "temperature {}\ntop_k {}\ntop_p {}\nmin_p {}\nseed {}\nn_predict {}\nreasoning_budget {}\nhide_thinking {}\nmarkdown {}\nthinking {} (/think)",
+            "temperature {}\ntop_k {}\ntypical_p {}\ntop_p {}\nmin_p {}\n{adjust}seed {}\nn_predict {}\nreasoning_budget {}\nhide_thinking {}\nmarkdown {}\nthinking {} (/think)",
             sampling.temperature,
             sampling.top_k,
+            sampling.typical_p,
             sampling.top_p,
             sampling.min_p,
             or_minus(sampling.seed.0),

@@ -1,7 +1,9 @@
 //! A conversation as a file.
 
 use crate::chat::Message;
+use crate::cli::adjust::AdjustArgs;
 use crate::cli::talk::{self, NPredict, SamplingArgs, Seed, TalkArgs};
+use crate::sampler::Sampling;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -35,13 +37,22 @@ struct Settings {
     no_markdown: bool,
     temperature: f32,
     top_k: usize,
+    #[serde(default = "typical_p")]
+    typical_p: f32,
     top_p: f32,
     min_p: f32,
+    #[serde(flatten)]
+    adjust: AdjustArgs,
     seed: Option<u64>,
     n_predict: Option<usize>,
     #[serde(default)]
     reasoning_budget: Option<usize>,
     stop: Vec<String>,
+}
+
+/// Of files from before there was such a setting.
+fn typical_p() -> f32 {
+    Sampling::default().typical_p
 }
 
 /// What a file holds.
@@ -108,8 +119,10 @@ impl Saved {
                 no_markdown,
                 temperature: sampling.temperature,
                 top_k: sampling.top_k,
+                typical_p: sampling.typical_p,
                 top_p: sampling.top_p,
                 min_p: sampling.min_p,
+                adjust: sampling.adjust,
                 seed: sampling.seed.0,
                 n_predict: n_predict.0,
                 reasoning_budget: reasoning_budget.0,
@@ -174,9 +187,11 @@ impl Settings {
         let sampling = SamplingArgs {
             temperature: talk::temperature(&self.temperature.to_string()).map_err(named("temperature"))?,
             top_k: self.top_k,
+            typical_p: talk::share(&self.typical_p.to_string()).map_err(named("typical_p"))?,
             top_p: talk::share(&self.top_p.to_string()).map_err(named("top_p"))?,
             min_p: talk::share(&self.min_p.to_string()).map_err(named("min_p"))?,
             seed: Seed(self.seed),
+            adjust: self.adjust.checked()?,
         };
         Ok(TalkArgs {
             system: self.system,

@@ -3,7 +3,6 @@
 use crate::common::reference_folder;
 use serde_json::{Value as Json, json};
 use std::path::Path;
-use std::process::Command;
 
 /// One row: what it is, which reference checkpoint it is made from, how, words of the message.
 type Row = (&'static str, &'static str, fn(&Path), &'static [&'static str]);
@@ -213,7 +212,7 @@ fn checkpoints() {
         }
         damage(folder.path());
         let output = folder.path().join("out.gguf");
-        let done = Command::new(env!("CARGO_BIN_EXE_fathom"))
+        let done = crate::common::fathom()
             .arg("quantize")
             .arg(folder.path())
             .args(["--type", "q8_0", "-o"])

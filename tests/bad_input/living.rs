@@ -69,7 +69,7 @@ fn a_file_shortened_while_mapped_is_named() {
         let folder = good.path.parent().unwrap();
         let (output, part) = (folder.join("logits.bin"), folder.join("logits.bin.part"));
         assert!(Command::new("mkfifo").arg(&part).status().unwrap().success());
-        let child = Command::new(env!("CARGO_BIN_EXE_fathom"))
+        let child = crate::common::fathom()
             .args(["logits", "--tokens", "0,5,300", "--threads", "2", "-o"])
             .args([&output, &good.path])
             .stderr(std::process::Stdio::piped())

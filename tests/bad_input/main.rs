@@ -13,7 +13,7 @@ use common::convert;
 use common::forge::Model;
 use fathom_gguf::split::shard_name;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 
 /// Who refuses a model.
 #[derive(Clone, Copy, PartialEq)]
@@ -72,7 +72,7 @@ fn cut(folder: &Path, model: &Model, keep: impl Fn(&[u8]) -> usize) -> PathBuf {
 }
 
 fn run(verb: &str, model: &Path) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
+    let mut command = common::fathom();
     command.arg(verb).arg(model);
     if verb == "logits" {
         let folder = if model.is_dir() { model } else { model.parent().unwrap() };

@@ -3,6 +3,7 @@
 
 pub mod forge;
 pub mod made_up;
+pub mod program;
 #[cfg(target_os = "linux")]
 pub mod terminal;
 
@@ -84,6 +85,11 @@ pub struct Converted {
     pub path: PathBuf,
 }
 
+/// The program, without anybody's settings.
+pub fn fathom() -> Command {
+    program::fathom()
+}
+
 /// The program. Where this one is emulated, the system cannot start it by itself: `FATHOM_TEST_EMULATOR` names the emulator
 /// and its options.
 fn program() -> Command {
@@ -92,7 +98,7 @@ fn program() -> Command {
     let mut words = emulator.split_whitespace().chain([program]);
     let mut command = Command::new(words.next().expect("the program at least"));
     command.args(words);
-    command
+    program::without_settings(command)
 }
 
 /// Converts a reference checkpoint.

@@ -34,7 +34,7 @@ impl Place {
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_fathom"));
+        let mut command = super::fathom();
         command
             .args(args)
             .env("XDG_STATE_HOME", self.file("state"))

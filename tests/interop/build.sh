@@ -6,6 +6,8 @@
 # llama.cpp takes nine minutes to build; CARGO_BUILD_JOBS and CMAKE_BUILD_PARALLEL_LEVEL are respected.
 target=$PWD/target/interop
 started=$SECONDS
+# Comparisons are of what is built in, not of anybody's settings.
+export FATHOM_CONFIG=/dev/null FATHOM_SYSTEM_CONFIG=/dev/null
 
 minutes() { printf '%s: %.1f minutes\n' "$1" "$(echo "$((SECONDS - $2))" | awk '{ print $1 / 60 }')" >&2; }
 

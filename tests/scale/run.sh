@@ -8,6 +8,7 @@
 #
 # The files take 20 MB of a file system that knows sparse files. Zeros prove sizes, times and memory, not numbers.
 set -euo pipefail
+export FATHOM_CONFIG=/dev/null FATHOM_SYSTEM_CONFIG=/dev/null
 
 fathom=${1:-target/release/fathom}
 parent=${2:-target/scale}

@@ -1,0 +1,255 @@
+//! Settings as a person has them: files, variables, `fathom config`, aliases, exit codes.
+
+#[path = "common/program.rs"]
+mod program;
+
+use serde_json::Value as Json;
+use std::fs::{create_dir_all, write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The two settings files of one test.
+struct Home {
+    folder: tempfile::TempDir,
+}
+
+impl Home {
+    fn new(system: &str, user: &str) -> Home {
+        let home = Home { folder: tempfile::tempdir().unwrap() };
+        write(home.file("system.toml"), system).unwrap();
+        write(home.file("user.toml"), user).unwrap();
+        home
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = program::fathom();
+        command
+            .env("FATHOM_SYSTEM_CONFIG", self.file("system.toml"))
+            .env("FATHOM_CONFIG", self.file("user.toml"));
+        command.env("FATHOM_NO_CACHE", "1").args(args).stdin(std::process::Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    fn shown(&self, args: &[&str]) -> String {
+        good(self.run(&[&["config", "show"], args].concat()))
+    }
+
+    fn json(&self) -> Json {
+        serde_json::from_str(&self.shown(&["--json"])).unwrap()
+    }
+}
+
+fn good(done: Output) -> String {
+    assert!(done.status.success(), "{}", stderr(&done));
+    String::from_utf8(done.stdout).unwrap()
+}
+
+fn stderr(done: &Output) -> String {
+    String::from_utf8_lossy(&done.stderr).into_owned()
+}
+
+fn builtin_file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("models/builtin/builtin.gguf")
+}
+
+#[test]
+fn show_tells_every_value_and_where_it_was_said() {
+    let home = Home::new("ctx-size = 1000\ntemp = 0.5\n", "# mine\nctx_size = 2000\n[chat]\nthink = true\n");
+    let done =
+        home.command(&["config", "show", "chat", "--origin"]).env("FATHOM_TOP_K", "7").output().unwrap();
+    let text = good(done);
+    let line = |key: &str| {
+        let found = text.lines().find(|line| line.starts_with(&format!("{key} = ")));
+        found.unwrap_or_else(|| panic!("no {key} in {text}")).to_owned()
+    };
+    assert_eq!(line("ctx-size"), format!("ctx-size = 2000  # from {}:2", home.file("user.toml").display()));
+    assert_eq!(line("temp"), format!("temp = 0.5  # from {}:2", home.file("system.toml").display()));
+    assert_eq!(line("think"), format!("think = true  # from {}:4", home.file("user.toml").display()));
+    assert_eq!(line("top-k"), "top-k = 7  # from FATHOM_TOP_K");
+    assert_eq!(line("no-cache"), "no-cache = true  # from FATHOM_NO_CACHE");
+    assert_eq!(line("mlock"), "mlock = false  # from built-in");
+    assert!(text.starts_with("[chat]\n") && text.contains("\n# threads is not set\n"), "{text}");
+    assert!(!home.shown(&["chat"]).contains("# from"));
+    assert_eq!(home.run(&["config", "show", "swim"]).status.code(), Some(2));
+}
+
+#[test]
+fn show_is_a_settings_file_again() {
+    let said = "threads = 2\nsystem = \"two\\nlines and \\\"quotes\\\"\"\nreverse-prompt = ['#', '']\nmodel = 'a'\n\
+                [bench]\nn-depth = [0, 5]\n[aliases]\na = '/m/a.gguf'\n'b c' = 'x.gguf'\n[models]\nfolders = ['/m', 'n']\n";
+    // An empty text is no stop: the flag's own parser says so.
+    let refused = Home::new("", said).run(&["config", "show"]);
+    assert_eq!(refused.status.code(), Some(2), "{}", stderr(&refused));
+    let home = Home::new("", &said.replace(", ''", ""));
+    let first = home.shown(&[]);
+    let again = Home::new("", &first);
+    assert_eq!(again.shown(&[]), first);
+    let json = again.json();
+    assert_eq!(json["verbs"]["run"]["threads"]["value"], 2);
+    assert_eq!(json["verbs"]["chat"]["system"]["value"], "two\nlines and \"quotes\"");
+    assert_eq!(json["verbs"]["bench"]["n-depth"]["value"], serde_json::json!([0, 5]));
+    assert_eq!(json["aliases"]["a"]["value"], "/m/a.gguf");
+}
+
+#[test]
+fn json_has_files_values_and_origins() {
+    let home = Home::new("", "temp = 0.25\n");
+    let json = home.json();
+    let temp = &json["verbs"]["run"]["temp"];
+    assert_eq!((&temp["value"], &temp["from"], &temp["line"]), (&0.25.into(), &"file".into(), &1.into()));
+    assert_eq!(temp["path"], home.file("user.toml").to_str().unwrap());
+    assert_eq!(json["verbs"]["run"]["no-cache"]["variable"], "FATHOM_NO_CACHE");
+    assert_eq!(json["verbs"]["run"]["ctx-size"], serde_json::json!({ "value": null, "from": "built-in" }));
+    assert_eq!(json["files"][1]["exists"], true);
+    assert_eq!(json["problems"], serde_json::json!([]));
+    for verb in
+        ["chat", "run", "quantize", "synth", "inspect", "doctor", "bench", "logits", "perplexity", "models"]
+    {
+        assert!(json["verbs"][verb].is_object(), "{verb}");
+    }
+    for verb in ["cache", "config", "man", "completions"] {
+        assert!(json["verbs"][verb].is_null(), "{verb}");
+    }
+}
+
+#[test]
+fn the_files_are_where_the_system_says() {
+    let home = Home::new("", "");
+    create_dir_all(home.file("fathom")).unwrap();
+    write(home.file("fathom/config.toml"), "top-k = 3").unwrap();
+    let xdg = |args: &[&str]| {
+        let mut command = home.command(args);
+        command.env_remove("FATHOM_CONFIG").env_remove("FATHOM_SYSTEM_CONFIG");
+        good(command.env("XDG_CONFIG_HOME", home.folder.path()).output().unwrap())
+    };
+    let paths = xdg(&["config", "path"]);
+    let lines: Vec<_> = paths.lines().collect();
+    assert!(lines[0].starts_with("/etc/fathom/config.toml  is"), "{paths}");
+    assert_eq!(lines[1], format!("{}  is there (user)", home.file("fathom/config.toml").display()));
+    assert!(xdg(&["config", "show", "chat"]).contains("\ntop-k = 3\n"));
+    let named = good(home.run(&["config", "path"]));
+    assert!(
+        named.contains("system.toml  is there (system)") && named.contains("user.toml  is there (user)"),
+        "{named}"
+    );
+}
+
+#[test]
+fn a_wrong_file_ends_every_verb_but_not_those_that_help() {
+    let home = Home::new("", "top-k = 3\ntemp = 'hot'\n[chat]\nthinks = true\n\u{1b}[31m = 1");
+    for args in [&["doctor"][..], &["inspect", "x.gguf"], &["models"], &["cache", "ls"], &["chat", "--swim"]]
+    {
+        let done = home.run(args);
+        assert_eq!(done.status.code(), Some(2), "{args:?}: {}", stderr(&done));
+        assert!(stderr(&done).contains("user.toml:5: expected TOML") && !stderr(&done).contains('\u{1b}'));
+    }
+    let home = Home::new("", "top-k = 3\ntemp = 'hot'\n[chat]\nthinks = true\n");
+    let done = home.run(&["config", "show"]);
+    assert_eq!(done.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&done.stdout).contains("\ntop-k = 3\n"), "what is right holds");
+    let told = stderr(&done);
+    assert!(told.contains("user.toml:2: temp: expected a number from 0 to 100, found `hot`"), "{told}");
+    assert!(
+        told.contains("user.toml:4: thinks: expected a flag of `fathom chat`; did you mean `think`?"),
+        "{told}"
+    );
+    let json: Json = serde_json::from_slice(&home.run(&["config", "show", "--json"]).stdout).unwrap();
+    assert_eq!(json["problems"].as_array().unwrap().len(), 2);
+    for args in [
+        &["config", "path"][..],
+        &["--help"],
+        &["chat", "--help"],
+        &["--version"],
+        &["man"],
+        &["completions", "bash"],
+    ] {
+        good(home.run(args));
+    }
+}
+
+#[test]
+fn a_run_obeys_files_variables_and_flags_in_this_order() {
+    let file = builtin_file();
+    let said = format!("model = 'tiny'\nn-predict = 2\ntemp = 0\n[aliases]\ntiny = '{}'\n", file.display());
+    let home = Home::new("n-predict = 1\njson = true", &said);
+    let tokens = |args: &[&str], variable: Option<&str>| {
+        let mut command = home.command(&[&["run"], args, &["-p", "What does river mean?"]].concat());
+        if let Some(value) = variable {
+            command.env("FATHOM_N_PREDICT", value);
+        }
+        let json: Json = serde_json::from_str(&good(command.output().unwrap())).unwrap();
+        assert_eq!(json["model"], file.to_str().unwrap());
+        json["usage"]["completion_tokens"].as_u64().unwrap()
+    };
+    assert_eq!(tokens(&[], None), 2);
+    assert_eq!(tokens(&["tiny"], Some("3")), 3);
+    assert_eq!(tokens(&["-n", "4"], Some("3")), 4);
+    let plain = good(home.run(&["run", "--no-json", "-p", "What does river mean?"]));
+    assert!(!plain.starts_with('{'), "{plain}");
+}
+
+#[test]
+fn a_name_that_is_none_is_told_with_those_that_are() {
+    let home = Home::new("", "[aliases]\nlarge = '/models/large.gguf'\n");
+    let done = home.run(&["inspect", "lagre"]);
+    assert_eq!(done.status.code(), Some(2));
+    assert!(stderr(&done).contains("did you mean `large`?"), "{}", stderr(&done));
+    let absent = home.run(&["inspect", "large"]);
+    assert_eq!(absent.status.code(), Some(3));
+    assert!(stderr(&absent).contains("/models/large.gguf"), "{}", stderr(&absent));
+}
+
+#[test]
+fn help_says_what_counts() {
+    let home = Home::new("", "ctx-size = 777\n");
+    for flag in ["-h", "--help"] {
+        let help = good(home.run(&[flag]));
+        let line = "Settings: /etc/fathom/config.toml < ~/.config/fathom/config.toml < FATHOM_FLAG variables < flags";
+        assert!(help.contains(line), "{help}");
+    }
+    assert!(good(home.run(&["chat", "--help"])).contains("[default: 777]"));
+    let page = good(home.run(&["man", "chat"]));
+    assert!(!page.contains("777"), "the manual is everybody's");
+    let main = good(home.run(&["man"]));
+    for word in ["FATHOM_CONFIG", "FATHOM_SYSTEM_CONFIG", "FATHOM_CACHE_DIR", "FATHOM_FLAG"] {
+        assert!(main.replace('\\', "").contains(word), "{word} is missing in {main}");
+    }
+}
+
+/// The example of docs/settings.md, and every key in it.
+#[test]
+fn the_page_about_settings_is_true() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/settings.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.lines().count() <= 60);
+    let example = page.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+    let home = Home::new("", example);
+    let json = home.json();
+    assert_eq!(json["problems"], serde_json::json!([]));
+    let from_file = |value: &Json, what: &str| assert_eq!(value["from"], "file", "{what}");
+    let mut table = String::new();
+    let mut n_keys = 0;
+    for line in example.lines() {
+        if let Some(name) = line.strip_prefix('[') {
+            table = name.split_once(']').unwrap().0.to_owned();
+        } else if let Some((key, _)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
+            let key = key.trim();
+            n_keys += 1;
+            match (table.as_str(), key) {
+                ("aliases", _) => from_file(&json["aliases"][key], key),
+                ("models", "folders") => from_file(&json["folders"], key),
+                ("", _) => from_file(&json["verbs"]["chat"][key], key),
+                (verb, _) => from_file(&json["verbs"][verb][key], key),
+            }
+        }
+    }
+    assert!(n_keys >= 14, "{n_keys}");
+}
