@@ -44,6 +44,7 @@ pub mod scratch;
 pub mod session;
 pub mod threads;
 pub mod tokenizer;
+pub mod tools;
 pub mod weights;
 
 pub use engine::{Engine, LoadError};

@@ -4,7 +4,7 @@ mod common;
 
 use common::{convert, with_engine};
 use fathom::chat::parse::{Event as Part, Start, parse};
-use fathom::chat::{Assistant, Chat, Conversation, Message};
+use fathom::chat::{Assistant, Chat, Conversation, Message, Spoken};
 use fathom::generate::{Event, Outcome, Request, Stop, generate};
 use fathom::mmap::Mapping;
 use fathom::sampler::{Dry, Penalties, Sampling};
@@ -12,7 +12,7 @@ use fathom::tokenizer::{TokenKind, Tokenizer};
 use fathom::{Session, SessionError, SessionOptions};
 use fathom_gguf::Gguf;
 use fathom_simd::Kernels;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -61,6 +61,7 @@ impl Wish {
             n_predict: self.n_predict,
             reasoning_budget: self.reasoning_budget,
             stops: &self.stops,
+            constraint: None,
             interrupt,
         };
         generate(session, tokenizer, &request, &mut |event| {
@@ -333,6 +334,7 @@ fn an_interrupted_answer_keeps_what_is_computed() {
             n_predict: None,
             reasoning_budget: None,
             stops: &[],
+            constraint: None,
             interrupt: &AtomicBool::new(false),
         };
         let outcome = generate(session, tokenizer, &request, &mut |event| match event {
@@ -355,7 +357,9 @@ fn the_next_turn_reads_only_what_is_new() {
         session.sync(&[&prompt.tokens[..], &ids].concat()).unwrap();
 
         conversation.messages.extend([Message::assistant("Hello"), Message::user("Hello")]);
-        let spoken = HashMap::from([("Hello".to_owned(), ids.clone())]);
+        let mut spoken = Spoken::default();
+        let said = Assistant { content: "Hello".into(), ..Assistant::default() };
+        assert!(spoken.insert(tokenizer, &[], &said, (Start::Content, &ids)));
         let next = chat.prompt_keeping(tokenizer, &conversation, &spoken).unwrap();
         let bytes = tokenizer.decode_bytes(&next.tokens).unwrap();
         assert_eq!(bytes, chat.render(&conversation).unwrap().text().into_bytes());
@@ -375,17 +379,14 @@ fn ids_of_an_answer_are_kept_if_they_are_its_text() {
             let wish = Wish { start: Some(Start::Content), ..Wish::raw(seed, 3) };
             let outcome = wish.run(session, tokenizer);
             let is_text = tokenizer.decode_bytes(&outcome.ids).unwrap() == outcome.answer.content.as_bytes();
-            match outcome.content_ids(tokenizer, Start::Content) {
-                Some((text, ids)) => {
-                    assert_eq!((text, ids), (outcome.answer.content, outcome.ids));
-                    n_kept += 1;
-                }
-                None => {
-                    let controls =
-                        outcome.ids.iter().any(|id| tokenizer.kind(*id) != Some(TokenKind::Normal));
-                    assert!(!is_text || controls);
-                    n_left += 1;
-                }
+            let mut spoken = Spoken::default();
+            if spoken.insert(tokenizer, &[], &outcome.answer, (Start::Content, &outcome.ids)) {
+                assert_eq!(spoken.ids_of(&outcome.answer), Some(&outcome.ids[..]));
+                n_kept += 1;
+            } else {
+                let controls = outcome.ids.iter().any(|id| tokenizer.kind(*id) != Some(TokenKind::Normal));
+                assert!(!is_text || controls);
+                n_left += 1;
             }
         }
         assert!(n_kept > 0 && n_left > 0, "{n_kept} {n_left}");

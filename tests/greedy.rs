@@ -38,6 +38,7 @@ fn answer(session: &mut Session<'_>, tokenizer: &Tokenizer, prompt: &str) -> (St
         n_predict: Some(MOST),
         reasoning_budget: None,
         stops: &[],
+        constraint: None,
         interrupt: &AtomicBool::new(false),
     };
     let outcome = generate(session, tokenizer, &request, &mut |_| ControlFlow::Continue(())).unwrap();

@@ -14,6 +14,7 @@ mod message;
 pub mod parse;
 mod python;
 pub mod render;
+mod spoken;
 pub mod template;
 mod tools;
 
@@ -21,10 +22,10 @@ pub use error::ChatError;
 pub use message::{Assistant, Conversation, Message, System, ToolCall, ToolResult};
 pub use parse::{End, Event, Parser, Start};
 pub use render::{Rendered, Segment};
+pub use spoken::Spoken;
 pub use tools::Tool;
 
 use crate::tokenizer::Tokenizer;
-use std::collections::HashMap;
 use template::Template;
 
 /// How a model file wants to be talked to.
@@ -87,16 +88,13 @@ impl Chat {
 
     /// The ids of a prompt in which answers keep the ids that the model gave them in.
     ///
-    /// Text has more than one list of ids; a session holds the model's own, so that only these let it go on without
-    /// reading the answer anew. `spoken`: ids by the text they stand for, none of them a control token's.
-    ///
     /// # Errors
     /// A conversation that the format cannot express.
     pub fn prompt_keeping(
         &self,
         tokenizer: &Tokenizer,
         conversation: &Conversation,
-        spoken: &HashMap<String, Vec<u32>>,
+        spoken: &Spoken,
     ) -> Result<Prompt, ChatError> {
         let rendered = self.render(conversation)?;
         Ok(Prompt { tokens: rendered.ids_keeping(tokenizer, spoken)?, start: rendered.start })

@@ -14,14 +14,14 @@ use super::markers::{ALL, ASSISTANT, BOS, END_THINK, EOS, THINK, USER};
 use super::message::{Assistant, Conversation, Message, System, ToolCall, ToolResult};
 use super::parse::Start;
 use super::python::to_json;
+use super::spoken::Spoken;
 use super::tools;
 use crate::tokenizer::Tokenizer;
 use serde_json::Value;
 use std::borrow::Cow;
-use std::collections::HashMap;
 
 /// A part of a prompt.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Segment {
     /// The control token with this text.
     Control(Cow<'static, str>),
@@ -53,33 +53,38 @@ impl Rendered {
     /// # Errors
     /// If the vocabulary lacks a token of the format.
     pub fn ids(&self, tokenizer: &Tokenizer) -> Result<Vec<u32>, ChatError> {
-        self.ids_keeping(tokenizer, &HashMap::new())
+        self.ids_keeping(tokenizer, &Spoken::default())
     }
 
-    /// The same; a text that is all between `</think>` and EOS and that `spoken` has gets the ids it has there.
-    pub(super) fn ids_keeping(
-        &self,
-        tokenizer: &Tokenizer,
-        spoken: &HashMap<String, Vec<u32>>,
-    ) -> Result<Vec<u32>, ChatError> {
+    /// The same; answers that `spoken` has keep the ids they have there.
+    pub(super) fn ids_keeping(&self, tokenizer: &Tokenizer, spoken: &Spoken) -> Result<Vec<u32>, ChatError> {
         let mut ids = Vec::new();
-        let is = |at: Option<usize>, token: &str| {
-            let segment = at.and_then(|at| self.segments.get(at));
-            matches!(segment, Some(Segment::Control(text)) if text == token)
-        };
-        for (at, segment) in self.segments.iter().enumerate() {
-            let is_answer = is(at.checked_sub(1), END_THINK) && is(Some(at + 1), EOS);
+        let mut at = 0;
+        while let Some(segment) = self.segments.get(at) {
+            if let Some((said, length)) = spoken.at(&self.segments, at) {
+                ids.extend(said);
+                at += length;
+                continue;
+            }
             match segment {
-                Segment::Text(text) if is_answer && spoken.contains_key(text) => ids.extend(&spoken[text]),
                 Segment::Text(text) => ids.extend(tokenizer.encode_plain(text)),
                 Segment::Control(text) => {
                     let id = tokenizer.special(text);
                     ids.push(id.ok_or_else(|| ChatError::NoToken { text: text.clone().into_owned() })?);
                 }
             }
+            at += 1;
         }
         Ok(ids)
     }
+}
+
+/// What stands between the opening tag of an answer and EOS.
+pub(super) fn answer(said: &Assistant, thinks: bool) -> Vec<Segment> {
+    let mut writer = Writer { segments: Vec::new(), start: Start::Content };
+    writer.assistant(&Assistant { open: false, ..said.clone() }, thinks);
+    writer.segments.pop();
+    writer.segments
 }
 
 /// Renders a conversation in the V3.2 format.

@@ -4,7 +4,9 @@ use super::Failure;
 use super::keep::KeepArgs;
 use super::model::ModelArgs;
 use super::run::{self, How};
+use super::schema::SchemaArgs;
 use super::talk::TalkArgs;
+use super::tools::ToolArgs;
 use crate::repl::{self, Begin, Setup};
 use std::io::IsTerminal;
 
@@ -27,6 +29,10 @@ pub struct Args {
     #[command(flatten)]
     talk: TalkArgs,
     #[command(flatten)]
+    schema: SchemaArgs,
+    #[command(flatten)]
+    tools: ToolArgs,
+    #[command(flatten)]
     keep: KeepArgs,
 }
 
@@ -35,14 +41,15 @@ pub struct Args {
 /// # Errors
 /// A model that cannot be loaded or has no chat format, a prompt that cannot be read or does not fit.
 pub fn run(args: Args) -> Result<(), Failure> {
+    let (toolbox, schema) = (args.tools.toolbox()?, args.schema.schema()?);
     if !std::io::stdin().is_terminal() {
         if args.go_on || args.session.is_some() {
             return Err(Failure::usage(
                 "--continue and --session are for chats on a terminal; stdin is none",
             ));
         }
-        let how = How { talk: &args.talk, keep: &args.keep, raw: None, json: None };
-        return run::answer(&args.model, &how, run::stdin_prompt()?);
+        let how = How { talk: &args.talk, keep: &args.keep, raw: None, json: None, schema: schema.as_ref() };
+        return run::answer(&args.model, &how, toolbox, run::stdin_prompt()?);
     }
     let files = args.model.open()?;
     args.talk.sampling.adjust.check(files.n_tokens()).map_err(Failure::usage)?;
@@ -51,5 +58,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Some(name) => Some(Begin::Named(name)),
         None => args.go_on.then_some(Begin::Last),
     };
-    repl::run(&loaded, Setup { talk: args.talk, keep: args.keep, remembers: !args.no_history, begin })
+    repl::run(
+        &loaded,
+        Setup { talk: args.talk, toolbox, schema, keep: args.keep, remembers: !args.no_history, begin },
+    )
 }

@@ -4,6 +4,7 @@ pub mod adjust;
 pub mod bench;
 mod bench_table;
 pub mod cache;
+pub(crate) mod calls;
 pub mod chat;
 pub mod completions;
 pub mod config;
@@ -26,12 +27,14 @@ pub(crate) mod progress;
 pub mod quantize;
 mod room;
 pub mod run;
+pub(crate) mod schema;
 pub mod settings;
 pub(crate) mod show;
 pub(crate) mod signals;
 pub mod synth;
 pub mod talk;
 pub mod tokenize;
+pub mod tools;
 mod writing;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -98,8 +101,8 @@ fn after_long_help() -> String {
 }
 
 impl Cli {
-    /// Reads the settings and the command line; ends the program where that says it all. `-sys`, llama.cpp's short name of
-    /// `--system`, has three letters, which is one too many for the parser.
+    /// Reads the settings and the command line; ends the program where that says it all. Some of llama.cpp's short names
+    /// have more letters than the parser takes: `-sys` is `--system`, `-jf` is `--json-schema-file`.
     ///
     /// # Errors
     /// Settings that are wrong.
@@ -110,8 +113,12 @@ impl Cli {
             let matches = program.try_get_matches_from_mut(args)?;
             Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut program))
         };
-        let args = args.map(|arg| if arg == "-sys" { "--system".into() } else { arg });
-        let parsed = match parse(args.collect()) {
+        let long = |arg: OsString| match arg.to_str() {
+            Some("-sys") => "--system".into(),
+            Some("-jf") => "--json-schema-file".into(),
+            _ => arg,
+        };
+        let parsed = match parse(args.map(long).collect()) {
             Ok(Cli { verb: None, .. }) => parse(vec!["fathom".into(), "chat".into()]),
             parsed => parsed,
         };

@@ -3,14 +3,17 @@
 use super::keep::{self, KeepArgs};
 use super::model::{Loaded, ModelArgs};
 use super::progress::PromptProgress;
+use super::schema::{Schema, SchemaArgs};
 use super::show::{self, Show};
 use super::talk::TalkArgs;
 use super::tokenize::read_text;
-use super::{Failure, print, signals};
+use super::tools::ToolArgs;
+use super::{Failure, calls, print, signals};
 use crate::Session;
-use crate::chat::{Chat, Prompt, Start};
-use crate::generate::{Event, Outcome, Request, Stop, generate};
-use serde_json::json;
+use crate::chat::{Chat, Message, Prompt, Spoken, Start, Tool, ToolCall};
+use crate::generate::{Constraint, Event, Outcome, Request, Stop, generate};
+use crate::tools::Toolbox;
+use serde_json::{Value, json};
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -30,7 +33,7 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// No chat: continue the text itself. It begins with the model's BOS, as all that the model was trained on does.
-    #[arg(long, conflicts_with_all = ["system", "think", "no_think"])]
+    #[arg(long, conflicts_with_all = ["system", "think", "no_think", "tools"])]
     raw: bool,
     /// Turn the texts of control tokens in a raw prompt, such as <｜User｜>, into those tokens.
     #[arg(long, requires = "raw")]
@@ -44,6 +47,10 @@ pub struct Args {
     #[command(flatten)]
     talk: TalkArgs,
     #[command(flatten)]
+    schema: SchemaArgs,
+    #[command(flatten)]
+    tools: ToolArgs,
+    #[command(flatten)]
     keep: KeepArgs,
 }
 
@@ -52,6 +59,7 @@ pub struct Args {
 /// # Errors
 /// A model that cannot be loaded, a prompt that cannot be read or does not fit, an interruption.
 pub fn run(args: Args) -> Result<(), Failure> {
+    let (toolbox, schema) = (args.tools.toolbox()?, args.schema.schema()?);
     let prompt = args.read_prompt()?;
     let how = How {
         talk: &args.talk,
@@ -62,8 +70,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
             (_, true) => Some(Json::Lines),
             _ => None,
         },
+        schema: schema.as_ref(),
     };
-    answer(&args.model, &how, prompt)
+    answer(&args.model, &how, toolbox, prompt)
 }
 
 impl Args {
@@ -110,6 +119,7 @@ pub(super) struct How<'a> {
     pub keep: &'a KeepArgs,
     pub raw: Option<Raw>,
     pub json: Option<Json>,
+    pub schema: Option<&'a Schema>,
 }
 
 /// Text without a chat format.
@@ -126,37 +136,141 @@ pub(super) enum Json {
 }
 
 /// Loads a model, answers one prompt, shows the answer.
-pub(super) fn answer(model: &ModelArgs, how: &How<'_>, prompt: String) -> Result<(), Failure> {
+pub(super) fn answer(
+    model: &ModelArgs,
+    how: &How<'_>,
+    mut toolbox: Toolbox,
+    prompt: String,
+) -> Result<(), Failure> {
     let files = model.open()?;
     how.talk.sampling.adjust.check(files.n_tokens()).map_err(Failure::usage)?;
     let loaded = files.load()?;
-    let (tokens, start) = match how.raw {
-        Some(raw) => (raw_tokens(&loaded, &prompt, raw), None),
-        None => {
-            let chat = Chat::new(loaded.tokenizer)?;
-            let Prompt { tokens, start } = chat.prompt(loaded.tokenizer, &how.talk.question(prompt))?;
-            (tokens, Some(start))
-        }
-    };
-    let mut session = how.keep.session(&loaded)?;
     let seed = how.talk.sampling.seed.or_random();
-    let (outcome, shown) = generate_shown(&loaded, &mut session, how, (&tokens, start), seed)?;
-    if shown.is_break() {
-        // Nobody reads the answer any more: that is no error.
-        return Ok(());
+    let constraint = how.schema.map(|schema| schema.constraint(loaded.tokenizer)).transpose()?;
+    if let Some(raw) = how.raw {
+        let tokens = raw_tokens(&loaded, &prompt, raw);
+        let mut session = how.keep.session(&loaded)?;
+        let wanted =
+            Wanted { tokens: &tokens, start: None, tools: &[], constraint: constraint.as_ref(), seed };
+        return match generate_shown(&loaded, &mut session, how, &wanted)? {
+            // Nobody reads the answer any more: that is no error.
+            (_, ControlFlow::Break(())) => Ok(()),
+            (outcome, _) => tell(&loaded, &mut session, how, (&outcome, seed, &[])),
+        };
     }
-    let held = session.tokens().len();
-    match how.json {
-        Some(Json::Whole) => print::json(&show::outcome_json(&loaded.name, &outcome, seed))?,
-        Some(Json::Lines) => {
-            let mut end = show::outcome_json(&loaded.name, &outcome, seed);
-            end["type"] = "end".into();
-            print::json(&end)?;
+    let chat = Chat::new(loaded.tokenizer)?;
+    calls::check(&chat, &toolbox)?;
+    let mut conversation = how.talk.question(prompt, &toolbox.tools);
+    // What cannot be asked is found out before the model is put to work.
+    chat.render(&conversation)?;
+    let mut session = how.keep.session(&loaded)?;
+    let (mut spoken, mut rounds) = (Spoken::default(), Vec::new());
+    loop {
+        let seed = seed.wrapping_add(rounds.len() as u64);
+        let Prompt { tokens, start } = chat.prompt_keeping(loaded.tokenizer, &conversation, &spoken)?;
+        let wanted = Wanted {
+            tokens: &tokens,
+            start: Some(start),
+            tools: &toolbox.tools,
+            constraint: constraint.as_ref(),
+            seed,
+        };
+        let (outcome, shown) = generate_shown(&loaded, &mut session, how, &wanted)?;
+        if shown.is_break() {
+            return Ok(());
         }
-        None => show::aside(&show::figures(&outcome.usage, Some((held, session.n_ctx())), seed)),
+        let results = match outcome.stop {
+            Stop::Eos => answer_calls(&outcome.answer.calls, &mut toolbox, how, rounds.len())?,
+            _ => None,
+        };
+        let Some(results) = results else {
+            if how.json.is_none() && !toolbox.tools.is_empty() {
+                print::answer(&calls::lines(&outcome.answer.calls))?;
+            }
+            return tell(&loaded, &mut session, how, (&outcome, seed, &rounds));
+        };
+        if how.json.is_none() {
+            show::aside(&show::figures(
+                &outcome.usage,
+                Some((session.tokens().len(), session.n_ctx())),
+                seed,
+            ));
+        }
+        spoken.insert(loaded.tokenizer, &toolbox.tools, &outcome.answer, (start, &outcome.ids));
+        rounds.push(calls::round_json(&outcome.answer, &results));
+        conversation.messages.push(Message::Assistant(outcome.answer));
+        conversation.messages.extend(results);
     }
-    keep::tell_notices(&mut session);
-    if let Some(text) = show::reasoning_cut(&outcome) {
+}
+
+/// Results of all calls; `None`: there are none, or whoever started this program answers them.
+fn answer_calls(
+    made: &[ToolCall],
+    toolbox: &mut Toolbox,
+    how: &How<'_>,
+    round: usize,
+) -> Result<Option<Vec<Message>>, Failure> {
+    if made.is_empty() || toolbox.tools.is_empty() {
+        return Ok(None);
+    }
+    let can_ask = std::io::stdin().is_terminal() && std::io::stderr().is_terminal();
+    let why = match calls::can_answer(made, toolbox, can_ask) {
+        _ if round >= toolbox.rounds => {
+            Some(format!("the model called tools {round} times in a row (--tool-rounds)"))
+        }
+        answerable => answerable.err(),
+    };
+    if let Some(why) = why {
+        eprintln!("note: {}", print::plain(&why));
+        return Ok(None);
+    }
+    let answered = calls::answer(made, toolbox, &mut ask)?;
+    if answered.stopped {
+        return Err(Failure::interrupted("interrupted"));
+    }
+    if how.json == Some(Json::Lines) {
+        for (call, result) in made.iter().zip(&answered.results) {
+            print::json(&calls::result_json(call, result))?;
+        }
+    }
+    Ok(Some(answered.results))
+}
+
+/// A question to the person at the terminal.
+fn ask(question: &str) -> Result<Option<String>, Failure> {
+    eprint!("{question}");
+    let mut line = String::new();
+    match std::io::stdin().read_line(&mut line) {
+        Ok(0) => Ok(None),
+        Ok(_) => Ok(Some(without_line_end(line))),
+        Err(error) => Err(Failure::runtime(format!("cannot read your answer: {error}"))),
+    }
+}
+
+/// Tells what is to be told of the last answer.
+fn tell(
+    loaded: &Loaded<'_>,
+    session: &mut Session<'_>,
+    how: &How<'_>,
+    (outcome, seed, rounds): (&Outcome, u64, &[Value]),
+) -> Result<(), Failure> {
+    match how.json {
+        Some(form) => {
+            let mut json = show::outcome_json(&loaded.name, outcome, seed);
+            if !rounds.is_empty() {
+                json["tool_rounds"] = rounds.into();
+            }
+            if form == Json::Lines {
+                json["type"] = "end".into();
+            }
+            print::json(&json)?;
+        }
+        None => {
+            show::aside(&show::figures(&outcome.usage, Some((session.tokens().len(), session.n_ctx())), seed))
+        }
+    }
+    keep::tell_notices(session);
+    if let Some(text) = show::reasoning_cut(outcome) {
         eprintln!("note: {text}");
     }
     if let Some(text) = show::cut(&outcome.stop, session.n_ctx()) {
@@ -176,26 +290,35 @@ fn raw_tokens(loaded: &Loaded<'_>, prompt: &str, raw: Raw) -> Vec<u32> {
     bos.into_iter().chain(tokens).collect()
 }
 
+/// What is to be answered.
+struct Wanted<'a> {
+    tokens: &'a [u32],
+    start: Option<Start>,
+    tools: &'a [Tool],
+    constraint: Option<&'a Constraint>,
+    seed: u64,
+}
+
 /// Breaks if the reader of stdout went away.
 fn generate_shown(
     loaded: &Loaded<'_>,
     session: &mut Session<'_>,
     how: &How<'_>,
-    (prompt, start): (&[u32], Option<Start>),
-    seed: u64,
+    wanted: &Wanted<'_>,
 ) -> Result<(Outcome, ControlFlow<()>), Failure> {
     let signals = signals::listen_once()?;
     let request = Request {
-        prompt,
-        start,
-        tools: &[],
-        sampling: how.talk.sampling.sampling(seed),
+        prompt: wanted.tokens,
+        start: wanted.start,
+        tools: wanted.tools,
+        sampling: how.talk.sampling.sampling(wanted.seed),
         n_predict: how.talk.n_predict.0,
         reasoning_budget: how.talk.reasoning_budget.0,
         stops: &how.talk.stops,
+        constraint: wanted.constraint,
         interrupt: signals.flag(),
     };
-    let mut face = Face::new(how);
+    let mut face = Face::new(how, !wanted.tools.is_empty());
     let outcome = generate(session, loaded.tokenizer, &request, &mut |event| face.event(event))?;
     let closed =
         face.finish().map_err(|error| Failure::runtime(format!("cannot write the answer: {error}")))?;
@@ -211,11 +334,11 @@ struct Face {
 }
 
 impl Face {
-    fn new(how: &How<'_>) -> Face {
+    fn new(how: &How<'_>, answers_calls: bool) -> Face {
         Face {
             json: how.json,
             progress: how.json.is_none().then(PromptProgress::new),
-            show: Show::new(how.talk),
+            show: Show::new(how.talk, answers_calls),
             line_error: None,
         }
     }

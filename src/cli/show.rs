@@ -1,9 +1,10 @@
 //! An answer on its way to people and pipes: the answer on stdout, everything else on stderr.
 
+use super::calls;
 use super::markdown::Markdown;
 use super::print;
 use super::talk::TalkArgs;
-use crate::chat::Event as Part;
+use crate::chat::{Event as Part, ToolCall};
 use crate::generate::{Cycle, Outcome, Stop, Usage};
 use anstream::{AutoStream, ColorChoice};
 use anstyle::Style;
@@ -27,6 +28,8 @@ enum Place {
 /// Shows one answer.
 pub(crate) struct Show {
     hide_thinking: bool,
+    /// Calls are answered, and no part of the answer.
+    answers_calls: bool,
     style: Style,
     hidden: Option<Hidden>,
     /// On a terminal that takes styles, unless it is unwanted.
@@ -38,11 +41,12 @@ pub(crate) struct Show {
 }
 
 impl Show {
-    pub(crate) fn new(talk: &TalkArgs) -> Show {
+    pub(crate) fn new(talk: &TalkArgs, answers_calls: bool) -> Show {
         let out = io::stdout();
         let takes_styles = out.is_terminal() && AutoStream::choice(&out) != ColorChoice::Never;
         Show {
             hide_thinking: talk.hide_thinking,
+            answers_calls,
             style: dim(),
             hidden: None,
             markdown: (takes_styles && !talk.no_markdown).then(Markdown::new),
@@ -58,6 +62,7 @@ impl Show {
             Part::Reasoning(text) if !self.hide_thinking => self.thinking(text),
             Part::Reasoning(_) => self.hidden(),
             Part::Content(text) => self.answer(text),
+            Part::Call(call) if self.answers_calls => self.call(call),
             Part::Call(call) => {
                 let gap = if self.ends_line { "" } else { "\n" };
                 self.raw(&format!("{gap}{}\n", call_json(&call.name, &call.arguments)));
@@ -65,6 +70,15 @@ impl Show {
             Part::CallStart { .. } | Part::Unfinished { .. } => {}
         }
         if self.failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn call(&mut self, call: &ToolCall) {
+        self.end_thinking();
+        if !self.ends_line {
+            self.answer("\n");
+        }
+        self.place = Place::Nowhere;
+        aside(&calls::shown(call));
     }
 
     fn thinking(&mut self, text: &str) {
@@ -208,6 +222,9 @@ pub(crate) fn cut(stop: &Stop, n_ctx: usize) -> Option<String> {
         Stop::ContextFull => Some(format!(
             "the answer is cut off: the context is full with {n_ctx} tokens; start with a larger one (-c)"
         )),
+        Stop::Constraint(problem) => {
+            Some(format!("the answer is cut off: {problem}; another schema (--json-schema) may help"))
+        }
         Stop::NPredict | Stop::Eos | Stop::StopString(_) | Stop::Interrupted => None,
     }
 }

@@ -1,7 +1,7 @@
 //! Flags of the verbs that talk, and their values.
 
 use super::adjust::AdjustArgs;
-use crate::chat::{ChatError, Conversation, Message};
+use crate::chat::{ChatError, Conversation, Message, Tool};
 use crate::sampler::Sampling;
 
 /// The answer.
@@ -133,8 +133,8 @@ pub(crate) fn seed(text: &str) -> Result<Seed, String> {
 
 impl TalkArgs {
     /// A conversation of one question.
-    pub(crate) fn question(&self, text: String) -> Conversation {
-        let system = self.system.iter().map(Message::system);
+    pub(crate) fn question(&self, text: String, tools: &[Tool]) -> Conversation {
+        let system = super::tools::system(self.system.as_deref(), tools).into_iter();
         Conversation { messages: system.chain([Message::user(text)]).collect(), thinking: self.think }
     }
 }

@@ -6,16 +6,20 @@
 //!
 //! Ends are told apart and never silent: the model's own, a stop string, a limit, a full context, an interruption.
 
+mod constraint;
+mod draw;
 mod reasoning;
 mod repeats;
 mod stops;
 
-use crate::chat::markers::END_THINK;
+pub use constraint::Constraint;
+
 use crate::chat::parse::{End, Event as Part, Parser, Start};
 use crate::chat::{Assistant, Tool};
-use crate::sampler::{Sampler, Sampling};
+use crate::sampler::Sampling;
 use crate::session::{Session, SessionError};
 use crate::tokenizer::{Controls, TextDecoder, Tokenizer};
+use draw::Draw;
 use reasoning::Budget;
 pub use repeats::Cycle;
 use repeats::Repeats;
@@ -40,6 +44,8 @@ pub struct Request<'r> {
     pub reasoning_budget: Option<usize>,
     /// Texts that end the answer. They are looked for in content, not in reasoning, and are not part of it.
     pub stops: &'r [String],
+    /// The form that the content is to have.
+    pub constraint: Option<&'r Constraint>,
     /// Ends the answer when it becomes true.
     pub interrupt: &'r AtomicBool,
 }
@@ -72,6 +78,8 @@ pub enum Stop {
     NPredict,
     /// The session can hold no more tokens.
     ContextFull,
+    /// No token goes on with the form that the answer is to have.
+    Constraint(String),
     /// Somebody stopped it: the flag, or whoever receives the events.
     Interrupted,
 }
@@ -84,6 +92,7 @@ impl Stop {
             Stop::StopString(_) => "stop_string",
             Stop::NPredict => "n_predict",
             Stop::ContextFull => "context_full",
+            Stop::Constraint(_) => "constraint",
             Stop::Interrupted => "interrupted",
         }
     }
@@ -143,21 +152,6 @@ pub struct Outcome {
     pub usage: Usage,
 }
 
-impl Outcome {
-    /// The content and the ids it was given in, for [`crate::chat::Chat::prompt_keeping`]; `None` if the content is not
-    /// exactly what normal tokens behind the reasoning stand for.
-    pub fn content_ids(&self, tokenizer: &Tokenizer, start: Start) -> Option<(String, Vec<u32>)> {
-        let end_think = tokenizer.special(END_THINK);
-        let from = match start {
-            Start::Content => 0,
-            _ => self.ids.iter().position(|id| Some(*id) == end_think)? + 1,
-        };
-        let ids = &self.ids[from..];
-        let content = &self.answer.content;
-        tokenizer.is_text(ids, content).then(|| (content.clone(), ids.to_vec()))
-    }
-}
-
 /// Makes an answer. `sink` receives the events; if it breaks, the answer ends as if interrupted.
 ///
 /// # Errors
@@ -171,10 +165,10 @@ pub fn generate(
     request: &Request<'_>,
     sink: &mut dyn FnMut(&Event) -> ControlFlow<()>,
 ) -> Result<Outcome, SessionError> {
-    let sampler = Sampler::new(&request.sampling, tokenizer);
+    let draw = Draw::new(request, tokenizer);
     let mut writer = Writer::new(tokenizer, request, sink);
     let mut usage = Usage { prompt: request.prompt.len(), ..Usage::default() };
-    let stop = run(session, request, sampler, &mut writer, &mut usage)?;
+    let stop = run(session, request, draw, &mut writer, &mut usage)?;
     session.keep_all();
     let stop = writer.finish(stop);
     let Writer { answer, ids, budget, repeats, .. } = writer;
@@ -184,7 +178,7 @@ pub fn generate(
 fn run(
     session: &mut Session<'_>,
     request: &Request<'_>,
-    mut sampler: Sampler,
+    mut draw: Draw<'_>,
     writer: &mut Writer<'_>,
     usage: &mut Usage,
 ) -> Result<Stop, SessionError> {
@@ -211,12 +205,15 @@ fn run(
         return Ok(Stop::NPredict);
     }
     let started = Instant::now();
-    request.prompt.iter().for_each(|&token| sampler.accept(token));
+    request.prompt.iter().for_each(|&token| draw.accept(token));
     let stop = loop {
         if interrupted() {
             break Stop::Interrupted;
         }
-        let token = writer.budget.token(sampler.pick(logits));
+        let token = match draw.token(writer.parser.as_ref(), logits) {
+            Ok(token) => writer.budget.token(token),
+            Err(problem) => break Stop::Constraint(problem),
+        };
         usage.generated += 1;
         if token == eos {
             break Stop::Eos;
@@ -230,7 +227,7 @@ fn run(
         if usage.generated >= most {
             break Stop::NPredict;
         }
-        sampler.accept(token);
+        draw.accept(token);
         logits = session.push(token)?;
         usage.decoded += 1;
     };

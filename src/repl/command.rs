@@ -20,6 +20,7 @@ pub(super) enum Command {
     Read(Vec<PathBuf>),
     Glob(String),
     Set(Option<(String, String)>),
+    Tools,
     Stats,
     Context,
     History,
@@ -91,7 +92,7 @@ pub(super) const SETTINGS: [&str; 18] = [
 const THINK: Takes = Takes::OneOf(&["on", "off", "budget"]);
 
 /// All commands.
-pub(super) const ROWS: [Row; 22] = [
+pub(super) const ROWS: [Row; 23] = [
     row("/help", "", Takes::Nothing, "this list"),
     row("/new", "", Takes::Nothing, "forget the conversation; system prompt and settings stay"),
     row(
@@ -113,6 +114,7 @@ pub(super) const ROWS: [Row; 22] = [
     row("/read", "FILE...", Takes::File, "put text files before your next message"),
     row("/glob", "PATTERN", Takes::File, "the same for all text files with such a name: *.rs, docs/**/*.md"),
     row("/set", "[NAME VALUE]", Takes::OneOf(&SETTINGS), "show the settings, or change one"),
+    row("/tools", "", Takes::Nothing, "what the model may call, and the commands behind it"),
     row("/stats", "", Takes::Nothing, "answers, tokens and time so far"),
     row("/context", "", Takes::Nothing, "how much of the context is taken, and by what"),
     row("/history", "", Takes::Nothing, "the conversation so far"),
@@ -216,6 +218,7 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
             None => return Err(format!("expected /set {rest} VALUE, found no value")),
             Some((name, value)) => Some((name.to_owned(), value.trim().to_owned())),
         }),
+        "/tools" => Command::Tools,
         "/stats" => Command::Stats,
         "/context" => Command::Context,
         "/history" => Command::History,

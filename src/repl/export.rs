@@ -1,7 +1,7 @@
 //! A conversation as a file for others: Markdown to read, or JSON in the shape that OpenAI's and DeepSeek's interfaces take.
 
 use super::command::Form;
-use crate::chat::{Conversation, Message};
+use crate::chat::{Assistant, Conversation, Message, ToolCall};
 use serde_json::json;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -39,11 +39,11 @@ fn markdown(conversation: &Conversation, model: &str) -> String {
         match message {
             Message::System(system) => section("System", &system.content),
             Message::User(said) => section("You", said),
-            Message::Assistant(answer) if answer.reasoning.is_empty() => section("Model", &answer.content),
+            Message::Assistant(answer) if answer.reasoning.is_empty() => section("Model", &said(answer)),
             Message::Assistant(answer) => {
                 let reasoning: String =
                     answer.reasoning.trim_end().lines().map(|line| format!("> {line}\n")).collect();
-                section("Model", &format!("{reasoning}\n{}", answer.content));
+                section("Model", &format!("{reasoning}\n{}", said(answer)));
             }
             Message::Tool(result) => section("Tool", &result.content),
         }
@@ -51,10 +51,19 @@ fn markdown(conversation: &Conversation, model: &str) -> String {
     text
 }
 
+/// What the model said and called.
+fn said(answer: &Assistant) -> String {
+    let call = |call: &ToolCall| {
+        let json = serde_json::Value::Object(call.arguments.clone());
+        format!("\n\nIt called {}:\n\n    {json}", call.name)
+    };
+    let text = answer.content.trim_end().to_owned() + &answer.calls.iter().map(call).collect::<String>();
+    text.trim_start().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::Assistant;
 
     fn conversation() -> Conversation {
         let answer =

@@ -75,6 +75,15 @@ impl Input {
         }
     }
 
+    /// Waits for the answer to a question, which may be a block of lines; `None`: Ctrl-C or Ctrl-D.
+    pub(super) fn ask(&mut self, question: &str) -> Result<Option<String>, Failure> {
+        match self.editor.readline(question) {
+            Ok(text) => Ok(Some(unfold(&text))),
+            Err(ReadlineError::Interrupted | ReadlineError::Eof) => Ok(None),
+            Err(error) => Err(failure(error)),
+        }
+    }
+
     fn remember(&mut self, text: &str) {
         if text.trim().is_empty() {
             return;

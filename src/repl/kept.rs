@@ -3,9 +3,10 @@
 use super::saved::Saved;
 use super::shelf::{self, Open, Shelf};
 use super::{Repl, complain};
-use crate::chat::{Conversation, Message};
-use crate::cli::print;
+use crate::chat::markers::END_THINK;
+use crate::chat::{Conversation, Message, Start};
 use crate::cli::show::aside;
+use crate::cli::{print, tools};
 use std::path::Path;
 use std::time::Duration;
 use unicode_width::UnicodeWidthStr;
@@ -90,7 +91,14 @@ impl Kept {
 impl Repl<'_, '_> {
     fn saved(&self) -> Saved {
         let (model, talk) = (self.loaded.name.clone(), self.talk.clone());
-        Saved { model, talk, turns: self.turns.clone(), spoken: self.spoken.clone() }
+        let (tools, turns) = (self.toolbox.tools.clone(), self.turns.clone());
+        let message_ids = turns.iter().map(|turn| self.ids_of(turn)).collect();
+        Saved { model, talk, tools, turns, message_ids }
+    }
+
+    fn ids_of(&self, turn: &Message) -> Vec<u32> {
+        let Message::Assistant(answer) = turn else { return Vec::new() };
+        self.spoken.ids_of(answer).unwrap_or_default().to_vec()
     }
 
     /// Writes the conversation if it changed. An empty one is never written.
@@ -173,8 +181,10 @@ impl Repl<'_, '_> {
 
     /// Goes on with what a file holds; if it cannot be used, nothing changes.
     fn take_over(&mut self, saved: Saved, path: &Path) -> Result<(), String> {
-        let Saved { model, talk, turns, mut spoken } = saved;
-        let system = talk.system.iter().map(Message::system);
+        let Saved { model, talk, tools, turns, message_ids } = saved;
+        // Commands are never those of a file.
+        let tools = if tools.is_empty() { self.toolbox.tools.clone() } else { tools };
+        let system = tools::system(talk.system.as_deref(), &tools).into_iter();
         let messages = system.chain(turns.iter().cloned()).collect();
         let conversation = Conversation { messages, thinking: talk.think };
         self.chat.render(&conversation).map_err(|error| format!("{}: {error}", path.display()))?;
@@ -185,10 +195,15 @@ impl Repl<'_, '_> {
         if model != self.loaded.name {
             aside(&format!("this conversation was had with {model}"));
         }
-        // A file may hold anything, control tokens among it.
-        spoken.retain(|text, ids| self.loaded.tokenizer.is_text(ids, text));
-        self.spoken.extend(spoken);
+        let end_think = self.loaded.tokenizer.special(END_THINK);
+        for (turn, ids) in turns.iter().zip(&message_ids) {
+            let Message::Assistant(answer) = turn else { continue };
+            let reasons = ids.iter().any(|id| Some(*id) == end_think);
+            let start = if reasons { Start::Reasoning } else { Start::Content };
+            self.spoken.insert(self.loaded.tokenizer, &tools, answer, (start, ids));
+        }
         (self.talk, self.turns, self.n_seeds) = (talk, turns, 0);
+        self.toolbox.tools = tools;
         self.files.clear();
         self.held = None;
         Ok(())

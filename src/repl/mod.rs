@@ -13,19 +13,20 @@ mod obey;
 mod saved;
 mod shelf;
 
-use crate::chat::{Assistant, Chat, Conversation, Message, Prompt};
+use crate::chat::{Assistant, Chat, Conversation, Message, Prompt, Spoken, ToolCall};
 use crate::cli::keep::{self, KeepArgs};
 use crate::cli::model::Loaded;
 use crate::cli::progress::PromptProgress;
+use crate::cli::schema::Schema;
 use crate::cli::show::{self, Show, aside};
 use crate::cli::talk::TalkArgs;
-use crate::cli::{Failure, print, signals};
-use crate::generate::{Event, Outcome, Request, Stop, generate};
+use crate::cli::{Failure, calls, print, signals, tools};
+use crate::generate::{Constraint, Event, Outcome, Request, Stop, generate};
+use crate::tools::Toolbox;
 use crate::{Session, SessionError};
 use input::{Input, Line};
 pub(crate) use kept::Begin;
 use kept::Kept;
-use std::collections::HashMap;
 use std::io::{ErrorKind, IsTerminal, stderr};
 use std::ops::ControlFlow;
 
@@ -33,6 +34,10 @@ use std::ops::ControlFlow;
 pub(crate) struct Setup {
     /// The settings at the beginning.
     pub talk: TalkArgs,
+    /// What the model may call.
+    pub toolbox: Toolbox,
+    /// The form of the answers.
+    pub schema: Option<Schema>,
     /// What is kept of the conversation on the disk.
     pub keep: KeepArgs,
     /// Keep what is typed, and the conversations, for the next time.
@@ -45,31 +50,31 @@ pub(crate) struct Setup {
 ///
 /// # Errors
 /// A model without a chat format, a terminal that cannot be used.
-pub(crate) fn run(loaded: &Loaded<'_>, setup: Setup) -> Result<(), Failure> {
-    let mut repl = Repl::new(loaded, setup.talk, &setup.keep, Kept::new(setup.remembers))?;
-    let mut input = Input::new(setup.remembers, repl.kept.shelf().cloned())?;
+pub(crate) fn run(loaded: &Loaded<'_>, mut setup: Setup) -> Result<(), Failure> {
+    let begin = setup.begin.take();
+    let mut repl = Repl::new(loaded, setup)?;
     aside(&format!(
         "fathom {} | {} | {} tokens of context | /help lists the commands",
         env!("CARGO_PKG_VERSION"),
         loaded.name,
         repl.session.n_ctx()
     ));
-    if let Some(begin) = setup.begin {
+    if let Some(begin) = begin {
         repl.begin(begin).map_err(Failure::invalid)?;
     }
-    let left = talk(&mut repl, &mut input);
+    let left = talk(&mut repl);
     repl.keep_conversation();
     repl.farewell();
     left
 }
 
-fn talk(repl: &mut Repl<'_, '_>, input: &mut Input) -> Result<(), Failure> {
+fn talk(repl: &mut Repl<'_, '_>) -> Result<(), Failure> {
     let mut wants_to_leave = false;
     // The first line said it all.
     repl.status = repl.status_line();
     loop {
         repl.show_status();
-        let done = match input.read()? {
+        let done = match repl.input.read()? {
             Line::End => return Ok(()),
             Line::Interrupt if wants_to_leave => return Ok(()),
             Line::Interrupt => {
@@ -105,15 +110,19 @@ struct Totals {
 
 struct Repl<'l, 'm> {
     loaded: &'l Loaded<'m>,
+    input: Input,
     chat: Chat,
     session: Session<'l>,
     talk: TalkArgs,
+    toolbox: Toolbox,
+    /// The form of the answers.
+    constraint: Option<Constraint>,
     /// Answers since the seed was set: each takes the next number, so that `/regen` is not the same again.
     n_seeds: u64,
     /// Without the system prompt. A message of the person at the end is not answered yet.
     turns: Vec<Message>,
-    /// Answers by their text, as the ids in which the model gave them.
-    spoken: HashMap<String, Vec<u32>>,
+    /// Answers in the ids that the model gave them in.
+    spoken: Spoken,
     /// Files to stand before the next message.
     files: Vec<String>,
     totals: Totals,
@@ -144,20 +153,25 @@ type Flow = ControlFlow<()>;
 const GO_ON: Flow = ControlFlow::Continue(());
 
 impl<'l, 'm> Repl<'l, 'm> {
-    fn new(
-        loaded: &'l Loaded<'m>,
-        talk: TalkArgs,
-        keep: &KeepArgs,
-        kept: Kept,
-    ) -> Result<Repl<'l, 'm>, Failure> {
+    fn new(loaded: &'l Loaded<'m>, setup: Setup) -> Result<Repl<'l, 'm>, Failure> {
+        let chat = Chat::new(loaded.tokenizer)?;
+        calls::check(&chat, &setup.toolbox)?;
+        let kept = Kept::new(setup.remembers);
         Ok(Repl {
             loaded,
-            chat: Chat::new(loaded.tokenizer)?,
-            session: keep.session(loaded)?,
-            talk,
+            chat,
+            session: setup.keep.session(loaded)?,
+            input: Input::new(setup.remembers, kept.shelf().cloned())?,
+            talk: setup.talk,
+            toolbox: setup.toolbox,
+            constraint: setup
+                .schema
+                .as_ref()
+                .map(|schema| schema.constraint(loaded.tokenizer))
+                .transpose()?,
             n_seeds: 0,
             turns: Vec::new(),
-            spoken: HashMap::new(),
+            spoken: Spoken::default(),
             files: Vec::new(),
             totals: Totals::default(),
             held: Some(0),
@@ -188,9 +202,14 @@ impl<'l, 'm> Repl<'l, 'm> {
     }
 
     fn message(&mut self, text: String) -> Result<Flow, Trouble> {
-        if let Some(Message::User(_)) = self.turns.last() {
-            self.turns.pop();
-            aside("the message before was not answered and is taken back");
+        match self.turns.last() {
+            Some(Message::User(_)) => {
+                self.turns.pop();
+                aside("the message before was not answered and is taken back");
+            }
+            // What tools did stays done; the model said nothing to it.
+            Some(Message::Tool(_)) => self.turns.push(Message::assistant("")),
+            _ => {}
         }
         self.kept.suggest(&text);
         let mut parts = std::mem::take(&mut self.files);
@@ -217,15 +236,49 @@ impl<'l, 'm> Repl<'l, 'm> {
     }
 
     fn conversation(&self) -> Conversation {
-        let system = self.talk.system.iter().map(Message::system);
+        let system = tools::system(self.talk.system.as_deref(), &self.toolbox.tools);
         Conversation {
-            messages: system.chain(self.turns.iter().cloned()).collect(),
+            messages: system.into_iter().chain(self.turns.iter().cloned()).collect(),
             thinking: self.talk.think,
         }
     }
 
-    /// Answers the last message; breaks if nobody reads stdout any more.
+    /// Answers the last message, with as many calls of tools as it takes; breaks if nobody reads stdout any more.
     fn answer(&mut self) -> Result<Flow, Trouble> {
+        let mut round = 0;
+        loop {
+            let n_turns = self.turns.len();
+            let done = self.speak()?;
+            let calls = match self.turns.last() {
+                Some(Message::Assistant(said)) if self.turns.len() > n_turns => said.calls.clone(),
+                _ => Vec::new(),
+            };
+            if done.is_break() || calls.is_empty() || self.answer_calls(&calls, round)?.is_break() {
+                return Ok(done);
+            }
+            round += 1;
+        }
+    }
+
+    /// Breaks if the model is not to go on.
+    fn answer_calls(&mut self, calls: &[ToolCall], round: usize) -> Result<Flow, Trouble> {
+        if round >= self.toolbox.rounds {
+            self.turns.extend(calls::refuse(calls, "the limit of calls is reached"));
+            aside(&format!("the model called tools {round} times in a row (--tool-rounds); /regen goes on"));
+            return Ok(ControlFlow::Break(()));
+        }
+        let answered = calls::answer(calls, &mut self.toolbox, &mut |question| self.input.ask(question));
+        let answered = answered.map_err(Trouble::Fatal)?;
+        self.turns.extend(answered.results);
+        if answered.stopped {
+            aside("stopped; /regen goes on from here");
+            return Ok(ControlFlow::Break(()));
+        }
+        Ok(GO_ON)
+    }
+
+    /// One answer of the model.
+    fn speak(&mut self) -> Result<Flow, Trouble> {
         let prompt = self
             .chat
             .prompt_keeping(self.loaded.tokenizer, &self.conversation(), &self.spoken)
@@ -234,7 +287,7 @@ impl<'l, 'm> Repl<'l, 'm> {
             Some(first) => first.wrapping_add(self.n_seeds),
             None => self.talk.sampling.seed.or_random(),
         };
-        let mut show = Show::new(&self.talk);
+        let mut show = Show::new(&self.talk, !self.toolbox.tools.is_empty());
         let outcome = self.generate(&prompt, seed, &mut show);
         let shown = show.finish();
         self.held = Some(self.session.tokens().len());
@@ -262,11 +315,12 @@ impl<'l, 'm> Repl<'l, 'm> {
         let request = Request {
             prompt: &prompt.tokens,
             start: Some(prompt.start),
-            tools: &[],
+            tools: &self.toolbox.tools,
             sampling: self.talk.sampling.sampling(seed),
             n_predict: self.talk.n_predict.0,
             reasoning_budget: self.talk.reasoning_budget.0,
             stops: &self.talk.stops,
+            constraint: self.constraint.as_ref(),
             interrupt: signals.as_ref().map_or(&never, |signals| signals.flag()),
         };
         let mut progress = Some(PromptProgress::new());
@@ -302,10 +356,11 @@ impl<'l, 'm> Repl<'l, 'm> {
             aside(&format!("stopped with {held} of {} tokens read; /regen goes on from there", usage.prompt));
             return;
         }
-        if let Some((text, ids)) = outcome.content_ids(self.loaded.tokenizer, prompt.start) {
-            self.spoken.insert(text, ids);
-        }
-        self.turns.push(Message::Assistant(without_calls(answer)));
+        let tools = &self.toolbox.tools;
+        let answers_calls = !tools.is_empty() && *stop == Stop::Eos;
+        let answer = if answers_calls { answer.clone() } else { without_calls(answer) };
+        self.spoken.insert(self.loaded.tokenizer, tools, &answer, (prompt.start, &outcome.ids));
+        self.turns.push(Message::Assistant(answer));
         if *stop == Stop::Interrupted {
             aside("stopped; the answer so far is kept");
         }
@@ -322,7 +377,8 @@ impl<'l, 'm> Repl<'l, 'm> {
     }
 }
 
-/// Nobody here answers tool calls, and the format wants a result for each: they stay as text.
+/// Without tools, or of an answer that was cut off, nobody answers calls, and the format wants a result for each: they
+/// stay as text.
 fn without_calls(answer: &Assistant) -> Assistant {
     let mut kept = answer.clone();
     for call in kept.calls.drain(..) {

@@ -2,7 +2,8 @@
 
 use super::command::{Command, SETTINGS};
 use super::{Flow, GO_ON, Repl, Totals, Trouble, command, editor, export, tell};
-use crate::chat::{Assistant, Message};
+use crate::chat::Message;
+use crate::cli::calls;
 use crate::cli::show::aside;
 use crate::cli::talk::{self, TalkArgs};
 use std::fmt::Write;
@@ -41,6 +42,7 @@ impl Repl<'_, '_> {
             Command::Glob(pattern) => self.read_pattern(&pattern)?,
             Command::Set(None) => self.show_settings(),
             Command::Set(Some((name, value))) => self.set(&name, &value)?,
+            Command::Tools => tell(&calls::list(&self.toolbox)),
             Command::Stats => self.show_stats(),
             Command::Context => self.show_context(),
             Command::History => self.show_history(),
@@ -143,7 +145,12 @@ impl Repl<'_, '_> {
             let (who, said) = match message {
                 Message::System(system) => ("system", system.content.as_str()),
                 Message::User(said) => ("you", said.as_str()),
-                Message::Assistant(Assistant { content, .. }) => ("model", content.as_str()),
+                Message::Assistant(answer) => {
+                    let calls = answer.calls.iter().map(|call| format!("\nmodel: {}", calls::shown(call)));
+                    let said = format!("{}{}", answer.content, calls.collect::<String>());
+                    writeln!(text, "model: {}\n", said.trim_start()).expect("a string takes any text");
+                    continue;
+                }
                 Message::Tool(result) => ("tool", result.content.as_str()),
             };
             writeln!(text, "{who}: {said}\n").expect("a string takes any text");

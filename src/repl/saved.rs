@@ -1,12 +1,11 @@
 //! A conversation as a file.
 
-use crate::chat::Message;
+use crate::chat::{Message, Tool};
 use crate::cli::adjust::AdjustArgs;
 use crate::cli::talk::{self, NPredict, SamplingArgs, Seed, TalkArgs};
 use crate::sampler::Sampling;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -48,6 +47,9 @@ struct Settings {
     #[serde(default)]
     reasoning_budget: Option<usize>,
     stop: Vec<String>,
+    /// What the model could call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<Value>,
 }
 
 /// Of files from before there was such a setting.
@@ -62,11 +64,12 @@ pub(super) struct Saved {
     pub model: String,
     /// The settings at that time.
     pub talk: TalkArgs,
+    /// What the model could call.
+    pub tools: Vec<Tool>,
     /// The messages, without the system prompt.
     pub turns: Vec<Message>,
-    /// Answers by their text, as the ids in which the model gave them: they are only its own if the text is what they
-    /// stand for.
-    pub spoken: HashMap<String, Vec<u32>>,
+    /// For each message the ids in which the model gave it, or none: they are only its own if they say what it says.
+    pub message_ids: Vec<Vec<u32>>,
 }
 
 impl Saved {
@@ -127,19 +130,11 @@ impl Saved {
                 n_predict: n_predict.0,
                 reasoning_budget: reasoning_budget.0,
                 stop: stops,
+                tools: self.tools.iter().map(|tool| tool.function().clone().into()).collect(),
             },
             messages: self.turns.iter().map(Message::to_json).collect(),
-            message_ids: self
-                .turns
-                .iter()
-                .map(|turn| self.ids_of(turn).cloned().unwrap_or_default())
-                .collect(),
+            message_ids: self.message_ids.clone(),
         }
-    }
-
-    fn ids_of(&self, turn: &Message) -> Option<&Vec<u32>> {
-        let Message::Assistant(answer) = turn else { return None };
-        self.spoken.get(&answer.content)
     }
 
     /// Reads a file.
@@ -172,12 +167,12 @@ impl Saved {
             },
         );
         let turns = turns.collect::<Result<Vec<_>, _>>().map_err(|error| at(&error))?;
-        let talk = wire.settings.checked().map_err(|error| at(&format!("settings: {error}")))?;
-        let said = turns.iter().zip(wire.message_ids).filter_map(|(turn, ids)| match turn {
-            Message::Assistant(answer) if !ids.is_empty() => Some((answer.content.clone(), ids)),
-            _ => None,
-        });
-        Ok(Saved { model: wire.model, talk, spoken: said.collect(), turns })
+        let mut settings = wire.settings;
+        let tools = std::mem::take(&mut settings.tools).into_iter().map(Tool::from_json);
+        let tools =
+            tools.collect::<Result<_, _>>().map_err(|error| at(&format!("settings: tools: {error}")))?;
+        let talk = settings.checked().map_err(|error| at(&format!("settings: {error}")))?;
+        Ok(Saved { model: wire.model, talk, tools, turns, message_ids: wire.message_ids })
     }
 }
 
@@ -239,7 +234,8 @@ mod tests {
             model: "a model".into(),
             talk: Words::parse_from(words).talk,
             turns: vec![Message::user("é\u{1b}"), Message::Assistant(reasoned), Message::user("more")],
-            spoken: HashMap::from([("\"so\"".to_owned(), vec![5, 9])]),
+            tools: vec![Tool::from_json(serde_json::json!({"name": "get_time"})).unwrap()],
+            message_ids: vec![vec![], vec![5, 9], vec![]],
         }
     }
 

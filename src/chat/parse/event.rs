@@ -13,6 +13,19 @@ pub enum Start {
     Unknown,
 }
 
+/// What the next text of an answer belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place<'p> {
+    /// Reasoning or content.
+    Free,
+    /// The value of a parameter, in which no answer ends.
+    Value,
+    /// The tags of tool calls and what stands between them; behind a block of calls, where nothing should follow.
+    Syntax,
+    /// The name of a tool, of which this much is there.
+    Name(&'p str),
+}
+
 /// How an answer ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {

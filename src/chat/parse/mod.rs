@@ -12,7 +12,7 @@
 mod event;
 mod tags;
 
-pub use event::{End, Event, Start};
+pub use event::{End, Event, Place, Start};
 
 use super::markers::{END_THINK, THINK};
 use super::message::{Assistant, Message, ToolCall};
@@ -91,6 +91,31 @@ impl Parser {
         self.held.push_str(text);
         while self.step() {}
         std::mem::take(&mut self.events)
+    }
+
+    /// What the next text belongs to.
+    ///
+    /// A value may hold `</` that is no closing tag; it counts as syntax until that is certain.
+    pub fn place(&self) -> Place<'_> {
+        let held = self.held.trim_start();
+        let is_syntax = match &self.state {
+            State::Block => match tags::name_begun(held) {
+                Some(begun) => return Place::Name(begun),
+                None => true,
+            },
+            State::Call(_) => true,
+            State::Value(..) | State::Bare(_) if self.held[self.searched..].starts_with("</") => true,
+            State::Value(..) | State::Bare(_) => return Place::Value,
+            State::Content if self.behind_calls && held.is_empty() => true,
+            State::Content | State::Reasoning => tags::is_marked(held),
+            State::Start => false,
+        };
+        if is_syntax { Place::Syntax } else { Place::Free }
+    }
+
+    /// Whether the next text is reasoning, or ends it.
+    pub fn is_reasoning(&self) -> bool {
+        matches!(self.state, State::Reasoning)
     }
 
     /// Ends the answer.

@@ -100,6 +100,21 @@ fn named(start: Matcher<'_>, is_end: bool, marked: bool) -> Found<(Tag, usize)> 
     if is_open { Found::Maybe } else { Found::No }
 }
 
+/// Whether a text begins with a tag that has the mark of calls.
+pub(super) fn is_marked(text: &str) -> bool {
+    let open = Matcher::new(text).constant("<").constant(DSML);
+    matches!(open.found(), Found::Yes(_))
+}
+
+/// The name in a tag that calls a tool, as far as it is there; `None`: no such tag, or its name is complete.
+pub(super) fn name_begun(text: &str) -> Option<&str> {
+    let open = Matcher::new(text).constant("<");
+    let tags = [open.constant(DSML), open].map(|tag| tag.constant("invoke").white().constant("name=\""));
+    let at =
+        tags.into_iter().find_map(|tag| if let Found::Yes(at) = tag.found() { Some(at) } else { None })?;
+    Some(&text[at..]).filter(|name| !name.contains('"'))
+}
+
 /// ` name="NAME" string="true">`: names are not escaped, so they end where the tag goes on as it must.
 fn attributes(tag: Matcher<'_>) -> Found<(String, Option<bool>, usize)> {
     let start = tag.white().constant("name=\"");

@@ -249,3 +249,38 @@ fn only_what_may_become_a_tag_is_held_back() {
     assert_eq!(parser.push("\n\n<｜DS"), []);
     assert_eq!(parser.push("P"), [content("\n\n<｜DSP")]);
 }
+
+#[test]
+fn the_parser_knows_where_syntax_is() {
+    let answer =
+        format!("Need <it>.</think>I <b>look</b>.\n\n{}", one("city", " string=\"true\"", "a<b </i> c"));
+    let mut parser = Parser::new(Start::Reasoning, weather());
+    let (mut free, mut value, mut name) = (String::new(), String::new(), String::new());
+    let mut place = "free";
+    for c in answer.chars() {
+        match place {
+            "free" => free.push(c),
+            "value" => value.push(c),
+            "name" => name.push(c),
+            _ => {}
+        }
+        parser.push(c.encode_utf8(&mut [0; 4]));
+        place = match parser.place() {
+            Place::Free => "free",
+            Place::Value => "value",
+            Place::Syntax => "syntax",
+            Place::Name(_) => "name",
+        };
+    }
+    // What stands behind `</` in a value belongs to a tag until it does not.
+    assert_eq!(free, "Need <it>.</think>I <b>look</b>.\n\n<｜DSML｜");
+    assert_eq!(value, "a<b </> c</");
+    assert_eq!(name, "weather\"");
+    assert_eq!(parser.place(), Place::Syntax, "nothing follows but the end");
+    parser.push("\n\nMore.");
+    assert_eq!(parser.place(), Place::Free);
+    let unmarked = "\n<invoke name=\"wea";
+    let mut parser = Parser::new(Start::Content, weather());
+    parser.push(&format!("<function_calls>{unmarked}"));
+    assert_eq!(parser.place(), Place::Name("wea"));
+}
