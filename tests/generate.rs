@@ -339,7 +339,7 @@ fn an_interrupted_answer_keeps_what_is_computed() {
         };
         let outcome = generate(session, tokenizer, &request, &mut |event| match event {
             Event::Part(_) => ControlFlow::Break(()),
-            Event::Prompt { .. } => ControlFlow::Continue(()),
+            Event::Prompt { .. } | Event::Repeats(_) => ControlFlow::Continue(()),
         });
         assert_eq!(outcome.unwrap().stop, Stop::Interrupted);
     });

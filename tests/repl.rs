@@ -3,122 +3,9 @@
 
 mod common;
 
-use common::convert;
-use rexpect::session::{PtySession, spawn_command};
+use common::terminal::{CTRL_C, LISTENS, PATIENCE_MS, Place, Terminal, model, saved};
+use rexpect::session::spawn_command;
 use serde_json::Value as Json;
-use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::OnceLock;
-
-/// Nothing here takes a second on an idle machine; this one may be busy.
-const PATIENCE_MS: u64 = 180_000;
-/// What the line editor sends when it begins to listen, and when it has a line: text between is the program's.
-const LISTENS: &str = "\u{1b}[?2004h";
-const HAS_A_LINE: &str = "\u{1b}[?2004l";
-const CTRL_C: &str = "\u{3}";
-
-/// A terminal with the program in it.
-struct Terminal {
-    pty: PtySession,
-}
-
-/// A model, and a folder for what one test writes.
-struct Place {
-    folder: tempfile::TempDir,
-}
-
-impl Place {
-    fn new() -> Place {
-        Place { folder: tempfile::tempdir().unwrap() }
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = common::fathom();
-        command
-            .args(args)
-            .env("XDG_STATE_HOME", self.file("state"))
-            .env("FATHOM_CACHE_DIR", self.file("kept"))
-            .env("TERM", "xterm-256color");
-        command.env_remove("NO_COLOR").env_remove("CLICOLOR").env_remove("CLICOLOR_FORCE");
-        command
-    }
-
-    /// Starts a chat and waits until it listens.
-    fn chat(&self, args: &[&str]) -> Terminal {
-        Terminal::open(self.command(&[&["chat", model().to_str().unwrap()], args].concat()))
-    }
-}
-
-fn model() -> &'static Path {
-    static MODEL: OnceLock<common::Converted> = OnceLock::new();
-    &MODEL.get_or_init(|| convert("base", "f32")).path
-}
-
-impl Terminal {
-    fn open(command: Command) -> Terminal {
-        let mut terminal = Terminal { pty: spawn_command(command, Some(PATIENCE_MS)).unwrap() };
-        terminal.until(LISTENS);
-        terminal
-    }
-
-    /// What comes before `text`.
-    fn until(&mut self, text: &str) -> String {
-        self.pty.exp_string(text).unwrap_or_else(|error| panic!("waiting for {text:?}: {error}"))
-    }
-
-    fn press(&mut self, keys: &str) {
-        self.pty.send(keys).unwrap();
-        self.pty.flush().unwrap();
-    }
-
-    /// Types a line; what comes of it is still to be read.
-    fn begin(&mut self, line: &str) {
-        self.press(line);
-        self.press("\r");
-        self.until(HAS_A_LINE);
-    }
-
-    /// Types a line and gives what the program says to it.
-    fn say(&mut self, line: &str) -> String {
-        self.begin(line);
-        self.until(LISTENS)
-    }
-
-    /// Types a message; gives the answer without the line of figures, and that line.
-    fn ask(&mut self, line: &str) -> (String, String) {
-        let all = self.say(line);
-        let place = all.rfind("prompt ").unwrap_or_else(|| panic!("no figures in {all:?}"));
-        (all[..place].to_owned(), all[place..].to_owned())
-    }
-
-    /// Waits for the program to end.
-    fn exit_code(mut self) -> i32 {
-        self.pty.exp_eof().unwrap();
-        let status = format!("{:?}", self.pty.process().wait().unwrap());
-        let code =
-            status.strip_prefix("Exited(").and_then(|rest| rest.strip_suffix(')')?.rsplit(", ").next());
-        code.and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{status}"))
-    }
-}
-
-fn messages(path: &Path) -> Vec<(String, String)> {
-    let json: Json = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
-    let pair = |message: &Json| {
-        let text = |key: &str| message[key].as_str().unwrap().to_owned();
-        (text("role"), text("content"))
-    };
-    json["messages"].as_array().unwrap().iter().map(pair).collect()
-}
-
-fn saved(terminal: &mut Terminal, path: &Path) -> Vec<(String, String)> {
-    let told = terminal.say(&format!("/save {}", path.display()));
-    assert!(told.contains("messages saved"), "{told}");
-    messages(path)
-}
 
 #[test]
 fn a_conversation_with_figures_settings_and_commands() {
@@ -191,6 +78,29 @@ fn messages_of_several_lines_and_files() {
     let asked: Vec<&str> =
         messages.iter().filter(|(role, _)| role == "user").map(|(_, content)| content.as_str()).collect();
     assert_eq!(asked, ["first\n  second\nthird", "one \ntwo", "from the file\n\n\n/slash"]);
+}
+
+#[test]
+fn several_files_stand_before_a_message_with_their_names() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["-n", "2"]);
+    let folder = place.folder.path().display();
+    std::fs::write(place.file("a b.txt"), "the first\n").unwrap();
+    std::fs::write(place.file("c.txt"), "the second").unwrap();
+    std::fs::write(place.file("d.txt"), b"\xff\xfe\0").unwrap();
+    let told = terminal.say(&format!("/glob {folder}/*.txt"));
+    assert!(told.contains("d.txt: expected UTF-8") && told.contains("2 files, "), "{told}");
+    terminal.say("/new");
+    assert!(terminal.say(&format!("/read {folder}/c.txt {folder}/d.txt")).contains("d.txt: expected UTF-8"));
+    let told = terminal.say(&format!("/read {folder}/a\\ b.txt '{folder}/c.txt'"));
+    assert!(told.contains("c.txt: ") && told.contains("2 files, "), "{told}");
+    terminal.ask("Compare them.");
+    let asked = &saved(&mut terminal, &place.file("talk.json"))[0].1;
+    let file = |name: &str, text: &str| {
+        format!("[file name]: {folder}/{name}\n[file content begin]\n{text}\n[file content end]\n\n")
+    };
+    let (first, second) = (file("a b.txt", "the first"), file("c.txt", "the second"));
+    assert_eq!(asked, &format!("{first}{second}Compare them."));
 }
 
 #[test]

@@ -104,6 +104,7 @@ fn json_has_all_and_lines_say_it_bit_by_bit() {
         "stop_reason",
         "stop_string",
         "reasoning_cut",
+        "repeats_itself",
         "seed",
         "usage",
         "timings",
@@ -177,6 +178,26 @@ fn thinking_is_apart_and_can_be_hidden() {
     assert!(!text(&hidden.stderr).contains(reasoning));
     let unthinking = json(&["-p", "x", "--think", "--no-think", "--seed", "1", "-n", "12", "--json"]);
     assert_eq!(unthinking["reasoning"], "", "the last of the two flags counts");
+}
+
+#[cfg(feature = "builtin-model")]
+#[test]
+fn an_answer_that_turns_in_a_circle_says_so() {
+    // The built-in model goes on with what it sees; random models find no circle.
+    let run = |more: &[&str]| {
+        let mut command = common::fathom();
+        let zeros = "0".repeat(50);
+        command.env("FATHOM_NO_CACHE", "1").args(["run", "--raw", "--temp", "0", "-n", "120", "-p", &zeros]);
+        let done = command.args(more).stdin(Stdio::null()).output().unwrap();
+        assert_eq!(code(&done), 0);
+        (text(&done.stdout), text(&done.stderr))
+    };
+    let (_, told) = run(&[]);
+    assert_eq!(told.matches("the answer repeats itself: 100 times the same token").count(), 1, "{told}");
+    let (lines, _) = run(&["--jsonl"]);
+    assert!(lines.contains("{\"type\":\"repeats\",\"period\":1,\"times\":100}"), "{lines}");
+    assert!(lines.contains("\"repeats_itself\":true"), "{lines}");
+    assert_eq!(json(&["-p", "the end", "--json", "-n", "20"])["repeats_itself"], false);
 }
 
 #[test]

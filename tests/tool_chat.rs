@@ -49,7 +49,8 @@ impl Place {
         let mut command = common::fathom();
         command.args(["chat", "--temp", "0", "--tools", "tools.json"]).args(args);
         command.current_dir(self.folder.path()).env("NO_COLOR", "1").env("TERM", "xterm-256color");
-        command.env("XDG_STATE_HOME", self.file("state")).env("FATHOM_CACHE_DIR", self.file("kept"));
+        command.env("XDG_STATE_HOME", self.file("state")).env("XDG_DATA_HOME", self.file("data"));
+        command.env("FATHOM_CACHE_DIR", self.file("kept"));
         let mut terminal = Terminal { pty: spawn_command(command, Some(PATIENCE_MS)).unwrap() };
         terminal.until(LISTENS);
         terminal

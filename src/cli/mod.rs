@@ -16,6 +16,7 @@ pub(crate) mod keep;
 mod loading;
 pub mod logits;
 pub mod man;
+mod markdown;
 mod meter;
 pub mod model;
 pub mod models;

@@ -190,7 +190,11 @@ pub(super) fn answer(
             return tell(&loaded, &mut session, how, (&outcome, seed, &rounds));
         };
         if how.json.is_none() {
-            show::aside(&show::figures(&outcome.usage, session.tokens().len(), session.n_ctx(), seed));
+            show::aside(&show::figures(
+                &outcome.usage,
+                Some((session.tokens().len(), session.n_ctx())),
+                seed,
+            ));
         }
         spoken.insert(loaded.tokenizer, &toolbox.tools, &outcome.answer, (start, &outcome.ids));
         rounds.push(calls::round_json(&outcome.answer, &results));
@@ -261,7 +265,9 @@ fn tell(
             }
             print::json(&json)?;
         }
-        None => show::aside(&show::figures(&outcome.usage, session.tokens().len(), session.n_ctx(), seed)),
+        None => {
+            show::aside(&show::figures(&outcome.usage, Some((session.tokens().len(), session.n_ctx())), seed))
+        }
     }
     keep::tell_notices(session);
     if let Some(text) = show::reasoning_cut(outcome) {
@@ -332,7 +338,7 @@ impl Face {
         Face {
             json: how.json,
             progress: how.json.is_none().then(PromptProgress::new),
-            show: Show::new(how.talk.hide_thinking, answers_calls),
+            show: Show::new(how.talk, answers_calls),
             line_error: None,
         }
     }
@@ -348,11 +354,16 @@ impl Face {
                 return ControlFlow::Continue(());
             }
             (None, Event::Part(part)) => return self.show.part(part),
+            (None, Event::Repeats(cycle)) => {
+                self.show.repeats(*cycle);
+                return ControlFlow::Continue(());
+            }
             (Some(Json::Whole), _) => return ControlFlow::Continue(()),
             (Some(Json::Lines), Event::Prompt { done, total }) => {
                 Some(json!({"type": "prompt", "done": done, "total": total}))
             }
             (Some(Json::Lines), Event::Part(part)) => show::part_json(part),
+            (Some(Json::Lines), Event::Repeats(cycle)) => Some(show::repeats_json(*cycle)),
         };
         let Some(line) = line else { return ControlFlow::Continue(()) };
         let mut out = std::io::stdout().lock();

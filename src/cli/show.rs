@@ -1,20 +1,27 @@
 //! An answer on its way to people and pipes: the answer on stdout, everything else on stderr.
 
-use super::{calls, print};
+use super::calls;
+use super::markdown::Markdown;
+use super::print;
+use super::talk::TalkArgs;
 use crate::chat::{Event as Part, ToolCall};
-use crate::generate::{Outcome, Stop, Usage};
+use crate::generate::{Cycle, Outcome, Stop, Usage};
 use anstream::{AutoStream, ColorChoice};
 use anstyle::Style;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 /// Where the last piece of text went.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Nowhere,
     Thinking,
+    /// In reasoning that is hidden: a line on the terminal tells how far it is.
+    Hidden,
     Answer,
 }
 
@@ -24,6 +31,9 @@ pub(crate) struct Show {
     /// Calls are answered, and no part of the answer.
     answers_calls: bool,
     style: Style,
+    hidden: Option<Hidden>,
+    /// On a terminal that takes styles, unless it is unwanted.
+    markdown: Option<Markdown>,
     place: Place,
     /// The answer so far ends a line.
     ends_line: bool,
@@ -31,11 +41,15 @@ pub(crate) struct Show {
 }
 
 impl Show {
-    pub(crate) fn new(hide_thinking: bool, answers_calls: bool) -> Show {
+    pub(crate) fn new(talk: &TalkArgs, answers_calls: bool) -> Show {
+        let out = io::stdout();
+        let takes_styles = out.is_terminal() && AutoStream::choice(&out) != ColorChoice::Never;
         Show {
-            hide_thinking,
+            hide_thinking: talk.hide_thinking,
             answers_calls,
             style: dim(),
+            hidden: None,
+            markdown: (takes_styles && !talk.no_markdown).then(Markdown::new),
             place: Place::Nowhere,
             ends_line: true,
             failed: None,
@@ -46,13 +60,14 @@ impl Show {
     pub(crate) fn part(&mut self, part: &Part) -> ControlFlow<()> {
         match part {
             Part::Reasoning(text) if !self.hide_thinking => self.thinking(text),
+            Part::Reasoning(_) => self.hidden(),
             Part::Content(text) => self.answer(text),
             Part::Call(call) if self.answers_calls => self.call(call),
             Part::Call(call) => {
                 let gap = if self.ends_line { "" } else { "\n" };
-                self.answer(&format!("{gap}{}\n", call_json(&call.name, &call.arguments)));
+                self.raw(&format!("{gap}{}\n", call_json(&call.name, &call.arguments)));
             }
-            Part::Reasoning(_) | Part::CallStart { .. } | Part::Unfinished { .. } => {}
+            Part::CallStart { .. } | Part::Unfinished { .. } => {}
         }
         if self.failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
@@ -77,7 +92,17 @@ impl Show {
         let _ = write!(err, "{0}{text}{0:#}", self.style).and_then(|()| err.flush());
     }
 
+    fn hidden(&mut self) {
+        if io::stderr().is_terminal() {
+            self.place = Place::Hidden;
+            self.hidden.get_or_insert_with(Hidden::new).token();
+        }
+    }
+
     fn end_thinking(&mut self) {
+        if let Some(hidden) = self.hidden.take() {
+            hidden.end();
+        }
         if self.place == Place::Thinking {
             let end = if self.style == Style::new() { "\n</think>\n" } else { "\n\n" };
             let _ = io::stderr().lock().write_all(end.as_bytes());
@@ -88,19 +113,92 @@ impl Show {
         self.end_thinking();
         self.place = Place::Answer;
         self.ends_line = text.ends_with('\n');
+        let text = if io::stdout().is_terminal() { print::for_screen(text) } else { Cow::Borrowed(text) };
+        match &mut self.markdown {
+            Some(markdown) => {
+                let styled = markdown.push(&text);
+                self.write(&styled);
+            }
+            None => self.write(&text),
+        }
+    }
+
+    /// Part of the answer that is no Markdown.
+    fn raw(&mut self, text: &str) {
+        if let Some(mut markdown) = self.markdown.take() {
+            let held = markdown.finish();
+            self.write(&held);
+            self.answer(text);
+            self.markdown = Some(markdown);
+        } else {
+            self.answer(text);
+        }
+    }
+
+    fn write(&mut self, text: &str) {
         let mut out = io::stdout().lock();
-        let text = if out.is_terminal() { print::for_screen(text) } else { Cow::Borrowed(text) };
-        self.failed = out.write_all(text.as_bytes()).and_then(|()| out.flush()).err();
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        self.failed = self.failed.take().or(written.err());
+    }
+
+    /// Tells, while the answer goes on, that it turns in a circle.
+    pub(crate) fn repeats(&mut self, cycle: Cycle) {
+        let in_a_line = match self.place {
+            Place::Nowhere | Place::Hidden => false,
+            Place::Thinking => true,
+            Place::Answer => !self.ends_line && io::stdout().is_terminal(),
+        };
+        if in_a_line {
+            eprintln!();
+        }
+        let Cycle { period, times } = cycle;
+        let what = if period == 1 { "token".to_owned() } else { format!("{period} tokens") };
+        let note = format!(
+            "note: the answer repeats itself: {times} times the same {what}; Ctrl-C stops it; a higher temperature, another seed, \
+             --repeat-penalty or --dry-multiplier may help"
+        );
+        match &self.hidden {
+            Some(hidden) => hidden.bar.suspend(|| aside(&note)),
+            None => aside(&note),
+        }
     }
 
     /// Ends the last line; gives the first error of writing the answer, a closed pipe among them.
     pub(crate) fn finish(mut self) -> io::Result<()> {
         match self.place {
-            Place::Thinking => self.end_thinking(),
-            Place::Answer if !self.ends_line && self.failed.is_none() => self.answer("\n"),
+            Place::Thinking | Place::Hidden => self.end_thinking(),
+            Place::Answer if !self.ends_line && self.failed.is_none() => self.raw("\n"),
+            Place::Answer if self.failed.is_none() => self.raw(""),
             _ => {}
         }
         self.failed.map_or(Ok(()), Err)
+    }
+}
+
+/// Reasoning that is not shown, in one line that is rewritten while it goes on and taken away at its end.
+struct Hidden {
+    bar: ProgressBar,
+    start: Instant,
+}
+
+impl Hidden {
+    fn new() -> Hidden {
+        let style = dim();
+        let template = format!("{style}thinking… {{pos}} tokens, {{elapsed}}{style:#}");
+        let style = ProgressStyle::with_template(&template).expect("the template is well formed");
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
+        bar.enable_steady_tick(Duration::from_millis(250));
+        Hidden { bar, start: Instant::now() }
+    }
+
+    fn token(&self) {
+        self.bar.inc(1);
+    }
+
+    fn end(self) {
+        self.bar.finish_and_clear();
+        let (n_tokens, seconds) = (self.bar.position(), self.start.elapsed().as_secs_f64());
+        aside(&format!("thought for {seconds:.1} s, {n_tokens} tokens"));
     }
 }
 
@@ -136,16 +234,17 @@ pub(crate) fn reasoning_cut(outcome: &Outcome) -> Option<&'static str> {
     outcome.reasoning_cut.then_some("the reasoning reached its budget and was ended (--reasoning-budget)")
 }
 
-/// What an answer took, in one line.
-pub(crate) fn figures(usage: &Usage, held: usize, n_ctx: usize, seed: u64) -> String {
+/// What an answer took, in one line; `context`: tokens held, and of how many.
+pub(crate) fn figures(usage: &Usage, context: Option<(usize, usize)>, seed: u64) -> String {
     let speed = |rate: Option<f64>| rate.map_or(String::new(), |rate| format!(", {rate:.1} tokens/s"));
     let cached = match (usage.cached, usage.recalled) {
         (0, _) => String::new(),
         (cached, 0) => format!(" ({cached} cached)"),
         (cached, recalled) => format!(" ({cached} cached, {recalled} of them on disk)"),
     };
+    let context = context.map_or(String::new(), |(held, n_ctx)| format!(" | context {held} of {n_ctx}"));
     format!(
-        "prompt {} tokens{cached} in {:.1} s{} | answer {} tokens in {:.1} s{} | context {held} of {n_ctx} | seed {seed}",
+        "prompt {} tokens{cached} in {:.1} s{} | answer {} tokens in {:.1} s{}{context} | seed {seed}",
         usage.prompt,
         usage.prefill_time.as_secs_f64(),
         speed(usage.prefill_rate()),
@@ -172,6 +271,11 @@ pub(crate) fn part_json(part: &Part) -> Option<Value> {
     }
 }
 
+/// A cycle in one line of JSON.
+pub(crate) fn repeats_json(cycle: Cycle) -> Value {
+    json!({"type": "repeats", "period": cycle.period, "times": cycle.times})
+}
+
 /// A whole answer.
 pub(crate) fn outcome_json(model: &str, outcome: &Outcome, seed: u64) -> Value {
     let Outcome { answer, stop, usage, .. } = outcome;
@@ -185,6 +289,7 @@ pub(crate) fn outcome_json(model: &str, outcome: &Outcome, seed: u64) -> Value {
         "stop_reason": stop.name(),
         "stop_string": stop_string,
         "reasoning_cut": outcome.reasoning_cut,
+        "repeats_itself": outcome.repeats.is_some(),
         "seed": seed,
         "usage": {
             "prompt_tokens": usage.prompt,

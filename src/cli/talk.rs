@@ -23,6 +23,9 @@ pub struct TalkArgs {
     /// Do not show the reasoning; it still takes its time.
     #[arg(long)]
     pub hide_thinking: bool,
+    /// Show the answer as it comes, without colours for its Markdown; in pipes it is never changed.
+    #[arg(long)]
+    pub no_markdown: bool,
     /// Most tokens of an answer; -1 is no limit but the context's.
     #[arg(short, long, visible_alias = "predict", value_name = "N", default_value = "-1",
           allow_negative_numbers = true, value_parser = n_predict)]

@@ -9,6 +9,7 @@
 mod constraint;
 mod draw;
 mod reasoning;
+mod repeats;
 mod stops;
 
 pub use constraint::Constraint;
@@ -20,6 +21,8 @@ use crate::session::{Session, SessionError};
 use crate::tokenizer::{Controls, TextDecoder, Tokenizer};
 use draw::Draw;
 use reasoning::Budget;
+pub use repeats::Cycle;
+use repeats::Repeats;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -60,6 +63,8 @@ pub enum Event {
     },
     /// A part of the answer. A tool call that began and never became one is content.
     Part(Part),
+    /// The answer turns in a circle. Comes once at most; nothing is stopped.
+    Repeats(Cycle),
 }
 
 /// Why an answer ended.
@@ -141,6 +146,8 @@ pub struct Outcome {
     pub stop: Stop,
     /// The reasoning was ended by its budget.
     pub reasoning_cut: bool,
+    /// The first cycle in which the answer turned.
+    pub repeats: Option<Cycle>,
     /// What it took.
     pub usage: Usage,
 }
@@ -164,8 +171,8 @@ pub fn generate(
     let stop = run(session, request, draw, &mut writer, &mut usage)?;
     session.keep_all();
     let stop = writer.finish(stop);
-    let Writer { answer, ids, budget, .. } = writer;
-    Ok(Outcome { answer, ids, stop, reasoning_cut: budget.cut, usage })
+    let Writer { answer, ids, budget, repeats, .. } = writer;
+    Ok(Outcome { answer, ids, stop, reasoning_cut: budget.cut, repeats: repeats.found, usage })
 }
 
 fn run(
@@ -236,6 +243,7 @@ struct Writer<'w> {
     parser: Option<Parser>,
     stops: Stops<'w>,
     budget: Budget,
+    repeats: Repeats,
     sink: &'w mut dyn FnMut(&Event) -> ControlFlow<()>,
     answer: Assistant,
     ids: Vec<u32>,
@@ -253,6 +261,7 @@ impl<'w> Writer<'w> {
             parser: request.start.map(|start| Parser::new(start, request.tools.to_vec())),
             stops: Stops::new(request.stops),
             budget: Budget::new(request, tokenizer),
+            repeats: Repeats::new(),
             sink,
             answer: Assistant::default(),
             ids: Vec::new(),
@@ -266,7 +275,11 @@ impl<'w> Writer<'w> {
     fn token(&mut self, token: u32) -> ControlFlow<Stop> {
         self.ids.push(token);
         let text = self.decoder.push(token);
-        self.text(text)
+        self.text(text)?;
+        match self.repeats.push(&self.ids) {
+            Some(cycle) => (self.sink)(&Event::Repeats(cycle)).map_break(|()| Stop::Interrupted),
+            None => ControlFlow::Continue(()),
+        }
     }
 
     fn text(&mut self, text: String) -> ControlFlow<Stop> {

@@ -17,7 +17,8 @@ pub(super) enum Command {
     Regen,
     Undo,
     Edit,
-    Read(PathBuf),
+    Read(Vec<PathBuf>),
+    Glob(String),
     Set(Option<(String, String)>),
     Tools,
     Stats,
@@ -26,8 +27,17 @@ pub(super) enum Command {
     /// Whether reasoning is shown.
     Thinking(bool),
     Export(Form, PathBuf),
-    Save(PathBuf),
+    /// Without a file: under its name.
+    Save(Option<PathBuf>),
     Load(PathBuf),
+    /// The conversations that are kept: the newest, or all.
+    List {
+        all: bool,
+    },
+    /// To the one of this name or number.
+    Switch(String),
+    Rename(String),
+    Delete(String),
     Quit,
 }
 
@@ -44,6 +54,8 @@ pub(super) enum Takes {
     Nothing,
     Text,
     File,
+    /// One of those that are kept.
+    Conversation,
     OneOf(&'static [&'static str]),
 }
 
@@ -56,7 +68,7 @@ pub(super) struct Row {
 }
 
 /// What `/set` knows.
-pub(super) const SETTINGS: [&str; 17] = [
+pub(super) const SETTINGS: [&str; 18] = [
     "temperature",
     "top_k",
     "typical_p",
@@ -74,12 +86,13 @@ pub(super) const SETTINGS: [&str; 17] = [
     "n_predict",
     "reasoning_budget",
     "hide_thinking",
+    "markdown",
 ];
 
 const THINK: Takes = Takes::OneOf(&["on", "off", "budget"]);
 
 /// All commands.
-pub(super) const ROWS: [Row; 18] = [
+pub(super) const ROWS: [Row; 23] = [
     row("/help", "", Takes::Nothing, "this list"),
     row("/new", "", Takes::Nothing, "forget the conversation; system prompt and settings stay"),
     row(
@@ -98,7 +111,8 @@ pub(super) const ROWS: [Row; 18] = [
     row("/regen", "", Takes::Nothing, "answer the last message once more"),
     row("/undo", "", Takes::Nothing, "take back the last message and its answer"),
     row("/edit", "", Takes::Nothing, "change the last message in $EDITOR, and have it answered anew"),
-    row("/read", "FILE", Takes::File, "put a text file before your next message"),
+    row("/read", "FILE...", Takes::File, "put text files before your next message"),
+    row("/glob", "PATTERN", Takes::File, "the same for all text files with such a name: *.rs, docs/**/*.md"),
     row("/set", "[NAME VALUE]", Takes::OneOf(&SETTINGS), "show the settings, or change one"),
     row("/tools", "", Takes::Nothing, "what the model may call, and the commands behind it"),
     row("/stats", "", Takes::Nothing, "answers, tokens and time so far"),
@@ -110,8 +124,17 @@ pub(super) const ROWS: [Row; 18] = [
         Takes::OneOf(&["md", "json"]),
         "write the conversation for others to read",
     ),
-    row("/save", "FILE", Takes::File, "write conversation and settings to a file"),
+    row(
+        "/save",
+        "[FILE]",
+        Takes::File,
+        "write conversation and settings to a file, or keep them under a name",
+    ),
     row("/load", "FILE", Takes::File, "go on with a saved conversation"),
+    row("/list", "[all]", Takes::OneOf(&["all"]), "the conversations that are kept, the newest first"),
+    row("/switch", "NAME|NUMBER", Takes::Conversation, "go on with one of them"),
+    row("/rename", "NAME", Takes::Text, "name this conversation"),
+    row("/delete", "NAME|NUMBER", Takes::Conversation, "delete one of them"),
     row("/quit", "", Takes::Nothing, "leave; Ctrl-D does the same"),
 ];
 
@@ -136,8 +159,8 @@ pub(super) fn help() -> String {
         let usage = format!("{} {}", row.name, row.argument);
         writeln!(text, "{usage:<20} {}", row.does).expect("a string takes any text");
     }
-    text + "\nA message of several lines stands between \"\"\" and \"\"\", or its lines end in \\. A message that begins\n\
-            with a slash needs a space before it. Ctrl-C stops an answer; twice on an empty line it leaves."
+    text + "\nA message of several lines stands between \"\"\" and \"\"\", or its lines end in \\ or Alt-Enter.\n\
+            A message that begins with a slash needs a space before it. Ctrl-C stops an answer; twice on an empty line it leaves."
 }
 
 /// Reads a command; the error is for the person.
@@ -152,6 +175,10 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
     let file = || match rest {
         "" => Err(format!("expected {name} FILE, found no file")),
         _ => Ok(path(rest)),
+    };
+    let some = |what: &str| match rest {
+        "" => Err(format!("expected {name} {what}, found nothing")),
+        _ => Ok(rest.to_owned()),
     };
     Ok(match name {
         "/help" => Command::Help,
@@ -181,7 +208,11 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
         "/regen" => Command::Regen,
         "/undo" => Command::Undo,
         "/edit" => Command::Edit,
-        "/read" => Command::Read(file()?),
+        "/read" => Command::Read(match words(rest)? {
+            paths if paths.is_empty() => return Err("expected /read FILE..., found no file".to_owned()),
+            paths => paths,
+        }),
+        "/glob" => Command::Glob(at_home(&some("PATTERN")?).to_string_lossy().into_owned()),
         "/set" => Command::Set(match rest.split_once(char::is_whitespace) {
             None if rest.is_empty() => None,
             None => return Err(format!("expected /set {rest} VALUE, found no value")),
@@ -205,7 +236,17 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
                 file => Command::Export(form, path(file)),
             }
         }
-        "/save" => Command::Save(file()?),
+        "/save" => Command::Save((!rest.is_empty()).then(|| path(rest))),
+        "/list" => Command::List {
+            all: match rest {
+                "" => false,
+                "all" => true,
+                other => return Err(format!("expected /list or /list all, found {other:?}")),
+            },
+        },
+        "/switch" => Command::Switch(some("NAME or a number of /list")?),
+        "/rename" => Command::Rename(some("NAME")?),
+        "/delete" => Command::Delete(some("NAME or a number of /list")?),
         "/load" => Command::Load(file()?),
         _ => Command::Quit,
     })
@@ -230,9 +271,41 @@ fn path(text: &str) -> PathBuf {
         None if cfg!(windows) => text.to_owned(),
         None => unescape(text, Some('\\')).into_owned(),
     };
+    at_home(&text)
+}
+
+fn at_home(text: &str) -> PathBuf {
     match (text.strip_prefix("~/"), std::env::home_dir()) {
         (Some(rest), Some(home)) => home.join(rest),
         _ => PathBuf::from(text),
+    }
+}
+
+/// Paths with spaces between them; each as [`path`] takes it.
+fn words(text: &str) -> Result<Vec<PathBuf>, String> {
+    let (mut words, mut begun): (Vec<String>, bool) = (Vec::new(), false);
+    let mut quote = None;
+    let mut chars = text.chars();
+    while let Some(c) = chars.next() {
+        if quote.is_none() && c.is_whitespace() {
+            begun = false;
+            continue;
+        }
+        if !begun {
+            words.push(String::new());
+            begun = true;
+        }
+        let Some(word) = words.last_mut() else { continue };
+        match c {
+            _ if quote == Some(c) => quote = None,
+            '"' | '\'' if quote.is_none() => quote = Some(c),
+            '\\' if quote.is_none() && !cfg!(windows) => word.extend(chars.next()),
+            _ => word.push(c),
+        }
+    }
+    match quote {
+        Some(quote) => Err(format!("expected {quote} at the end of the name that began with it, found none")),
+        None => Ok(words.iter().map(|word| at_home(word)).collect()),
     }
 }
 
@@ -250,8 +323,16 @@ mod tests {
         assert_eq!(parse("/system Be\nbrief."), Ok(Command::System(Some(Some("Be\nbrief.".into())))));
         assert_eq!(parse("/think on"), Ok(Command::Think(Some(true))));
         assert_eq!(parse("/set top_p  0.5"), Ok(Command::Set(Some(("top_p".into(), "0.5".into())))));
-        assert_eq!(parse("/read a\\ b.txt"), Ok(Command::Read("a b.txt".into())));
-        assert_eq!(parse("/save \"a b\""), Ok(Command::Save("a b".into())));
+        assert_eq!(parse("/read a\\ b.txt"), Ok(Command::Read(vec!["a b.txt".into()])));
+        assert_eq!(
+            parse("/read a 'b c'  d\\'e \"f\"g"),
+            Ok(Command::Read(vec!["a".into(), "b c".into(), "d'e".into(), "fg".into()]))
+        );
+        assert_eq!(parse("/glob src/*.rs"), Ok(Command::Glob("src/*.rs".into())));
+        assert_eq!(parse("/save \"a b\""), Ok(Command::Save(Some("a b".into()))));
+        assert_eq!(parse("/save"), Ok(Command::Save(None)));
+        assert_eq!(parse("/list all"), Ok(Command::List { all: true }));
+        assert_eq!(parse("/switch 2"), Ok(Command::Switch("2".into())));
         assert_eq!(parse("/think budget 50"), Ok(Command::ThinkBudget("50".into())));
         assert_eq!(parse("/thinking hide"), Ok(Command::Thinking(false)));
         assert_eq!(parse("/export md a\\ b"), Ok(Command::Export(Form::Markdown, "a b".into())));
@@ -269,6 +350,10 @@ mod tests {
         assert!(error("/regen it").contains("takes nothing"));
         assert!(error("/thinking").contains("/thinking hide"));
         assert!(error("/export file.md").contains("/export md FILE"));
+        assert!(error("/read 'a b").contains("expected ' at the end"));
+        assert!(error("/glob").contains("/glob PATTERN"));
+        assert!(error("/switch").contains("a number of /list"));
+        assert!(error("/list some").contains("/list all"));
         assert!(error("/export json").contains("/export json FILE"));
     }
 
@@ -282,7 +367,8 @@ mod tests {
     fn every_row_is_understood() {
         for row in &ROWS {
             let line = match row.takes {
-                Takes::File => format!("{} file", row.name),
+                Takes::File | Takes::Conversation => format!("{} file", row.name),
+                _ if row.argument == "NAME" => format!("{} name", row.name),
                 _ if row.argument == "show|hide" => format!("{} show", row.name),
                 _ if row.argument == "md|json FILE" => format!("{} md file", row.name),
                 _ => row.name.to_owned(),

@@ -1,6 +1,7 @@
 //! Lines from a terminal: editing, history, completion, messages of several lines.
 
 use super::command::{ROWS, Takes};
+use super::shelf::Shelf;
 use crate::cli::Failure;
 use etcetera::BaseStrategy;
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
@@ -39,8 +40,8 @@ pub(super) enum Line {
 }
 
 impl Input {
-    /// `remembers`: keep the history in a file.
-    pub(super) fn new(remembers: bool) -> Result<Input, Failure> {
+    /// `remembers`: keep the history in a file. Names of conversations are completed from `shelf`.
+    pub(super) fn new(remembers: bool, shelf: Option<Shelf>) -> Result<Input, Failure> {
         // With the answer going elsewhere, lines are still edited where the person sits.
         let behavior = match std::io::stdout().is_terminal() {
             true => Behavior::Stdio,
@@ -50,8 +51,9 @@ impl Input {
         let config = config.max_history_size(MOST_HISTORY).map_err(failure)?.build();
         let lines = FileHistory::with_config(&config);
         let mut editor = Editor::with_history(config, lines).map_err(failure)?;
-        editor.set_helper(Some(Aid { files: FilenameCompleter::new() }));
+        editor.set_helper(Some(Aid { files: FilenameCompleter::new(), shelf }));
         editor.bind_sequence(KeyEvent::ctrl('C'), EventHandler::Conditional(Box::new(ClearLine)));
+        editor.bind_sequence(KeyEvent::alt('\r'), Cmd::Newline);
         let history = if remembers { history_file() } else { None };
         if let Some(path) = &history {
             // None the first time; a damaged one is no reason not to talk.
@@ -164,6 +166,7 @@ fn unfold(text: &str) -> String {
 /// What helps while a line is typed.
 struct Aid {
     files: FilenameCompleter,
+    shelf: Option<Shelf>,
 }
 
 impl Completer for Aid {
@@ -187,6 +190,12 @@ impl Completer for Aid {
         let takes = ROWS.iter().find(|row| row.name == &typed[..space]).map(|row| row.takes);
         match takes {
             Some(Takes::File) => self.files.complete(line, at, context),
+            Some(Takes::Conversation) => {
+                let begun = &typed[space + 1..];
+                let entries = self.shelf.iter().flat_map(Shelf::entries).map(|entry| entry.name);
+                let pair = |name: String| Pair { display: name.clone(), replacement: name };
+                Ok((space + 1, entries.filter(|name| name.starts_with(begun)).map(pair).collect()))
+            }
             Some(Takes::OneOf(words)) => {
                 let begun = &typed[space + 1..];
                 let pair =
@@ -247,7 +256,7 @@ mod tests {
 
     #[test]
     fn names_and_values_are_completed() {
-        let aid = Aid { files: FilenameCompleter::new() };
+        let aid = Aid { files: FilenameCompleter::new(), shelf: None };
         let history = FileHistory::new();
         let found = |line: &str| {
             let (start, pairs) = aid.complete(line, line.len(), &Context::new(&history)).unwrap();
@@ -255,7 +264,7 @@ mod tests {
         };
         assert_eq!(
             found("/s"),
-            (0, vec!["/system ".into(), "/set ".into(), "/stats".into(), "/save ".into()])
+            (0, vec!["/system ".into(), "/set ".into(), "/stats".into(), "/save ".into(), "/switch ".into()])
         );
         assert_eq!(found("/set top"), (5, vec!["top_k".into(), "top_p".into()]));
         assert_eq!(found("/think o"), (7, vec!["on".into(), "off".into()]));

@@ -6,9 +6,12 @@
 mod command;
 mod editor;
 mod export;
+mod files;
 mod input;
+mod kept;
 mod obey;
 mod saved;
+mod shelf;
 
 use crate::chat::{Assistant, Chat, Conversation, Message, Prompt, Spoken, ToolCall};
 use crate::cli::keep::{self, KeepArgs};
@@ -22,7 +25,9 @@ use crate::generate::{Constraint, Event, Outcome, Request, Stop, generate};
 use crate::tools::Toolbox;
 use crate::{Session, SessionError};
 use input::{Input, Line};
-use std::io::ErrorKind;
+pub(crate) use kept::Begin;
+use kept::Kept;
+use std::io::{ErrorKind, IsTerminal, stderr};
 use std::ops::ControlFlow;
 
 /// How a conversation is begun.
@@ -35,15 +40,18 @@ pub(crate) struct Setup {
     pub schema: Option<Schema>,
     /// What is kept of the conversation on the disk.
     pub keep: KeepArgs,
-    /// Keep what is typed for the next time.
+    /// Keep what is typed, and the conversations, for the next time.
     pub remembers: bool,
+    /// The kept conversation to go on with.
+    pub begin: Option<Begin>,
 }
 
 /// Talks until the person leaves.
 ///
 /// # Errors
 /// A model without a chat format, a terminal that cannot be used.
-pub(crate) fn run(loaded: &Loaded<'_>, setup: Setup) -> Result<(), Failure> {
+pub(crate) fn run(loaded: &Loaded<'_>, mut setup: Setup) -> Result<(), Failure> {
+    let begin = setup.begin.take();
     let mut repl = Repl::new(loaded, setup)?;
     aside(&format!(
         "fathom {} | {} | {} tokens of context | /help lists the commands",
@@ -51,8 +59,21 @@ pub(crate) fn run(loaded: &Loaded<'_>, setup: Setup) -> Result<(), Failure> {
         loaded.name,
         repl.session.n_ctx()
     ));
+    if let Some(begin) = begin {
+        repl.begin(begin).map_err(Failure::invalid)?;
+    }
+    let left = talk(&mut repl);
+    repl.keep_conversation();
+    repl.farewell();
+    left
+}
+
+fn talk(repl: &mut Repl<'_, '_>) -> Result<(), Failure> {
     let mut wants_to_leave = false;
+    // The first line said it all.
+    repl.status = repl.status_line();
     loop {
+        repl.show_status();
         let done = match repl.input.read()? {
             Line::End => return Ok(()),
             Line::Interrupt if wants_to_leave => return Ok(()),
@@ -68,6 +89,7 @@ pub(crate) fn run(loaded: &Loaded<'_>, setup: Setup) -> Result<(), Failure> {
             }
         };
         wants_to_leave = false;
+        repl.keep_conversation();
         match done {
             Ok(GO_ON) => {}
             Ok(ControlFlow::Break(())) => return Ok(()),
@@ -104,6 +126,13 @@ struct Repl<'l, 'm> {
     /// Files to stand before the next message.
     files: Vec<String>,
     totals: Totals,
+    /// Tokens of the conversation, as far as that is known without computing: until it changes.
+    held: Option<usize>,
+    /// Tokens a second of the last answer.
+    rate: Option<f64>,
+    /// The line before the prompt, as it was last shown.
+    status: String,
+    kept: Kept,
 }
 
 /// What kept a line from being done.
@@ -127,11 +156,12 @@ impl<'l, 'm> Repl<'l, 'm> {
     fn new(loaded: &'l Loaded<'m>, setup: Setup) -> Result<Repl<'l, 'm>, Failure> {
         let chat = Chat::new(loaded.tokenizer)?;
         calls::check(&chat, &setup.toolbox)?;
+        let kept = Kept::new(setup.remembers);
         Ok(Repl {
             loaded,
             chat,
             session: setup.keep.session(loaded)?,
-            input: Input::new(setup.remembers)?,
+            input: Input::new(setup.remembers, kept.shelf().cloned())?,
             talk: setup.talk,
             toolbox: setup.toolbox,
             constraint: setup
@@ -144,7 +174,31 @@ impl<'l, 'm> Repl<'l, 'm> {
             spoken: Spoken::default(),
             files: Vec::new(),
             totals: Totals::default(),
+            held: Some(0),
+            rate: None,
+            status: String::new(),
+            kept,
         })
+    }
+
+    /// Tells how things stand, if it is not what was told last.
+    fn show_status(&mut self) {
+        let line = self.status_line();
+        if line != self.status && stderr().is_terminal() {
+            aside(&line);
+            self.status = line;
+        }
+    }
+
+    fn status_line(&self) -> String {
+        let (name, n_ctx) = (&self.loaded.name, self.session.n_ctx());
+        let context = match self.held {
+            Some(held) => format!("context {held} of {n_ctx}"),
+            None => format!("{n_ctx} tokens of context"),
+        };
+        let rate = self.rate.map_or(String::new(), |rate| format!(" | {rate:.1} tokens/s"));
+        let thinking = if self.talk.think { "on" } else { "off" };
+        format!("{name} | {context}{rate} | thinking {thinking}")
     }
 
     fn message(&mut self, text: String) -> Result<Flow, Trouble> {
@@ -157,6 +211,7 @@ impl<'l, 'm> Repl<'l, 'm> {
             Some(Message::Tool(_)) => self.turns.push(Message::assistant("")),
             _ => {}
         }
+        self.kept.suggest(&text);
         let mut parts = std::mem::take(&mut self.files);
         parts.push(text);
         self.turns.push(Message::User(parts.join("\n\n")));
@@ -232,9 +287,10 @@ impl<'l, 'm> Repl<'l, 'm> {
             Some(first) => first.wrapping_add(self.n_seeds),
             None => self.talk.sampling.seed.or_random(),
         };
-        let mut show = Show::new(self.talk.hide_thinking, !self.toolbox.tools.is_empty());
+        let mut show = Show::new(&self.talk, !self.toolbox.tools.is_empty());
         let outcome = self.generate(&prompt, seed, &mut show);
         let shown = show.finish();
+        self.held = Some(self.session.tokens().len());
         keep::tell_notices(&mut self.session);
         match shown {
             Ok(()) => {}
@@ -278,6 +334,10 @@ impl<'l, 'm> Repl<'l, 'm> {
                 GO_ON
             }
             Event::Part(part) => show.part(part),
+            Event::Repeats(cycle) => {
+                show.repeats(*cycle);
+                GO_ON
+            }
         })
     }
 
@@ -310,7 +370,10 @@ impl<'l, 'm> Repl<'l, 'm> {
         if let Some(text) = show::reasoning_cut(outcome) {
             aside(text);
         }
-        aside(&show::figures(usage, self.session.tokens().len(), n_ctx, seed));
+        self.rate = usage.decode_rate();
+        // On a terminal the line before the prompt tells the context.
+        let context = (!stderr().is_terminal()).then(|| (self.session.tokens().len(), n_ctx));
+        aside(&show::figures(usage, context, seed));
     }
 }
 

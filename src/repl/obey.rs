@@ -1,20 +1,13 @@
 //! What the commands of a conversation do.
 
 use super::command::{Command, SETTINGS};
-use super::saved::Saved;
 use super::{Flow, GO_ON, Repl, Totals, Trouble, command, editor, export, tell};
-use crate::chat::markers::END_THINK;
-use crate::chat::{Conversation, Message, Start};
+use crate::chat::Message;
+use crate::cli::calls;
 use crate::cli::show::aside;
 use crate::cli::talk::{self, TalkArgs};
-use crate::cli::tokenize::read_text;
-use crate::cli::{calls, tools};
 use std::fmt::Write;
 use std::ops::ControlFlow;
-use std::path::Path;
-
-/// A larger file fits into no context.
-const LARGEST_READ: u64 = 64 << 20;
 
 impl Repl<'_, '_> {
     /// Breaks to leave.
@@ -24,6 +17,8 @@ impl Repl<'_, '_> {
             Command::New => {
                 self.turns.clear();
                 self.files.clear();
+                self.kept.close();
+                self.held = Some(0);
                 aside("a new conversation");
             }
             Command::System(None) => match &self.talk.system {
@@ -43,7 +38,8 @@ impl Repl<'_, '_> {
                 aside(if self.talk.think { "thinking: on" } else { "thinking: off" });
             }
             Command::Undo => self.undo()?,
-            Command::Read(path) => self.read_file(&path)?,
+            Command::Read(paths) => self.read_files(&paths)?,
+            Command::Glob(pattern) => self.read_pattern(&pattern)?,
             Command::Set(None) => self.show_settings(),
             Command::Set(Some((name, value))) => self.set(&name, &value)?,
             Command::Tools => tell(&calls::list(&self.toolbox)),
@@ -56,8 +52,12 @@ impl Repl<'_, '_> {
                 aside(&format!("{}: {} messages written", path.display(), self.turns.len()));
             }
             Command::Edit => return self.edit(),
-            Command::Save(path) => self.save(&path)?,
+            Command::Save(path) => self.save(path.as_deref())?,
             Command::Load(path) => self.load(&path)?,
+            Command::List { all } => self.list(all)?,
+            Command::Switch(wanted) => self.switch(&wanted)?,
+            Command::Rename(name) => self.rename(&name)?,
+            Command::Delete(wanted) => self.delete(&wanted)?,
             Command::Regen => return self.regenerate(),
             Command::Quit => return Ok(ControlFlow::Break(())),
         }
@@ -68,19 +68,8 @@ impl Repl<'_, '_> {
         let last = self.turns.iter().rposition(|message| matches!(message, Message::User(_)));
         let last = last.ok_or("there is nothing to take back")?;
         self.turns.truncate(last);
+        self.held = None;
         aside(&format!("taken back; {} messages are left", self.turns.len()));
-        Ok(())
-    }
-
-    fn read_file(&mut self, path: &Path) -> Result<(), String> {
-        let size = std::fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?.len();
-        if size > LARGEST_READ {
-            return Err(format!("{}: {size} bytes are more than any context holds", path.display()));
-        }
-        let text = read_text(path).map_err(|failure| failure.message)?;
-        let n_tokens = self.loaded.tokenizer.encode_plain(&text).len();
-        aside(&format!("{}: {n_tokens} tokens; they go before your next message", path.display()));
-        self.files.push(text);
         Ok(())
     }
 
@@ -102,13 +91,8 @@ impl Repl<'_, '_> {
             }
             "n_predict" => self.talk.n_predict = talk::n_predict(value)?,
             "reasoning_budget" => self.talk.reasoning_budget = talk::n_predict(value)?,
-            "hide_thinking" => {
-                self.talk.hide_thinking = match value {
-                    "on" | "true" => true,
-                    "off" | "false" => false,
-                    other => return Err(format!("expected on or off, found `{other}`")),
-                }
-            }
+            "hide_thinking" => self.talk.hide_thinking = on_or_off(value)?,
+            "markdown" => self.talk.no_markdown = !on_or_off(value)?,
             _ => match sampling.adjust.set(&name, value) {
                 Some(set) => set?,
                 None => return Err(format!("there is no setting {name}; there are {}", SETTINGS.join(", "))),
@@ -119,12 +103,13 @@ impl Repl<'_, '_> {
     }
 
     fn show_settings(&self) {
-        let TalkArgs { sampling, n_predict, reasoning_budget, hide_thinking, think, .. } = &self.talk;
+        let TalkArgs { sampling, n_predict, reasoning_budget, hide_thinking, no_markdown, think, .. } =
+            &self.talk;
         let switch = |on: bool| if on { "on" } else { "off" };
         let or_minus = |number: Option<u64>| number.map_or("-1".to_owned(), |number| number.to_string());
         let adjust = sampling.adjust.settings().map(|(name, value)| format!("{name} {value}\n")).concat();
         tell(&format!(
-            "temperature {}\ntop_k {}\ntypical_p {}\ntop_p {}\nmin_p {}\n{adjust}seed {}\nn_predict {}\nreasoning_budget {}\nhide_thinking {}\nthinking {} (/think)",
+            "temperature {}\ntop_k {}\ntypical_p {}\ntop_p {}\nmin_p {}\n{adjust}seed {}\nn_predict {}\nreasoning_budget {}\nhide_thinking {}\nmarkdown {}\nthinking {} (/think)",
             sampling.temperature,
             sampling.top_k,
             sampling.typical_p,
@@ -134,6 +119,7 @@ impl Repl<'_, '_> {
             or_minus(n_predict.0.map(|n| n as u64)),
             or_minus(reasoning_budget.0.map(|n| n as u64)),
             switch(*hide_thinking),
+            switch(!*no_markdown),
             switch(*think),
         ));
     }
@@ -146,49 +132,6 @@ impl Repl<'_, '_> {
             self.session.tokens().len(),
             self.session.n_ctx(),
         ));
-    }
-
-    fn save(&self, path: &Path) -> Result<(), String> {
-        let (model, talk, turns) = (self.loaded.name.clone(), self.talk.clone(), self.turns.clone());
-        let (n_messages, tools) = (turns.len(), self.toolbox.tools.clone());
-        let message_ids = turns.iter().map(|turn| self.ids_of(turn)).collect();
-        Saved { model, talk, tools, turns, message_ids }.write(path)?;
-        aside(&format!("{}: {n_messages} messages saved", path.display()));
-        Ok(())
-    }
-
-    fn ids_of(&self, turn: &Message) -> Vec<u32> {
-        let Message::Assistant(answer) = turn else { return Vec::new() };
-        self.spoken.ids_of(answer).unwrap_or_default().to_vec()
-    }
-
-    fn load(&mut self, path: &Path) -> Result<(), String> {
-        let Saved { model, talk, tools, turns, message_ids } = Saved::read(path)?;
-        // Commands are never those of a file.
-        let tools = if tools.is_empty() { self.toolbox.tools.clone() } else { tools };
-        let system = tools::system(talk.system.as_deref(), &tools).into_iter();
-        let messages = system.chain(turns.iter().cloned()).collect();
-        let conversation = Conversation { messages, thinking: talk.think };
-        self.chat.render(&conversation).map_err(|error| format!("{}: {error}", path.display()))?;
-        talk.sampling
-            .adjust
-            .check(self.loaded.tokenizer.n_tokens())
-            .map_err(|error| format!("{}: {error}", path.display()))?;
-        if model != self.loaded.name {
-            aside(&format!("this conversation was had with {model}"));
-        }
-        let end_think = self.loaded.tokenizer.special(END_THINK);
-        for (turn, ids) in turns.iter().zip(&message_ids) {
-            let Message::Assistant(answer) = turn else { continue };
-            let reasons = ids.iter().any(|id| Some(*id) == end_think);
-            let start = if reasons { Start::Reasoning } else { Start::Content };
-            self.spoken.insert(self.loaded.tokenizer, &tools, answer, (start, ids));
-        }
-        aside(&format!("{}: {} messages loaded", path.display(), turns.len()));
-        (self.talk, self.turns, self.n_seeds) = (talk, turns, 0);
-        self.toolbox.tools = tools;
-        self.files.clear();
-        Ok(())
     }
 
     /// The conversation as it stands.
@@ -251,5 +194,13 @@ impl Repl<'_, '_> {
         self.turns.truncate(last);
         self.turns.push(Message::User(edited));
         self.answer()
+    }
+}
+
+fn on_or_off(value: &str) -> Result<bool, String> {
+    match value {
+        "on" | "true" => Ok(true),
+        "off" | "false" => Ok(false),
+        other => Err(format!("expected on or off, found `{other}`")),
     }
 }

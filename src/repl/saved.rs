@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 
 /// The number that tells a file of ours, and its form.
 const VERSION: u32 = 1;
+/// No context holds more text, however it is written.
+const LARGEST: u64 = 256 << 20;
 
 /// What is written.
 #[derive(Serialize, Deserialize)]
@@ -30,6 +32,8 @@ struct Settings {
     system: Option<String>,
     thinking: bool,
     hide_thinking: bool,
+    #[serde(default)]
+    no_markdown: bool,
     temperature: f32,
     top_k: usize,
     #[serde(default = "typical_p")]
@@ -77,7 +81,7 @@ impl Saved {
                 path.display()
             ));
         }
-        let text = serde_json::to_string_pretty(&self.wire()).map_err(|error| error.to_string())? + "\n";
+        let text = self.text()?;
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".part-{}", std::process::id()));
         let part = PathBuf::from(name);
@@ -91,9 +95,23 @@ impl Saved {
         })
     }
 
+    /// What a file of it holds.
+    pub(super) fn text(&self) -> Result<String, String> {
+        Ok(serde_json::to_string_pretty(&self.wire()).map_err(|error| error.to_string())? + "\n")
+    }
+
     fn wire(&self) -> Wire {
-        let TalkArgs { system, think, hide_thinking, n_predict, reasoning_budget, stops, sampling, .. } =
-            self.talk.clone();
+        let TalkArgs {
+            system,
+            think,
+            hide_thinking,
+            no_markdown,
+            n_predict,
+            reasoning_budget,
+            stops,
+            sampling,
+            ..
+        } = self.talk.clone();
         Wire {
             fathom_conversation: VERSION,
             model: self.model.clone(),
@@ -101,6 +119,7 @@ impl Saved {
                 system,
                 thinking: think,
                 hide_thinking,
+                no_markdown,
                 temperature: sampling.temperature,
                 top_k: sampling.top_k,
                 typical_p: sampling.typical_p,
@@ -121,6 +140,12 @@ impl Saved {
     /// Reads a file.
     pub(super) fn read(path: &Path) -> Result<Saved, String> {
         let at = |problem: &dyn std::fmt::Display| format!("{}: {problem}", path.display());
+        let size = std::fs::metadata(path).map_err(|error| at(&error))?.len();
+        if size > LARGEST {
+            return Err(at(&format!(
+                "expected a saved conversation of at most {LARGEST} bytes, found {size}"
+            )));
+        }
         let bytes = std::fs::read(path).map_err(|error| at(&error))?;
         let json: Value = serde_json::from_slice(&bytes)
             .map_err(|error| at(&format!("expected a saved conversation (JSON), found {error}")))?;
@@ -168,6 +193,7 @@ impl Settings {
             think: self.thinking,
             no_think: !self.thinking,
             hide_thinking: self.hide_thinking,
+            no_markdown: self.no_markdown,
             n_predict: NPredict(self.n_predict),
             reasoning_budget: NPredict(self.reasoning_budget),
             stops: self.stop,

@@ -4,6 +4,8 @@
 pub mod forge;
 pub mod made_up;
 pub mod program;
+#[cfg(target_os = "linux")]
+pub mod terminal;
 
 use fathom::config::Overrides;
 use fathom::mmap::Mapping;

@@ -1,0 +1,119 @@
+//! A chat in a real pseudo-terminal.
+
+use super::convert;
+use rexpect::session::{PtySession, spawn_command};
+use serde_json::Value as Json;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Nothing here takes a second on an idle machine; this one may be busy.
+pub const PATIENCE_MS: u64 = 180_000;
+/// What the line editor sends when it begins to listen, and when it has a line: text between is the program's.
+pub const LISTENS: &str = "\u{1b}[?2004h";
+pub const HAS_A_LINE: &str = "\u{1b}[?2004l";
+pub const CTRL_C: &str = "\u{3}";
+
+/// A terminal with the program in it.
+pub struct Terminal {
+    pub pty: PtySession,
+}
+
+/// A model, and a folder for what one test writes.
+pub struct Place {
+    pub folder: tempfile::TempDir,
+}
+
+impl Place {
+    pub fn new() -> Place {
+        Place { folder: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn command(&self, args: &[&str]) -> Command {
+        let mut command = super::fathom();
+        command
+            .args(args)
+            .env("XDG_STATE_HOME", self.file("state"))
+            .env("XDG_DATA_HOME", self.file("data"))
+            .env("FATHOM_CACHE_DIR", self.file("kept"))
+            .env("TERM", "xterm-256color");
+        command.env_remove("NO_COLOR").env_remove("CLICOLOR").env_remove("CLICOLOR_FORCE");
+        command
+    }
+
+    /// Starts a chat and waits until it listens.
+    pub fn chat(&self, args: &[&str]) -> Terminal {
+        Terminal::open(self.command(&[&["chat", model().to_str().unwrap()], args].concat()))
+    }
+}
+
+pub fn model() -> &'static Path {
+    static MODEL: OnceLock<super::Converted> = OnceLock::new();
+    &MODEL.get_or_init(|| convert("base", "f32")).path
+}
+
+impl Terminal {
+    pub fn open(command: Command) -> Terminal {
+        let mut terminal = Terminal { pty: spawn_command(command, Some(PATIENCE_MS)).unwrap() };
+        terminal.until(LISTENS);
+        terminal
+    }
+
+    /// What comes before `text`.
+    pub fn until(&mut self, text: &str) -> String {
+        self.pty.exp_string(text).unwrap_or_else(|error| panic!("waiting for {text:?}: {error}"))
+    }
+
+    pub fn press(&mut self, keys: &str) {
+        self.pty.send(keys).unwrap();
+        self.pty.flush().unwrap();
+    }
+
+    /// Types a line; what comes of it is still to be read.
+    pub fn begin(&mut self, line: &str) {
+        self.press(line);
+        self.press("\r");
+        self.until(HAS_A_LINE);
+    }
+
+    /// Types a line and gives what the program says to it.
+    pub fn say(&mut self, line: &str) -> String {
+        self.begin(line);
+        self.until(LISTENS)
+    }
+
+    /// Types a message; gives the answer without the line of figures, and that line.
+    pub fn ask(&mut self, line: &str) -> (String, String) {
+        let all = self.say(line);
+        let place = all.rfind("prompt ").unwrap_or_else(|| panic!("no figures in {all:?}"));
+        (all[..place].to_owned(), all[place..].to_owned())
+    }
+
+    /// Waits for the program to end.
+    pub fn exit_code(mut self) -> i32 {
+        self.pty.exp_eof().unwrap();
+        let status = format!("{:?}", self.pty.process().wait().unwrap());
+        let code =
+            status.strip_prefix("Exited(").and_then(|rest| rest.strip_suffix(')')?.rsplit(", ").next());
+        code.and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{status}"))
+    }
+}
+
+pub fn messages(path: &Path) -> Vec<(String, String)> {
+    let json: Json = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let pair = |message: &Json| {
+        let text = |key: &str| message[key].as_str().unwrap().to_owned();
+        (text("role"), text("content"))
+    };
+    json["messages"].as_array().unwrap().iter().map(pair).collect()
+}
+
+pub fn saved(terminal: &mut Terminal, path: &Path) -> Vec<(String, String)> {
+    let told = terminal.say(&format!("/save {}", path.display()));
+    assert!(told.contains("messages saved"), "{told}");
+    messages(path)
+}

@@ -1,0 +1,177 @@
+//! What terminals and people do to a chat: other sizes, wide characters, large pastes, keys at any time.
+#![cfg(target_os = "linux")]
+
+mod common;
+
+use anstream::adapter::strip_str;
+use common::terminal::{CTRL_C, HAS_A_LINE, LISTENS, Place, Terminal, model, saved};
+use std::os::fd::AsRawFd;
+use std::process::Command;
+
+const LEFT: &str = "\u{1b}[D";
+const BACKSPACE: &str = "\u{7f}";
+const ALT_ENTER: &str = "\u{1b}\r";
+
+/// Gives the terminal another size, of which the system tells the program.
+fn resize(terminal: &Terminal, columns: u16, rows: u16) {
+    let master = terminal.pty.process().get_file_handle().unwrap();
+    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", master.as_raw_fd())).unwrap();
+    let number =
+        about.lines().find_map(|line| line.strip_prefix("tty-index:")).expect("a pseudo-terminal").trim();
+    let mut stty = Command::new("stty");
+    stty.args(["-F", &format!("/dev/pts/{number}"), "cols", &columns.to_string(), "rows", &rows.to_string()]);
+    assert!(stty.status().unwrap().success());
+}
+
+/// What the person said, as a saved file has it.
+fn said(terminal: &mut Terminal, place: &Place) -> Vec<String> {
+    let messages = saved(terminal, &place.file("talk.json"));
+    messages.into_iter().filter(|(role, _)| role == "user").map(|(_, text)| text).collect()
+}
+
+#[test]
+fn wide_characters_are_edited_as_what_they_are() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["-n", "2"]);
+    // The cursor goes back over one character, and what stands before it goes: a character of two columns, one of several
+    // code points.
+    terminal.press("aé你👍b");
+    terminal.press(LEFT);
+    terminal.press(BACKSPACE);
+    terminal.ask("!");
+    terminal.press("x👩‍👩‍👧ye\u{301}z");
+    terminal.press(LEFT);
+    terminal.press(BACKSPACE);
+    terminal.press(LEFT);
+    terminal.press(BACKSPACE);
+    terminal.ask("");
+    assert_eq!(said(&mut terminal, &place), ["aé你!b", "xyz"]);
+}
+
+#[test]
+fn another_size_changes_nothing_that_was_said() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["--top-k", "1"]);
+    resize(&terminal, 40, 12);
+    let long = "words that fill a line and more 你好 👍 ".repeat(6);
+    terminal.press(&long);
+    resize(&terminal, 17, 5);
+    terminal.press(LEFT);
+    terminal.press("x");
+    resize(&terminal, 90, 30);
+    terminal.press("\r");
+    terminal.until(HAS_A_LINE);
+    terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
+    resize(&terminal, 30, 8);
+    terminal.press(CTRL_C);
+    assert!(terminal.until(LISTENS).contains("stopped"));
+    resize(&terminal, 1, 1);
+    resize(&terminal, 80, 24);
+    terminal.say("/set n_predict 2");
+    terminal.ask("more");
+    let mut expected = long.clone();
+    expected.insert(long.len() - 1, 'x');
+    assert_eq!(said(&mut terminal, &place), [expected.as_str(), "more"]);
+}
+
+#[test]
+fn ten_thousand_pasted_lines_are_one_message() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["-n", "2"]);
+    let pasted: String = (0..10_000).map(|line| format!("line {line} of what was pasted\n")).collect();
+    let pasted = pasted.trim_end();
+    terminal.press("\u{1b}[200~");
+    for part in pasted.as_bytes().chunks(1024) {
+        terminal.press(std::str::from_utf8(part).unwrap());
+    }
+    terminal.press("\u{1b}[201~");
+    let told = terminal.say("");
+    assert!(told.contains("/undo or /new"), "{told:.200}");
+    let said = said(&mut terminal, &place);
+    assert_eq!(said.len(), 1);
+    assert!(said[0] == pasted, "{} bytes came of {}", said[0].len(), pasted.len());
+    // The conversation goes on.
+    let told = terminal.say("short");
+    assert!(
+        told.contains("is taken back") && told.contains("seed"),
+        "{}",
+        &told[told.len().saturating_sub(500)..]
+    );
+}
+
+#[test]
+fn alt_enter_begins_a_line_of_the_same_message() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["-n", "2"]);
+    terminal.press("first");
+    terminal.press(ALT_ENTER);
+    terminal.press("/second");
+    terminal.press(ALT_ENTER);
+    terminal.ask("third");
+    assert_eq!(said(&mut terminal, &place), ["first\n/second\nthird"]);
+}
+
+#[test]
+fn a_line_that_is_typed_during_an_answer_comes_next() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["--top-k", "1", "-n", "100"]);
+    terminal.begin("ab");
+    terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
+    terminal.press("/set n_predict 3\r");
+    terminal.until(LISTENS);
+    terminal.until("n_predict = 3");
+    terminal.until(LISTENS);
+    assert_eq!(said(&mut terminal, &place), ["ab"]);
+}
+
+#[test]
+fn answers_in_colours_are_the_same_text() {
+    let place = Place::new();
+    let args = ["chat", model().to_str().unwrap(), "--seed", "1", "-n", "60"];
+    for (variable, more) in
+        [("SOME_VARIABLE", &[][..]), ("NO_COLOR", &[]), ("SOME_VARIABLE", &["--no-markdown"])]
+    {
+        let mut command = place.command(&[&args[..], more].concat());
+        command.env(variable, "1");
+        let mut terminal = Terminal::open(command);
+        let (told, _) = terminal.ask("x");
+        let content = saved(&mut terminal, &place.file("talk.json")).remove(1).1;
+        // As a terminal may see it, and the terminal's own line ends.
+        let seen: String = content
+            .chars()
+            .map(|c| {
+                if c.is_control() && c != '\n' && c != '\t' {
+                    c.escape_default().to_string()
+                } else {
+                    c.to_string()
+                }
+            })
+            .collect();
+        // The reader of the pseudo-terminal takes every byte for a character.
+        let told: Vec<u8> = told.chars().map(|byte| byte as u8).collect();
+        let bare = strip_str(&String::from_utf8(told).unwrap()).to_string().replace("\r\n", "\n");
+        assert!(bare.contains(seen.trim()), "{seen:?} is not in {bare:?}");
+    }
+}
+
+#[test]
+fn hidden_reasoning_is_one_line_that_goes_away() {
+    let place = Place::new();
+    let mut terminal =
+        place.chat(&["--seed", "1", "-n", "40", "--think", "--reasoning-budget", "20", "--hide-thinking"]);
+    let (answer, _) = terminal.ask("x");
+    assert!(answer.contains("thinking") && answer.contains("thought for "), "{answer:?}");
+    let tokens = answer.split("thought for ").nth(1).and_then(|rest| rest.split(", ").nth(1)).unwrap();
+    assert!(tokens.contains(" tokens"), "{answer:?}");
+}
+
+#[test]
+fn a_line_before_the_prompt_tells_how_things_stand() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["-n", "3"]);
+    assert!(!terminal.say("/stats").contains("| thinking off"), "nothing has changed");
+    let (_, told) = terminal.ask("hello");
+    assert!(told.contains(" of 32768 | ") && told.contains("tokens/s | thinking off"), "{told}");
+    assert!(terminal.say("/think on").contains("tokens/s | thinking on"));
+    assert!(!terminal.say("/stats").contains("| thinking on"));
+}
