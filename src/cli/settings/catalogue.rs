@@ -16,7 +16,7 @@ fn is_of_one_run(verb: &str, flag: &str) -> bool {
         }
         "output" => verb != "bench",
         "force" => matches!(verb, "quantize" | "synth"),
-        "json-schema" | "json-schema-file" | "yes" => true,
+        "json-schema" | "json-schema-file" | "yes" | "session" | "continue" => true,
         _ => false,
     }
 }
