@@ -187,6 +187,8 @@ impl Hidden {
         let template = format!("{style}thinking… {{pos}} tokens, {{elapsed}}{style:#}");
         let style = ProgressStyle::with_template(&template).expect("the template is well formed");
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
+        // At once: the clock's first turn may come late.
+        bar.tick();
         bar.enable_steady_tick(Duration::from_millis(250));
         Hidden { bar, start: Instant::now() }
     }
