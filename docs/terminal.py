@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyte
 
-COLUMNS, LINES = 112, 26
+COLUMNS, LINES = 118, 26
 CELL = (8.4, 18)
 MARGIN = 14
 # What the person types, each when the one before is answered.
