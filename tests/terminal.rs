@@ -112,19 +112,6 @@ fn alt_enter_begins_a_line_of_the_same_message() {
 }
 
 #[test]
-fn a_line_that_is_typed_during_an_answer_comes_next() {
-    let place = Place::new();
-    let mut terminal = place.chat(&["--top-k", "1", "-n", "100"]);
-    terminal.begin("ab");
-    terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
-    terminal.press("/set n_predict 3\r");
-    terminal.until(LISTENS);
-    terminal.until("n_predict = 3");
-    terminal.until(LISTENS);
-    assert_eq!(said(&mut terminal, &place), ["ab"]);
-}
-
-#[test]
 fn answers_in_colours_are_the_same_text() {
     let place = Place::new();
     let args = ["chat", model().to_str().unwrap(), "--seed", "1", "-n", "60"];

@@ -160,7 +160,8 @@ pub(super) fn help() -> String {
         writeln!(text, "{usage:<20} {}", row.does).expect("a string takes any text");
     }
     text + "\nA message of several lines stands between \"\"\" and \"\"\", or its lines end in \\ or Alt-Enter.\n\
-            A message that begins with a slash needs a space before it. Ctrl-C stops an answer; twice on an empty line it leaves."
+            A message that begins with a slash needs a space before it. Ctrl-C or Esc stops an\n\
+            answer, and what you type meanwhile comes next. Ctrl-C twice on an empty line leaves."
 }
 
 /// Reads a command; the error is for the person.

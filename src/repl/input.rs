@@ -1,8 +1,9 @@
 //! Lines from a terminal: editing, history, completion, messages of several lines.
 
+use super::ahead::{Typed, Watch};
 use super::command::{ROWS, Takes};
 use super::shelf::Shelf;
-use crate::cli::Failure;
+use crate::cli::{Failure, print};
 use etcetera::BaseStrategy;
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
@@ -16,6 +17,7 @@ use rustyline::{
 };
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 const PROMPT: &str = "> ";
 const MOST_HISTORY: usize = 2000;
@@ -24,6 +26,8 @@ const MOST_HISTORY: usize = 2000;
 pub(super) struct Input {
     editor: Editor<Aid, FileHistory>,
     history: Option<PathBuf>,
+    /// What was typed before it was asked for.
+    typed: Typed,
 }
 
 /// What a person did.
@@ -59,12 +63,48 @@ impl Input {
             // None the first time; a damaged one is no reason not to talk.
             let _ = editor.load_history(path);
         }
-        Ok(Input { editor, history })
+        Ok(Input { editor, history, typed: Typed::default() })
     }
 
-    /// Waits for a line.
+    /// While an answer comes, keys are kept for the next line, and Esc sets `stop`; until [`Input::take_back`].
+    pub(super) fn watch(&mut self, stop: &'static AtomicBool) -> Option<Watch> {
+        Watch::begin(std::mem::take(&mut self.typed), stop).map_err(|typed| self.typed = typed).ok()
+    }
+
+    /// The answer has ended. If the person stopped it, they look at what waits before it is sent.
+    pub(super) fn take_back(&mut self, watch: Watch, stopped: bool) {
+        self.typed = watch.end();
+        if stopped {
+            self.typed.reopen();
+        }
+    }
+
+    /// The next message or command that was typed while an answer came, shown where the prompt would be.
+    fn typed_before(&mut self) -> Option<String> {
+        let mut text = self.typed.queue.pop_front()?;
+        // Enter, out of impatience.
+        while text.trim().is_empty() {
+            text = self.typed.queue.pop_front()?;
+        }
+        while !is_complete(&text) {
+            let Some(more) = self.typed.queue.pop_front() else {
+                self.typed.line.insert_str(0, &format!("{text}\n"));
+                return None;
+            };
+            text = format!("{text}\n{more}");
+        }
+        eprintln!("{PROMPT}{}", print::plain(&text));
+        Some(text)
+    }
+
+    /// Waits for a line, unless one waits already.
     pub(super) fn read(&mut self) -> Result<Line, Failure> {
-        match self.editor.readline(PROMPT) {
+        if let Some(text) = self.typed_before() {
+            self.remember(&text);
+            return Ok(meaning(&text));
+        }
+        let begun = std::mem::take(&mut self.typed.line);
+        match self.editor.readline_with_initial(PROMPT, (&begun, "")) {
             Ok(text) => {
                 self.remember(&text);
                 Ok(meaning(&text))

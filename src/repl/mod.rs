@@ -3,6 +3,7 @@
 //! The answer goes to stdout, everything else to stderr. Whatever goes wrong with one message or command is told and
 //! the conversation goes on; what a stopped answer has computed stays in the session.
 
+mod ahead;
 mod command;
 mod editor;
 mod export;
@@ -29,6 +30,7 @@ pub(crate) use kept::Begin;
 use kept::Kept;
 use std::io::{ErrorKind, IsTerminal, stderr};
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How a conversation is begun.
 pub(crate) struct Setup {
@@ -311,7 +313,8 @@ impl<'l, 'm> Repl<'l, 'm> {
 
     fn generate(&mut self, prompt: &Prompt, seed: u64, show: &mut Show) -> Result<Outcome, SessionError> {
         let signals = signals::listen();
-        let never = std::sync::atomic::AtomicBool::new(false);
+        let never = AtomicBool::new(false);
+        let watch = signals.as_ref().ok().and_then(|signals| self.input.watch(signals.flag()));
         let request = Request {
             prompt: &prompt.tokens,
             start: Some(prompt.start),
@@ -324,21 +327,27 @@ impl<'l, 'm> Repl<'l, 'm> {
             interrupt: signals.as_ref().map_or(&never, |signals| signals.flag()),
         };
         let mut progress = Some(PromptProgress::new());
-        generate(&mut self.session, self.loaded.tokenizer, &request, &mut |event| match event {
-            Event::Prompt { done, total } if done == total => {
-                progress = None;
-                GO_ON
-            }
-            Event::Prompt { done, total } => {
-                progress.iter().for_each(|progress| progress.at(*done, *total));
-                GO_ON
-            }
-            Event::Part(part) => show.part(part),
-            Event::Repeats(cycle) => {
-                show.repeats(*cycle);
-                GO_ON
-            }
-        })
+        let outcome =
+            generate(&mut self.session, self.loaded.tokenizer, &request, &mut |event| match event {
+                Event::Prompt { done, total } if done == total => {
+                    progress = None;
+                    GO_ON
+                }
+                Event::Prompt { done, total } => {
+                    progress.iter().for_each(|progress| progress.at(*done, *total));
+                    GO_ON
+                }
+                Event::Part(part) => show.part(part),
+                Event::Repeats(cycle) => {
+                    show.repeats(*cycle);
+                    GO_ON
+                }
+            });
+        let stopped = request.interrupt.load(Ordering::Relaxed);
+        if let Some(watch) = watch {
+            self.input.take_back(watch, stopped);
+        }
+        outcome
     }
 
     /// Takes an answer into the conversation and tells what it took.
