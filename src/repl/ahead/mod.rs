@@ -1,0 +1,58 @@
+//! What is typed while an answer comes: it waits for its turn, and Esc stops the answer.
+//!
+//! Meanwhile the terminal hands keys over one by one and shows none of them, so that the answer stays in one piece. It is as
+//! it was before when the answer has ended, however it ended. Other systems than Unix keep what is typed themselves.
+
+#[cfg(unix)]
+mod keys;
+#[cfg(unix)]
+mod unix;
+
+use std::collections::VecDeque;
+#[cfg(unix)]
+pub(super) use unix::Watch;
+
+/// What was typed and not read yet.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Typed {
+    /// Whole lines, in order.
+    pub queue: VecDeque<String>,
+    /// The beginning of the next one.
+    pub line: String,
+}
+
+impl Typed {
+    /// Makes one unfinished line of everything.
+    pub(super) fn reopen(&mut self) {
+        self.queue.push_back(std::mem::take(&mut self.line));
+        let lines: Vec<String> = self.queue.drain(..).filter(|line| !line.trim().is_empty()).collect();
+        self.line = lines.join("\n");
+    }
+}
+
+/// Watches nothing.
+#[cfg(not(unix))]
+pub(super) struct Watch;
+
+#[cfg(not(unix))]
+impl Watch {
+    pub(super) fn begin(typed: Typed, _: &'static std::sync::atomic::AtomicBool) -> Result<Watch, Typed> {
+        Err(typed)
+    }
+
+    pub(super) fn end(self) -> Typed {
+        Typed::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_becomes_one_line_again() {
+        let mut typed = Typed { queue: ["one".into(), " ".into(), "two".into()].into(), line: String::new() };
+        typed.reopen();
+        assert_eq!(typed, Typed { line: "one\ntwo".into(), ..Typed::default() });
+    }
+}

@@ -1,0 +1,112 @@
+//! The terminal of a Unix, watched by a thread.
+
+use super::Typed;
+use super::keys::{Keys, Place};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::{Errno, read};
+use rustix::process::getpgrp;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+use std::io::stdin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{JoinHandle, sleep, spawn};
+use std::time::Duration;
+
+/// How often the end of the answer is looked for.
+const TICK: Duration = Duration::from_millis(20);
+/// The bytes of one key come closer together than this.
+const ONE_KEY: Duration = Duration::from_millis(50);
+/// Nobody types or pastes more at once.
+const MOST: usize = 1 << 20;
+
+/// Watches the keys until it is dropped.
+pub(crate) struct Watch {
+    before: Termios,
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Typed>>,
+}
+
+impl Watch {
+    /// From now on Esc sets `stop`. Gives back what was typed before if stdin is no terminal.
+    pub(crate) fn begin(typed: Typed, stop: &'static AtomicBool) -> Result<Watch, Typed> {
+        let Ok(before) = tcgetattr(stdin()) else { return Err(typed) };
+        let mut keys = before.clone();
+        // Ctrl-C stays a signal.
+        keys.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
+        if tcsetattr(stdin(), OptionalActions::Now, &keys).is_err() {
+            return Err(typed);
+        }
+        let over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&over);
+        let keys = Keys::after(typed);
+        Ok(Watch { before, over, thread: Some(spawn(move || follow(keys, &ends, stop))) })
+    }
+
+    /// The terminal is as before; gives what was typed.
+    pub(crate) fn end(mut self) -> Typed {
+        self.finish().unwrap_or_default()
+    }
+
+    fn finish(&mut self) -> Option<Typed> {
+        let thread = self.thread.take()?;
+        self.over.store(true, Ordering::Relaxed);
+        let typed = thread.join().ok();
+        // A terminal that went away has no modes.
+        let _ = tcsetattr(stdin(), OptionalActions::Now, &self.before);
+        typed
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+fn follow(mut keys: Keys, over: &AtomicBool, stop: &AtomicBool) -> Typed {
+    let mut bytes = Vec::new();
+    while !over.load(Ordering::Relaxed) {
+        let wait = if keys.place == Place::Escape { ONE_KEY } else { TICK };
+        if !is_ours() {
+            sleep(wait);
+            continue;
+        }
+        bytes.clear();
+        let goes_on = gather(&mut bytes, wait);
+        let escaped = if bytes.is_empty() { keys.pause() } else { keys.take(&bytes) };
+        if escaped {
+            stop.store(true, Ordering::Relaxed);
+        }
+        if !goes_on {
+            break;
+        }
+    }
+    keys.typed
+}
+
+/// A program in the background that reads is stopped by the system.
+fn is_ours() -> bool {
+    tcgetpgrp(stdin()).is_ok_and(|group| group == getpgrp())
+}
+
+/// All that comes at once; false if no more will ever come.
+fn gather(bytes: &mut Vec<u8>, mut wait: Duration) -> bool {
+    let mut buffer = [0; 4096];
+    while bytes.len() < MOST && has_more(wait) {
+        match read(stdin(), &mut buffer) {
+            Ok(0) => return false,
+            Ok(n) => bytes.extend(&buffer[..n]),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Err(_) => return false,
+        }
+        wait = Duration::ZERO;
+    }
+    true
+}
+
+fn has_more(wait: Duration) -> bool {
+    let stdin = stdin();
+    let mut fds = [PollFd::new(&stdin, PollFlags::IN)];
+    let wait = Timespec { tv_sec: 0, tv_nsec: i64::from(wait.subsec_nanos()) };
+    poll(&mut fds, Some(&wait)).is_ok_and(|n| n > 0)
+}
