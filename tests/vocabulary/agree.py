@@ -51,7 +51,9 @@ def model_file(published):
 def files(folder, *patterns):
     """What can be read of a folder's files; text cut within characters comes out with replacement characters."""
     for pattern in patterns:
-        for path in sorted(pathlib.Path(folder).rglob(pattern)):
+        # What was built or unpacked for building may be gigabytes.
+        of_ours = (path for path in pathlib.Path(folder).rglob(pattern) if "target" not in path.relative_to(folder).parts)
+        for path in sorted(of_ours):
             yield path.read_bytes().decode("utf-8", errors="replace")
 
 
