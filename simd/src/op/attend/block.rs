@@ -76,6 +76,7 @@ pub(super) fn segment<F: BlockFormat, I: Isa, const PAIRS: bool>(
     let (rows, rest) = scratch[skip..].split_at_mut(BLOCK * chunks * 16);
     let (p, rest) = rest.split_at_mut(n_heads * BLOCK);
     let (rows, p) = (rows.as_chunks_mut().0, p.as_chunks_mut().0);
+    Ahead::new(a, places.start..places.end.min(places.start + BLOCK), 1).ask(isa);
     let mut q = a.q;
     if PAIRS {
         let rounded = &mut rest[..n_heads * dim];
@@ -294,20 +295,45 @@ pub(super) fn merge<I: Isa, const ROUND: bool>(
     (state[M], state[C]) = (new, first[0]);
 }
 
-/// Asks for the rows at these places of the pick.
-#[inline(always)]
-pub(super) fn rows_ahead<I: Isa>(isa: I, a: Attend<'_>, places: Range<usize>) {
-    let row_bytes = a.rows.row_bytes();
-    for place in places {
-        let row = &a.rows.bytes[a.pick.get(place) * row_bytes..];
-        for line in (0..row_bytes).step_by(64) {
-            isa.prefetch(row, line);
+/// Rows of a pick that will be needed soon, asked for a few lines at a time between other work. Picked rows lie apart, so that no
+/// machine foresees them, and a core that has as many misses under way as it can forgets what more is asked for in a burst. They
+/// come into the second-level cache: the first level is full of what is being computed.
+pub(super) struct Ahead<'a> {
+    a: Attend<'a>,
+    /// The first one's place is being asked for.
+    places: Range<usize>,
+    /// Bytes of that row that were asked for.
+    asked: usize,
+    /// Lines each time.
+    n_lines: usize,
+}
+
+impl<'a> Ahead<'a> {
+    /// The rows at these places, all of them after `n_times`.
+    #[inline(always)]
+    pub(super) fn new(a: Attend<'a>, places: Range<usize>, n_times: usize) -> Self {
+        let n_lines = (places.len() * a.rows.row_bytes().div_ceil(64)).div_ceil(n_times);
+        Ahead { a, places, asked: 0, n_lines }
+    }
+
+    /// Asks for the next lines.
+    #[inline(always)]
+    pub(super) fn ask<I: Isa>(&mut self, isa: I) {
+        let row_bytes = self.a.rows.row_bytes();
+        for _ in 0..self.n_lines {
+            if self.places.is_empty() {
+                return;
+            }
+            isa.prefetch_far(self.a.rows.bytes, self.a.pick.get(self.places.start) * row_bytes + self.asked);
+            self.asked += 64;
+            if self.asked >= row_bytes {
+                (self.places.start, self.asked) = (self.places.start + 1, 0);
+            }
         }
     }
 }
 
-/// Adds the block's weighted values to what all heads have, and meanwhile asks for the next block's rows: picked rows lie
-/// apart, so that no machine foresees them.
+/// Adds the block's weighted values to what all heads have, and meanwhile asks for the next block's rows.
 #[inline(always)]
 fn accumulate<I: Isa, const PAIRS: bool>(
     isa: I,
@@ -315,14 +341,15 @@ fn accumulate<I: Isa, const PAIRS: bool>(
     (a, next): (Attend<'_>, Range<usize>),
     n: usize,
 ) {
-    let (n_heads, ask) = (w.n_heads(), BLOCK.div_ceil(w.v_chunks));
+    let n_heads = w.n_heads();
+    let widest = if I::WIDE { TILE } else { 1 };
+    let mut ahead = Ahead::new(a, next, w.v_chunks.div_ceil(widest) * n_heads.div_ceil(6));
     let mut chunk = 0;
     while chunk < w.v_chunks {
-        let step = if I::WIDE && w.v_chunks - chunk >= TILE { TILE } else { 1 };
-        let place = |chunk| next.end.min(next.start + chunk * ask);
-        rows_ahead(isa, a, place(chunk)..place(chunk + step));
+        let step = if w.v_chunks - chunk >= widest { widest } else { 1 };
         let mut head = 0;
         while head < n_heads {
+            ahead.ask(isa);
             head += match n_heads - head {
                 4.. if step == TILE => weigh::<I, PAIRS, 4, TILE>(isa, w, (head, chunk), n),
                 _ if step == TILE => weigh::<I, PAIRS, 1, TILE>(isa, w, (head, chunk), n),

@@ -1,7 +1,7 @@
 //! One segment of attention over BF16 rows on machines that add two products of BF16 to a lane in one step: twice what they do in
 //! floats. The bits are those of `block.rs`, which multiplies the same pairs as floats, one after the other.
 
-use super::block::{BLOCK, C, M, merge, rows_ahead, to_line};
+use super::block::{Ahead, BLOCK, C, M, merge, to_line};
 use crate::format::BF16;
 use crate::isa::{Aligned, Isa};
 use crate::op::float;
@@ -49,25 +49,21 @@ struct Work<'s> {
     v_chunks: usize,
 }
 
-/// The rows of a block.
-#[derive(Clone, Copy)]
+/// The rows of a block; empty ones, which count as zeros, behind the last one.
 struct Block<'a> {
-    a: Attend<'a>,
-    /// The first one's place in the pick.
-    first: usize,
+    rows: [&'a [u8]; BLOCK],
     n: usize,
 }
 
 impl<'a> Block<'a> {
-    /// Row `at`; zeros behind the last one.
+    /// Those at these places of the pick.
     #[inline(always)]
-    fn row(&self, at: usize) -> &'a [u8] {
-        let row_bytes = 2 * self.a.rows.n_cols;
-        if at < self.n {
-            &self.a.rows.bytes[self.a.pick.get(self.first + at) * row_bytes..][..row_bytes]
-        } else {
-            &[]
+    fn new(a: Attend<'a>, places: Range<usize>) -> Self {
+        let (mut rows, row_bytes) = ([&[][..]; BLOCK], 2 * a.rows.n_cols);
+        for (row, place) in rows.iter_mut().zip(places.clone()) {
+            *row = &a.rows.bytes[a.pick.get(place) * row_bytes..][..row_bytes];
         }
+        Block { rows, n: places.len() }
     }
 }
 
@@ -100,13 +96,15 @@ pub(crate) fn segment<I: Isa, P: PairDots<I>>(
     for part in w.part.chunks_exact_mut(v_chunks + 1) {
         part[v_chunks][M] = f32::NEG_INFINITY;
     }
+    let mut first = Ahead::new(a, places.start..places.end.min(places.start + BLOCK), n_heads);
     for (q, pairs) in a.q.chunks_exact(dim).zip(w.q.chunks_exact_mut(q_chunks)) {
+        first.ask(isa);
         let bytes: &mut [u8] = bytemuck::cast_slice_mut(pairs);
         bytes[2 * dim..].fill(0);
         float::encode_row::<BF16, I>(isa, q, &mut bytes[..2 * dim]);
     }
     for first in places.clone().step_by(BLOCK) {
-        let block = Block { a, first, n: BLOCK.min(places.end - first) };
+        let block = &Block::new(a, first..places.end.min(first + BLOCK));
         score(isa, dots, w, block);
         for head in 0..n_heads {
             let state = &mut w.part[head * (v_chunks + 1) + v_chunks];
@@ -136,7 +134,7 @@ fn words(row: &[u8], chunk: usize) -> [u8; 64] {
 
 /// The products of all heads with the block's rows.
 #[inline(always)]
-fn score<I: Isa, P: PairDots<I>>(isa: I, dots: P, w: &mut Work<'_>, block: Block<'_>) {
+fn score<I: Isa, P: PairDots<I>>(isa: I, dots: P, w: &mut Work<'_>, block: &Block<'_>) {
     let n_heads = w.p.len();
     w.p.fill([0.0; BLOCK]);
     let mut keys: Aligned<Keys> = Aligned([[[0; 16]; PART]; BLOCK / 16]);
@@ -146,8 +144,8 @@ fn score<I: Isa, P: PairDots<I>>(isa: I, dots: P, w: &mut Work<'_>, block: Block
         for (group, keys) in keys.0[..groups].iter_mut().enumerate() {
             for (chunk, keys) in chunks.clone().zip(keys.as_chunks_mut::<16>().0) {
                 let mut square = [isa.zero(); 16];
-                for (at, vector) in square.iter_mut().enumerate() {
-                    *vector = isa.load_bytes(&words(block.row(16 * group + at), chunk));
+                for (vector, row) in square.iter_mut().zip(&block.rows[16 * group..]) {
+                    *vector = isa.load_bytes(&words(row, chunk));
                 }
                 for (vector, out) in isa.transpose(&square).into_iter().zip(keys) {
                     isa.store(vector, bytemuck::cast_mut(out));
@@ -229,9 +227,9 @@ fn add_groups<I: Isa, P: PairDots<I>, const H: usize, const G: usize>(
 
 /// The values of a row and the next one, column by column.
 #[inline(always)]
-fn pair_values<I: Isa>(isa: I, w: &mut Work<'_>, block: Block<'_>) {
-    for (pair, values) in w.values.chunks_exact_mut(w.v_chunks).take(block.n.div_ceil(2)).enumerate() {
-        let (even, odd) = (block.row(2 * pair), block.row(2 * pair + 1));
+fn pair_values<I: Isa>(isa: I, w: &mut Work<'_>, block: &Block<'_>) {
+    let rows = block.rows.as_chunks().0.iter().take(block.n.div_ceil(2));
+    for (&[even, odd], values) in rows.zip(w.values.chunks_exact_mut(w.v_chunks)) {
         for (two, values) in values.chunks_mut(2).enumerate() {
             let (even, odd) = (words(even, two), words(odd, two));
             for ((even, odd), out) in even.as_chunks().0.iter().zip(odd.as_chunks().0).zip(values) {
@@ -251,14 +249,14 @@ fn accumulate<I: Isa, P: PairDots<I>>(
     (a, next): (Attend<'_>, Range<usize>),
     n_pairs: usize,
 ) {
-    let (n_heads, ask) = (w.p.len(), BLOCK.div_ceil(w.v_chunks));
+    let n_heads = w.p.len();
+    let mut ahead = Ahead::new(a, next, w.v_chunks.div_ceil(4) * n_heads.div_ceil(4));
     let mut chunk = 0;
     while chunk < w.v_chunks {
         let step = if w.v_chunks - chunk >= 4 { 4 } else { 1 };
-        let place = |chunk| next.end.min(next.start + chunk * ask);
-        rows_ahead(isa, a, place(chunk)..place(chunk + step));
         let mut head = 0;
         while head < n_heads {
+            ahead.ask(isa);
             let at = (head, chunk);
             head += match n_heads - head {
                 4.. if step == 4 => weigh::<I, P, 4, 4>(isa, dots, w, at, n_pairs),
