@@ -5,6 +5,7 @@
 //! for at once and touched only as tokens arrive, so that no token allocates.
 
 use crate::config::Config;
+use crate::mmap::Zeros;
 use crate::scratch::Buffers;
 use fathom_simd::{Format, Q8Keys, Rows};
 use std::ops::Range;
@@ -74,12 +75,12 @@ impl CacheTypes {
 pub struct CacheRows {
     format: Format,
     dim: usize,
-    bytes: Vec<u8>,
+    bytes: Zeros,
 }
 
 impl CacheRows {
     fn new(format: Format, dim: usize, n_ctx: usize, make: &mut Buffers) -> CacheRows {
-        CacheRows { format, dim, bytes: make.zeros(format.row_bytes(dim) * n_ctx) }
+        CacheRows { format, dim, bytes: make.pages(format.row_bytes(dim) * n_ctx) }
     }
 
     /// Format of a value.
@@ -119,13 +120,13 @@ impl CacheRows {
 /// Index keys of 8 bits, in blocks.
 pub struct Q8Cache {
     dim: usize,
-    bytes: Vec<u8>,
+    bytes: Zeros,
 }
 
 impl Q8Cache {
     fn new(dim: usize, n_ctx: usize, make: &mut Buffers) -> Q8Cache {
         let n_blocks = n_ctx.div_ceil(Q8Keys::PER_BLOCK);
-        Q8Cache { dim, bytes: make.zeros(n_blocks * Q8Keys::block_bytes(dim)) }
+        Q8Cache { dim, bytes: make.pages(n_blocks * Q8Keys::block_bytes(dim)) }
     }
 
     /// Elements of a key.

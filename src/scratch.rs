@@ -4,6 +4,7 @@
 //! The functions that make buffers also say what they would take, without making them ([`Buffers`]).
 
 use crate::config::Config;
+use crate::mmap::Zeros;
 use crate::model::attend::MOST_HEADS;
 use crate::model::indexer::SCORED_TOKENS;
 use crate::model::step::{Q8Buffer, tile_len};
@@ -42,26 +43,30 @@ impl Buffers {
 
     /// `n` zeros. The system gives them as untouched pages: a long context costs nothing before it is used.
     pub fn zeros<T: Zeroable>(&mut self, n: usize) -> Vec<T> {
-        self.make(n, |n| bytemuck::try_zeroed_vec(n).ok())
+        self.make(n * size_of::<T>(), || bytemuck::try_zeroed_vec(n).ok())
     }
 
     /// Room for `n` values.
     pub fn room<T>(&mut self, n: usize) -> Vec<T> {
-        self.make(n, |n| {
+        self.make(n * size_of::<T>(), || {
             let mut values = Vec::new();
             values.try_reserve_exact(n).ok().map(|()| values)
         })
     }
 
-    fn make<T>(&mut self, n: usize, make: impl Fn(usize) -> Option<Vec<T>>) -> Vec<T> {
-        let n_bytes = n * size_of::<T>();
+    /// `n` zero bytes in large pages, to pick rows from.
+    pub fn pages(&mut self, n: usize) -> Zeros {
+        self.make(n, || Zeros::new(n).ok())
+    }
+
+    fn make<B: Default>(&mut self, n_bytes: usize, make: impl Fn() -> Option<B>) -> B {
         self.n_bytes += n_bytes;
         if !self.made || self.refused.is_some() {
-            return Vec::new();
+            return B::default();
         }
-        make(n).unwrap_or_else(|| {
+        make().unwrap_or_else(|| {
             self.refused = Some(n_bytes);
-            Vec::new()
+            B::default()
         })
     }
 }

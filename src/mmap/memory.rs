@@ -1,63 +1,37 @@
 //! A file read into memory of the process's own, in large pages where the system gives them.
 
+use super::zeros::{LARGE_PAGE, Zeros};
 use super::{MapError, Watch, work_through};
 use crate::placement::Run;
 use crate::threads::Seats;
-use memmap2::{Mmap, MmapMut};
 use std::fs::File;
 use std::io::{Error, ErrorKind};
 use std::path::Path;
 
-/// Size of a large page on x86-64 and, mostly, on Arm.
-const LARGE_PAGE: usize = 2 << 20;
 /// Bytes that a thread reads between two looks at the flag; a multiple of the large page, so that no two threads fill
 /// one.
 const PIECE: usize = 8 * LARGE_PAGE;
 
-/// Bytes that were read, beginning at a large page.
-pub(super) struct Memory {
-    map: Mmap,
-    start: usize,
-    len: usize,
-}
-
-impl Memory {
-    pub(super) fn bytes(&self) -> &[u8] {
-        &self.map[self.start..self.start + self.len]
-    }
-
-    #[cfg(unix)]
-    pub(super) fn map(&self) -> &Mmap {
-        &self.map
-    }
-
-    /// Reads a file that consists of `runs`, each on threads of its node. `path` is for messages.
-    pub(super) fn read(
-        file: &File,
-        path: &Path,
-        (seats, runs): (&Seats, &[Run]),
-        watch: Watch<'_>,
-    ) -> Result<Memory, MapError> {
-        let len = runs.last().map_or(0, |run| run.bytes.end);
-        let refused = |source| MapError::NoMemory { path: path.to_owned(), n_bytes: len, source };
-        // A large page more, to begin at one.
-        let mut map = MmapMut::map_anon(len + LARGE_PAGE).map_err(refused)?;
-        let start = map.as_ptr().align_offset(LARGE_PAGE).min(LARGE_PAGE);
-        ask_for_large_pages(&map);
-        let pieces = pieces(&mut map[start..start + len], seats.n_nodes(), runs);
-        work_through(seats, pieces, watch, |(offset, piece)| {
-            let n_bytes = piece.len();
-            read_whole(file, piece, offset as u64).map_err(|source| match source.kind() {
-                ErrorKind::UnexpectedEof => {
-                    MapError::Shortened { path: path.to_owned(), expected: len as u64 }
-                }
-                _ => MapError::Io { path: path.to_owned(), source },
-            })?;
-            Ok(n_bytes)
+/// Reads a file that consists of `runs`, each on threads of its node. `path` is for messages.
+pub(super) fn read(
+    file: &File,
+    path: &Path,
+    (seats, runs): (&Seats, &[Run]),
+    watch: Watch<'_>,
+) -> Result<Zeros, MapError> {
+    let len = runs.last().map_or(0, |run| run.bytes.end);
+    let refused = |source| MapError::NoMemory { path: path.to_owned(), n_bytes: len, source };
+    let mut zeros = Zeros::new(len).map_err(refused)?;
+    let pieces = pieces(&mut zeros, seats.n_nodes(), runs);
+    work_through(seats, pieces, watch, |(offset, piece)| {
+        let n_bytes = piece.len();
+        read_whole(file, piece, offset as u64).map_err(|source| match source.kind() {
+            ErrorKind::UnexpectedEof => MapError::Shortened { path: path.to_owned(), expected: len as u64 },
+            _ => MapError::Io { path: path.to_owned(), source },
         })?;
-        let map = map.make_read_only().map_err(refused)?;
-        Ok(Memory { map, start, len })
-    }
+        Ok(n_bytes)
+    })?;
+    Ok(zeros)
 }
 
 /// For each node the pieces of memory that it fills, with their places in the file. They are cut at large pages: a page that
@@ -76,15 +50,6 @@ fn pieces<'b>(mut bytes: &'b mut [u8], n_nodes: usize, runs: &[Run]) -> Vec<Vec<
     }
     pieces
 }
-
-#[cfg(target_os = "linux")]
-fn ask_for_large_pages(map: &MmapMut) {
-    // A system without them gives small ones, which serve as well, more slowly.
-    let _ = map.advise(memmap2::Advice::HugePage);
-}
-
-#[cfg(not(target_os = "linux"))]
-fn ask_for_large_pages(_map: &MmapMut) {}
 
 /// Fills `buffer` from the file's byte `offset` on.
 fn read_whole(file: &File, mut buffer: &mut [u8], mut offset: u64) -> Result<(), Error> {
@@ -156,9 +121,9 @@ mod tests {
             run(LARGE_PAGE + 5..LARGE_PAGE + 9, 0),
             run(LARGE_PAGE + 9..bytes.len(), 1),
         ];
-        let memory = Memory::read(&file_of(&bytes), Path::new("it"), (&seats, &runs), watch).unwrap();
-        assert!(memory.bytes() == bytes);
-        assert_eq!(memory.bytes().as_ptr() as usize % LARGE_PAGE, 0);
+        let memory = read(&file_of(&bytes), Path::new("it"), (&seats, &runs), watch).unwrap();
+        assert!(*memory == bytes);
+        assert_eq!(memory.as_ptr() as usize % LARGE_PAGE, 0);
         assert_eq!(done.load(Ordering::Relaxed), bytes.len() as u64);
     }
 
@@ -167,15 +132,15 @@ mod tests {
         let (go, stop) = (AtomicBool::new(false), AtomicBool::new(true));
         let file = file_of(&[7; 10_000]);
         let seats = Seats::of(2);
-        let read = |stop, len| {
+        let read_to = |stop, len| {
             let runs = (&seats, &[run(0..len, 0)][..]);
-            Memory::read(&file, Path::new("it"), runs, Watch { stop, progress: &|_| {} })
+            read(&file, Path::new("it"), runs, Watch { stop, progress: &|_| {} })
         };
-        let error = read(&go, 10_001).err().unwrap();
+        let error = read_to(&go, 10_001).err().unwrap();
         assert!(matches!(error, MapError::Shortened { expected: 10_001, .. }), "{error}");
-        let error = read(&stop, 10_000).err().unwrap();
+        let error = read_to(&stop, 10_000).err().unwrap();
         assert!(matches!(error, MapError::Stopped), "{error}");
-        let error = read(&go, usize::MAX / 4).err().unwrap();
+        let error = read_to(&go, usize::MAX / 4).err().unwrap();
         assert!(matches!(error, MapError::NoMemory { n_bytes, .. } if n_bytes == usize::MAX / 4), "{error}");
     }
 }

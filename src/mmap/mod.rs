@@ -11,14 +11,15 @@ mod memory;
 mod sigbus;
 mod warm;
 mod watch;
+mod zeros;
 
 pub use watch::Watch;
+pub use zeros::Zeros;
 
 use crate::placement::Placement;
 use crate::threads::{Seats, ThreadError};
 use fathom_gguf::Gguf;
 use memmap2::Mmap;
-use memory::Memory;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -113,7 +114,7 @@ enum Bytes {
     /// The file itself; kept open, so that it can still be read when another has taken its name.
     Mapped(Mmap, File),
     /// What was read from it.
-    Memory(Memory),
+    Memory(Zeros),
     /// A part of the program.
     Static(&'static [u8]),
 }
@@ -128,18 +129,18 @@ impl MappedFile {
     fn bytes(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Mapped(map, _) => map,
-            Bytes::Memory(memory) => memory.bytes(),
+            Bytes::Memory(bytes) => bytes,
             Bytes::Static(bytes) => bytes,
         }
     }
 
-    /// Pages that are the system's to bring and to take.
+    /// Keeps the system from taking its pages away; a part of the program stays as it is.
     #[cfg(unix)]
-    fn map(&self) -> Option<&Mmap> {
+    fn lock(&self) -> Result<(), std::io::Error> {
         match &self.bytes {
-            Bytes::Mapped(map, _) => Some(map),
-            Bytes::Memory(memory) => Some(memory.map()),
-            Bytes::Static(_) => None,
+            Bytes::Mapped(map, _) => map.lock(),
+            Bytes::Memory(bytes) => bytes.lock(),
+            Bytes::Static(_) => Ok(()),
         }
     }
 }
@@ -187,9 +188,9 @@ impl Mapping {
         for (index, file) in self.files.iter_mut().enumerate() {
             if let Bytes::Mapped(map, opened) = &file.bytes {
                 let runs = (placement.seats(), placement.runs(index));
-                let memory = Memory::read(opened, Path::new(&file.name), runs, watch)?;
+                let read = memory::read(opened, Path::new(&file.name), runs, watch)?;
                 sigbus::forget(map.as_ptr());
-                file.bytes = Bytes::Memory(memory);
+                file.bytes = Bytes::Memory(read);
             }
         }
         Ok(self)
@@ -219,7 +220,7 @@ impl Mapping {
     /// What the system said to the first file that it refused to keep.
     #[cfg(unix)]
     pub fn lock(&self) -> Result<(), std::io::Error> {
-        self.files.iter().filter_map(MappedFile::map).try_for_each(|map| map.lock())
+        self.files.iter().try_for_each(MappedFile::lock)
     }
 
     /// Keeps the system from taking the pages away again: this system has no such call.
