@@ -6,6 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . tests/emulation/rustc.sh
+unpack_debian_sources
 
 targets=(aarch64-apple-darwin x86_64-pc-windows-msvc)
 (($# > 0)) && targets=("$@")
