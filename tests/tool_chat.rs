@@ -93,6 +93,10 @@ fn a_command_is_confirmed_and_always_stays_always() {
     let told = terminal.say("/tools");
     assert!(told.contains("get_weather") && told.contains("runs: printf"), "{told}");
     assert!(told.contains("no command: you type the result"), "{told}");
+    let told = terminal.say("/context");
+    let n =
+        told.split(" of the tools").next().and_then(|rest| rest.rsplit(' ').next()).map(str::parse::<usize>);
+    assert!(matches!(n, Some(Ok(200..))), "{told}");
 
     let told = terminal.say("What is the weather in Boston?");
     assert!(told.contains("call get_weather(city: \"Boston\")"), "{told}");

@@ -2,7 +2,7 @@
 
 use super::command::{Command, SETTINGS};
 use super::{Flow, GO_ON, Repl, Totals, Trouble, command, editor, export, tell};
-use crate::chat::Message;
+use crate::chat::{Conversation, Message, System};
 use crate::cli::calls;
 use crate::cli::show::aside;
 use crate::cli::talk::{self, TalkArgs};
@@ -161,10 +161,13 @@ impl Repl<'_, '_> {
     /// How much of the context is taken, and by what.
     fn show_context(&self) {
         let n_tokens = |text: &str| self.loaded.tokenizer.encode_plain(text).len();
-        let (mut system, mut person, mut model) = (0, 0, 0);
+        let (mut system, mut tools, mut person, mut model) = (0, 0, 0, 0);
         for message in &self.conversation().messages {
             match message {
-                Message::System(it) => system += n_tokens(&it.content),
+                Message::System(it) => {
+                    system += n_tokens(&it.content);
+                    tools += self.announcement(it);
+                }
                 Message::User(said) => person += n_tokens(said),
                 Message::Assistant(answer) => model += n_tokens(&answer.content),
                 Message::Tool(result) => person += n_tokens(&result.content),
@@ -172,13 +175,24 @@ impl Repl<'_, '_> {
         }
         let (n_ctx, held) = (self.session.n_ctx(), self.session.tokens().len());
         let files: usize = self.files.iter().map(|text| n_tokens(text)).sum();
+        let tools = if tools > 0 { format!("{tools} of the tools, ") } else { String::new() };
         let waiting =
             if files > 0 { format!("; {files} of files wait for your next message") } else { String::new() };
         tell(&format!(
-            "{held} of {n_ctx} tokens are computed ({:.1} %); the conversation has {system} of the system prompt, {person} \
+            "{held} of {n_ctx} tokens are computed ({:.1} %); the conversation has {system} of the system prompt, {tools}{person} \
              of yours and {model} of the model's{waiting}",
             100.0 * held as f64 / n_ctx as f64
         ));
+    }
+
+    /// Tokens that tell the model of its tools.
+    fn announcement(&self, system: &System) -> usize {
+        let of = |message: &System| {
+            let messages = vec![Message::System(message.clone())];
+            let rendered = self.chat.render(&Conversation { messages, thinking: false });
+            rendered.and_then(|rendered| rendered.ids(self.loaded.tokenizer)).map_or(0, |ids| ids.len())
+        };
+        of(system).saturating_sub(of(&System { tools: Vec::new(), ..system.clone() }))
     }
 
     /// The last message in an editor, and an answer to what it became.
