@@ -25,6 +25,7 @@ pub mod builtin;
 pub mod cache;
 pub mod chat;
 pub mod cli;
+mod closest;
 pub mod config;
 pub mod engine;
 pub mod fit;

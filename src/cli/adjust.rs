@@ -1,5 +1,6 @@
 //! Flags for what changes logits before a token is drawn: biases and penalties.
 
+use super::talk::number_or_none;
 use crate::sampler::{Dry, Penalties, Sampling};
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display, Formatter};
@@ -159,13 +160,7 @@ impl FromStr for LastN {
     type Err = String;
 
     fn from_str(text: &str) -> Result<LastN, String> {
-        match text {
-            "-1" => Ok(LastN(None)),
-            _ => match text.parse() {
-                Ok(n) => Ok(LastN(Some(n))),
-                Err(_) => Err(format!("expected a number of tokens, or -1 for all, found `{text}`")),
-            },
-        }
+        number_or_none(text, "a number of tokens, or -1 for all").map(LastN)
     }
 }
 

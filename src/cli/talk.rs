@@ -3,6 +3,7 @@
 use super::adjust::AdjustArgs;
 use crate::chat::{ChatError, Conversation, Message, Tool};
 use crate::sampler::Sampling;
+use std::str::FromStr;
 
 /// The answer.
 #[derive(clap::Args, Clone, Debug)]
@@ -109,26 +110,22 @@ pub(crate) fn share(text: &str) -> Result<f32, String> {
     }
 }
 
+/// A number, or -1 for none, as llama.cpp writes it. `expected` says what both mean.
+pub(crate) fn number_or_none<N: FromStr>(text: &str, expected: &str) -> Result<Option<N>, String> {
+    match text {
+        "-1" => Ok(None),
+        _ => text.parse().map(Some).map_err(|_| format!("expected {expected}, found `{text}`")),
+    }
+}
+
 /// A number of tokens to draw, -1 for no limit.
 pub(crate) fn n_predict(text: &str) -> Result<NPredict, String> {
-    match text {
-        "-1" => Ok(NPredict(None)),
-        _ => match text.parse() {
-            Ok(n) => Ok(NPredict(Some(n))),
-            Err(_) => Err(format!("expected a number of tokens, or -1 for no limit, found `{text}`")),
-        },
-    }
+    number_or_none(text, "a number of tokens, or -1 for no limit").map(NPredict)
 }
 
 /// A seed, -1 for any.
 pub(crate) fn seed(text: &str) -> Result<Seed, String> {
-    match text {
-        "-1" => Ok(Seed(None)),
-        _ => match text.parse() {
-            Ok(n) => Ok(Seed(Some(n))),
-            Err(_) => Err(format!("expected a whole number, or -1 for any, found `{text}`")),
-        },
-    }
+    number_or_none(text, "a whole number, or -1 for any").map(Seed)
 }
 
 impl TalkArgs {

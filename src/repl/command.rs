@@ -1,5 +1,6 @@
 //! What a line that begins with a slash means.
 
+use crate::closest::closest;
 use rustyline::completion::unescape;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -254,10 +255,8 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
 }
 
 fn unknown(word: &str) -> String {
-    let close = ROWS.iter().map(|row| (strsim::jaro_winkler(row.name, word), row.name));
-    let best = close.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(score, _)| *score > 0.75);
-    match best {
-        Some((_, name)) => format!("there is no {word}; did you mean {name}? /help lists the commands"),
+    match closest(word, ROWS.iter().map(|row| row.name)) {
+        Some(name) => format!("there is no {word}; did you mean {name}? /help lists the commands"),
         None => {
             format!("there is no {word}; /help lists the commands, a space before the slash sends it as text")
         }

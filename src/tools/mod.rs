@@ -6,6 +6,7 @@ mod schemas;
 pub use command::Limits;
 
 use crate::chat::{Tool, ToolCall};
+use crate::closest::closest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -111,8 +112,7 @@ impl Toolbox {
     }
 
     fn similar(&self, name: &str) -> String {
-        let scored = self.tools.iter().map(|tool| (strsim::jaro_winkler(tool.name(), name), tool.name()));
-        let best = scored.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(score, _)| *score > 0.75);
-        best.map_or(String::new(), |(_, name)| format!("; did you mean {name:?}?"))
+        let meant = closest(name, self.tools.iter().map(Tool::name));
+        meant.map_or(String::new(), |name| format!("; did you mean {name:?}?"))
     }
 }

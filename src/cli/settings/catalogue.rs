@@ -11,12 +11,10 @@ pub(super) const MODEL: &str = "model";
 /// What one run reads and writes, and leave to overwrite a file or to run commands, are said when it is started.
 fn is_of_one_run(verb: &str, flag: &str) -> bool {
     match flag {
-        "file" | "prompt" | "tokens" | "tokens-file" | "save-base" | "kl-base" | "checkpoint" | "predict" => {
-            true
-        }
+        "file" | "prompt" | "tokens" | "tokens-file" | "save-base" | "kl-base" | "checkpoint" | "predict"
+        | "json-schema" | "json-schema-file" | "yes" | "session" | "continue" => true,
         "output" => verb != "bench",
         "force" => matches!(verb, "quantize" | "synth"),
-        "json-schema" | "json-schema-file" | "yes" | "session" | "continue" => true,
         _ => false,
     }
 }

@@ -1,6 +1,7 @@
 //! What was said, and where: settings files and the environment as statements about flags.
 
 use super::catalogue::{Catalogue, our_variable, variable};
+use crate::closest::closest;
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display};
 use std::fs::File;
@@ -10,8 +11,6 @@ use toml_edit::{Document, Item, Key, TableLike, Value};
 
 /// No file of settings is larger.
 const MOST_BYTES: u64 = 1 << 20;
-/// Names that are close enough to be meant.
-const CLOSE: f64 = 0.8;
 
 /// Where something was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -310,11 +309,8 @@ fn unknown(catalogue: &Catalogue, verb: Option<&str>, key: &str) -> String {
 
 /// `; did you mean ...?`, if a name is close to what was written.
 pub(super) fn did_you_mean<S: AsRef<str>>(word: &str, names: &[S]) -> String {
-    let close = names.iter().map(|name| (strsim::jaro_winkler(name.as_ref(), word), name.as_ref()));
-    match close.max_by(|a, b| a.0.total_cmp(&b.0)) {
-        Some((likeness, name)) if likeness >= CLOSE => format!("; did you mean `{name}`?"),
-        _ => String::new(),
-    }
+    let meant = closest(word, names.iter().map(S::as_ref));
+    meant.map_or(String::new(), |name| format!("; did you mean `{name}`?"))
 }
 
 /// What the environment says. A variable without a value says nothing.
