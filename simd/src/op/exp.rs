@@ -74,10 +74,20 @@ mod tests {
     const MEASURED: f64 = 1.0201;
 
     /// Largest error in units in the last place of the exact result (of the smallest subnormal, below the normal
-    /// range) over every `stride`th float.
+    /// range) over every `stride`th float, on all cores.
     fn largest_error(stride: usize) -> f64 {
+        let n = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            let shares: Vec<_> =
+                (0..n).map(|share| scope.spawn(move || largest_error_of(share, n, stride))).collect();
+            shares.into_iter().map(|share| share.join().unwrap()).fold(0.0, f64::max)
+        })
+    }
+
+    /// The same over one of `n` shares.
+    fn largest_error_of(share: usize, n: usize, stride: usize) -> f64 {
         let mut largest = 0.0_f64;
-        for bits in (0..=u32::MAX).step_by(16 * stride) {
+        for bits in ((share * 16 * stride) as u32..=u32::MAX).step_by(16 * stride * n) {
             let x: [f32; 16] =
                 std::array::from_fn(|lane| f32::from_bits(bits.wrapping_add((lane * stride) as u32)));
             for (x, found) in x.into_iter().zip(exp(Scalar, x)) {
