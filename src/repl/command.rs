@@ -255,7 +255,7 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
 }
 
 fn unknown(word: &str) -> String {
-    match closest(word, ROWS.iter().map(|row| row.name)) {
+    match closest(word, ROWS.iter().map(|row| row.name), 0.75) {
         Some(name) => format!("there is no {word}; did you mean {name}? /help lists the commands"),
         None => {
             format!("there is no {word}; /help lists the commands, a space before the slash sends it as text")

@@ -112,7 +112,7 @@ impl Toolbox {
     }
 
     fn similar(&self, name: &str) -> String {
-        let meant = closest(name, self.tools.iter().map(Tool::name));
+        let meant = closest(name, self.tools.iter().map(Tool::name), 0.75);
         meant.map_or(String::new(), |name| format!("; did you mean {name:?}?"))
     }
 }

@@ -11,6 +11,8 @@ use toml_edit::{Document, Item, Key, TableLike, Value};
 
 /// No file of settings is larger.
 const MOST_BYTES: u64 = 1 << 20;
+/// Likeness of names that can be meant.
+const CLOSE: f64 = 0.8;
 
 /// Where something was said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -309,7 +311,7 @@ fn unknown(catalogue: &Catalogue, verb: Option<&str>, key: &str) -> String {
 
 /// `; did you mean ...?`, if a name is close to what was written.
 pub(super) fn did_you_mean<S: AsRef<str>>(word: &str, names: &[S]) -> String {
-    let meant = closest(word, names.iter().map(S::as_ref));
+    let meant = closest(word, names.iter().map(S::as_ref), CLOSE);
     meant.map_or(String::new(), |name| format!("; did you mean `{name}`?"))
 }
 
