@@ -76,6 +76,7 @@ pub(super) fn segment<F: BlockFormat, I: Isa, const PAIRS: bool>(
     let (rows, rest) = scratch[skip..].split_at_mut(BLOCK * chunks * 16);
     let (p, rest) = rest.split_at_mut(n_heads * BLOCK);
     let (rows, p) = (rows.as_chunks_mut().0, p.as_chunks_mut().0);
+    // In a burst: there is no work yet to spread it over.
     Ahead::new(a, places.start..places.end.min(places.start + BLOCK), 1).ask(isa);
     let mut q = a.q;
     if PAIRS {
@@ -343,6 +344,7 @@ fn accumulate<I: Isa, const PAIRS: bool>(
 ) {
     let n_heads = w.n_heads();
     let widest = if I::WIDE { TILE } else { 1 };
+    // At most six heads at once.
     let mut ahead = Ahead::new(a, next, w.v_chunks.div_ceil(widest) * n_heads.div_ceil(6));
     let mut chunk = 0;
     while chunk < w.v_chunks {
