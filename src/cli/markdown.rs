@@ -5,11 +5,14 @@
 //! text that is no Markdown loses nothing. Only what a decision needs is held back: the mark itself, the beginning of a line
 //! that may be a list or a heading, and the text of a link. A mark that is never closed ends with its line.
 
+use super::highlight::Code;
 use anstyle::{AnsiColor, Style};
 use std::fmt::Write;
 
 /// Longer texts in brackets are shown before it is known whether they are links.
 const LONGEST_LINK: usize = 120;
+/// Bytes of what may name a block's language.
+const LONGEST_LANGUAGE: usize = 80;
 /// Longer numbers begin no item of a list.
 const LONGEST_NUMBER: usize = 9;
 
@@ -28,8 +31,8 @@ enum At {
     Bracket(String),
     /// In the address of a link.
     Address,
-    /// Behind the marks that open a block of code.
-    FenceLine,
+    /// Behind the marks that open a block of code, and this text, which may name its language.
+    FenceLine(String),
     /// At the beginning of a line of code, behind what may close the block.
     CodeStart(String),
     /// In a line of code.
@@ -39,7 +42,6 @@ enum At {
 }
 
 /// Takes a text in pieces, gives it in colours.
-#[derive(Debug)]
 pub(crate) struct Markdown {
     at: At,
     /// What is in force until the end of the line.
@@ -51,6 +53,8 @@ pub(crate) struct Markdown {
     code: usize,
     /// The character of the open block's marks, and how many there are.
     fence: Option<(char, usize)>,
+    /// The open block, if its language is known.
+    block: Option<Code>,
     /// The character before the next one, in its line.
     before: Option<char>,
     escaped: bool,
@@ -69,6 +73,7 @@ impl Markdown {
             quote: false,
             code: 0,
             fence: None,
+            block: None,
             before: None,
             escaped: false,
             out: String::new(),
@@ -79,6 +84,7 @@ impl Markdown {
     /// What can be shown now; it ends without any style.
     pub(crate) fn push(&mut self, text: &str) -> String {
         text.chars().for_each(|c| self.next(c));
+        self.show_code(Code::settled);
         self.take()
     }
 
@@ -88,9 +94,10 @@ impl Markdown {
             At::LineStart(held) | At::Bracket(held) => self.plain(&held),
             At::Text(run) if run.is_empty() => {}
             At::Text(run) => self.end_run(&run, '\n'),
-            At::CodeStart(held) => self.put(&held, CODE),
-            At::Address | At::FenceLine | At::Code | At::FenceEnd => {}
+            At::CodeStart(held) => held.chars().for_each(|held| self.in_code(held)),
+            At::Address | At::FenceLine(_) | At::Code | At::FenceEnd => {}
         }
+        self.show_code(Code::rest);
         let rest = self.take();
         *self = Markdown::new();
         rest
@@ -140,15 +147,11 @@ impl Markdown {
                     self.at = if c == ')' { At::Text(String::new()) } else { At::Address };
                 }
             },
-            At::FenceLine | At::FenceEnd if c == '\n' => self.end_line(),
-            // Marks of code in a line, three at once: no block after all.
-            At::FenceLine if c == '`' && self.fence.is_some_and(|(mark, _)| mark == '`') => {
-                self.code = self.fence.take().map_or(0, |(_, n)| n);
-                self.at = At::Text("`".to_owned());
-            }
-            at @ (At::FenceLine | At::FenceEnd) => {
+            At::FenceLine(name) => self.in_fence_line(name, c),
+            At::FenceEnd if c == '\n' => self.end_line(),
+            At::FenceEnd => {
                 self.put(c.encode_utf8(&mut [0; 4]), MARK);
-                self.at = at;
+                self.at = At::FenceEnd;
             }
             At::CodeStart(held) => self.at_code_start(held, c),
             At::Code => self.in_code(c),
@@ -198,7 +201,7 @@ impl Markdown {
             '`' | '~' if n >= 3 => {
                 self.fence = Some((mark, n));
                 self.put(&held, MARK);
-                self.at = At::FenceLine;
+                self.at = At::FenceLine(String::new());
                 self.next(c);
             }
             '#' if c == ' ' => {
@@ -291,31 +294,68 @@ impl Markdown {
         }
     }
 
+    /// Behind the marks that open a block of code and behind `name`.
+    fn in_fence_line(&mut self, mut name: String, c: char) {
+        match c {
+            '\n' => {
+                self.block = Code::of(&name);
+                self.end_line();
+            }
+            // Marks of code in a line, three at once: no block after all.
+            '`' if self.fence.is_some_and(|(mark, _)| mark == '`') => {
+                self.code = self.fence.take().map_or(0, |(_, n)| n);
+                self.at = At::Text("`".to_owned());
+            }
+            _ => {
+                self.put(c.encode_utf8(&mut [0; 4]), MARK);
+                if name.len() < LONGEST_LANGUAGE {
+                    name.push(c);
+                }
+                self.at = At::FenceLine(name);
+            }
+        }
+    }
+
     fn at_code_start(&mut self, mut held: String, c: char) {
         let Some((mark, n)) = self.fence else { return self.in_code(c) };
         if c == mark {
             held.push(c);
             self.at = At::CodeStart(held);
         } else if held.is_empty() && c == ' ' {
-            self.put(" ", CODE);
+            self.in_code(' ');
             self.at = At::CodeStart(held);
         } else if held.len() >= n && c.is_whitespace() {
+            self.show_code(Code::rest);
             self.put(&held, MARK);
-            self.fence = None;
+            (self.fence, self.block) = (None, None);
             self.at = At::FenceEnd;
             self.next(c);
         } else {
-            self.put(&held, CODE);
+            held.chars().for_each(|held| self.in_code(held));
             self.in_code(c);
         }
     }
 
     fn in_code(&mut self, c: char) {
         if c == '\n' {
+            self.show_code(Code::rest);
+            if let Some(block) = &mut self.block {
+                block.end_line();
+            }
             return self.end_line();
         }
-        self.put(c.encode_utf8(&mut [0; 4]), CODE);
+        match &mut self.block {
+            Some(block) => block.push(c),
+            None => self.put(c.encode_utf8(&mut [0; 4]), CODE),
+        }
         self.at = At::Code;
+    }
+
+    /// Puts what the open block gives, if it has a language.
+    fn show_code(&mut self, given: impl Fn(&mut Code) -> Vec<(&str, Style)>) {
+        let Some(mut block) = self.block.take() else { return };
+        given(&mut block).into_iter().for_each(|(text, style)| self.put(text, style));
+        self.block = Some(block);
     }
 }
 
@@ -366,11 +406,23 @@ mod tests {
     #[test]
     fn blocks_of_code_are_left_alone_but_for_their_colour() {
         assert_eq!(
-            shown("```rust\n*a* # b\n  `` c\n```\n*d*"),
-            "‹d ```rust›\n‹c *a* # b›\n‹c   `` c›\n‹d ```›\n‹d *›‹i d›‹d *›"
+            shown("```text\n*a* # b\n  `` c\n```\n*d*"),
+            "‹d ```text›\n‹c *a* # b›\n‹c   `` c›\n‹d ```›\n‹d *›‹i d›‹d *›"
         );
         assert_eq!(shown("~~~~\n~~~\n~~~~ \na"), "‹d ~~~~›\n‹c ~~~›\n‹d ~~~~ ›\na");
         assert_eq!(shown("```a``` b\nc"), "‹d ```a```› b\nc", "code in a line");
+    }
+
+    #[test]
+    fn code_in_a_known_language_has_its_colours() {
+        assert_eq!(
+            shown("```python\n# *a*\n  `` # b\n\n ```\n# c\n```python\n1"),
+            "‹d ```python›\n‹d # *a*›\n  `` ‹d # b›\n\n ‹d ```›\n‹d #›‹b  c›\n‹d ```python›\n‹m 1›"
+        );
+        let mut markdown = Markdown::new();
+        assert_eq!(strip_str(&markdown.push("```c\nint ma")).to_string(), "```c\nint ");
+        assert_eq!(strip_str(&markdown.push("in()\n``")).to_string(), "main()\n");
+        assert_eq!(strip_str(&markdown.finish()).to_string(), "``");
     }
 
     #[test]
@@ -399,7 +451,7 @@ mod tests {
     proptest! {
         /// However the text is cut, every character comes, in its order, and soon.
         #[test]
-        fn nothing_is_lost(text in "[ab*_`#>\\-\\[\\]()!\\\\\n1.~ é你]{0,200}", cuts in prop::collection::vec(1usize..9, 1..40)) {
+        fn nothing_is_lost(text in "(```c\n)?[ab*_`#>\\-\\[\\]()!\\\\\n1.~ é你]{0,200}", cuts in prop::collection::vec(1usize..9, 1..40)) {
             let chars: Vec<char> = text.chars().collect();
             let (mut markdown, mut given, mut shown) = (Markdown::new(), String::new(), String::new());
             let (mut rest, mut cuts) = (&chars[..], cuts.into_iter().cycle());

@@ -11,6 +11,7 @@ pub mod config;
 pub mod detokenize;
 pub mod doctor;
 mod flags;
+mod highlight;
 pub mod inspect;
 pub(crate) mod keep;
 mod loading;
