@@ -5,7 +5,8 @@
 #   bench/peer/run.sh --slice [options]                            makes the slice of true size first (8 GB)
 #   bench/peer/run.sh --smoke                                      a tiny model, seconds: does all of it work?
 #
-# Builds what it needs, llama.cpp once for this and tests/interop (see tests/interop/build.sh).
+# Builds what it needs, llama.cpp once for this and tests/interop (see tests/interop/build.sh). FATHOM_SIMD=avx2 before it
+# holds both programs to AVX2; other levels likewise.
 set -euo pipefail
 if [[ -z ${1:-} || ($1 == -* && $1 != --slice && $1 != --smoke && $1 != --help) ]]; then
     echo "usage: bench/peer/run.sh MODEL.gguf|--slice|--smoke|--help [options of fathom-bench-peer]" >&2
@@ -57,7 +58,7 @@ commit=$(git rev-parse --short HEAD 2>/dev/null || echo unknown)
 cpu=$(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo | tr -cs 'A-Za-z0-9\n' - | sed 's/^-*//; s/-*$//')
 date=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 mkdir -p bench/results
-result=bench/results/${date%%T*}-${cpu:-cpu}-$(basename "$model" .gguf).json
+result=bench/results/${date%%T*}-${cpu:-cpu}-$(basename "$model" .gguf)${FATHOM_SIMD:+-$FATHOM_SIMD}.json
 "$peer" "$model" --commit "$commit" --date "$date" -o "$result" "$@"
 echo
 echo "written: $result"

@@ -4,7 +4,7 @@
 #
 # Installs what is missing on Debian and Ubuntu. Sets `target` and, where it was not set, FATHOM_BIN. With one job
 # llama.cpp takes nine minutes to build; CARGO_BUILD_JOBS and CMAKE_BUILD_PARALLEL_LEVEL are respected.
-target=$PWD/target/interop
+target=$PWD/target/interop${FATHOM_SIMD:+-$FATHOM_SIMD}
 started=$SECONDS
 # Comparisons are of what is built in, not of anybody's settings.
 export FATHOM_CONFIG=/dev/null FATHOM_SYSTEM_CONFIG=/dev/null
@@ -46,10 +46,23 @@ if [[ -z ${INTEROP_PYTHON:-} ]]; then
     export INTEROP_PYTHON=$target/python/bin/python
 fi
 
-# llama.cpp for the CPU of this machine, as whoever wants its speed builds it. The flags reach the C compiler only: Rust
-# code, Fathom's too, stays as it is shipped, and finds its instructions when it runs.
+# llama.cpp for the CPU of this machine, as whoever wants its speed builds it; where FATHOM_SIMD caps Fathom, for the same
+# instructions, in a folder of its own. The flags reach the C compiler only: Rust code, Fathom's too, stays as it is
+# shipped, and finds its instructions when it runs.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
-export CFLAGS=-march=native CXXFLAGS=-march=native
+case ${FATHOM_SIMD:-} in
+    '') CFLAGS=-march=native ;;
+    avx2) CFLAGS=-march=haswell ;;
+    avxvnni) CFLAGS='-march=haswell -mavxvnni' ;;
+    avx512) CFLAGS=-march=icelake-server ;;
+    neon) CFLAGS=-march=armv8.2-a+dotprod+fp16 ;;
+    neon-i8mm) CFLAGS=-march=armv8.2-a+dotprod+fp16+i8mm ;;
+    *)
+        echo "FATHOM_SIMD=$FATHOM_SIMD: llama.cpp has no build for that; one of avx2, avxvnni, avx512, neon, neon-i8mm" >&2
+        exit 2
+        ;;
+esac
+export CFLAGS CXXFLAGS=$CFLAGS
 
 at=$SECONDS
 cargo build --release --locked --target-dir "$target" -p fathom-interop -p fathom-bench-peer -p fathom --bins
