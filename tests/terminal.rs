@@ -4,8 +4,7 @@
 mod common;
 
 use anstream::adapter::strip_str;
-use common::terminal::{CTRL_C, HAS_A_LINE, LISTENS, Place, Terminal, model, saved};
-use std::os::fd::AsRawFd;
+use common::terminal::{CTRL_C, HAS_A_LINE, LISTENS, Place, Terminal, model, said, saved};
 use std::process::Command;
 
 const LEFT: &str = "\u{1b}[D";
@@ -14,19 +13,9 @@ const ALT_ENTER: &str = "\u{1b}\r";
 
 /// Gives the terminal another size, of which the system tells the program.
 fn resize(terminal: &Terminal, columns: u16, rows: u16) {
-    let master = terminal.pty.process().get_file_handle().unwrap();
-    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", master.as_raw_fd())).unwrap();
-    let number =
-        about.lines().find_map(|line| line.strip_prefix("tty-index:")).expect("a pseudo-terminal").trim();
     let mut stty = Command::new("stty");
-    stty.args(["-F", &format!("/dev/pts/{number}"), "cols", &columns.to_string(), "rows", &rows.to_string()]);
+    stty.args(["-F", &terminal.device(), "cols", &columns.to_string(), "rows", &rows.to_string()]);
     assert!(stty.status().unwrap().success());
-}
-
-/// What the person said, as a saved file has it.
-fn said(terminal: &mut Terminal, place: &Place) -> Vec<String> {
-    let messages = saved(terminal, &place.file("talk.json"));
-    messages.into_iter().filter(|(role, _)| role == "user").map(|(_, text)| text).collect()
 }
 
 #[test]

@@ -18,7 +18,8 @@ struct Place {
 impl Place {
     fn new() -> Place {
         let place = Place { folder: tempfile::tempdir().unwrap() };
-        std::fs::write(place.file("tools.json"), tools().to_string()).unwrap();
+        std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tools.json"), place.file("tools.json"))
+            .unwrap();
         place
     }
 
@@ -43,24 +44,6 @@ impl Place {
         assert!(done.status.success(), "{}", text(&done.stderr));
         serde_json::from_slice(&done.stdout).unwrap()
     }
-}
-
-fn tools() -> Json {
-    let one = |name: &str, description: &str, about: &str| {
-        json!({"type": "function", "function": {
-            "name": name,
-            "description": description,
-            "parameters": {
-                "type": "object",
-                "properties": {"city": {"type": "string", "description": about}},
-                "required": ["city"],
-            },
-        }})
-    };
-    json!([
-        one("get_weather", "Get the weather of a city", "Name of the city"),
-        one("get_time", "Get the current time in a city", "Name of the city"),
-    ])
 }
 
 fn text(bytes: &[u8]) -> String {

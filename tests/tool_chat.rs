@@ -3,77 +3,16 @@
 
 mod common;
 
-use rexpect::session::{PtySession, spawn_command};
-use serde_json::json;
-use std::path::PathBuf;
+use common::terminal::{CTRL_C, LISTENS, Place, Terminal};
 
-/// Nothing here takes a second on an idle machine; this one may be busy.
-const PATIENCE_MS: u64 = 180_000;
-/// What the line editor sends when it begins to listen, and when it has a line.
-const LISTENS: &str = "\u{1b}[?2004h";
-const HAS_A_LINE: &str = "\u{1b}[?2004l";
-const CTRL_C: &str = "\u{3}";
 const WEATHER: &str = r#"get_weather=printf '{"temp": 21, "sky": "clear"}'"#;
+const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tools.json");
 
-struct Place {
-    folder: tempfile::TempDir,
-}
-
-struct Terminal {
-    pty: PtySession,
-}
-
-impl Place {
-    fn new() -> Place {
-        let place = Place { folder: tempfile::tempdir().unwrap() };
-        let tool = |name: &str, about: &str| {
-            json!({"name": name, "description": about, "parameters": {
-                "type": "object",
-                "properties": {"city": {"type": "string", "description": "Name of the city"}},
-                "required": ["city"],
-            }})
-        };
-        let tools = json!({"tools": [
-            tool("get_weather", "Get the weather of a city"),
-            tool("get_time", "Get the current time in a city"),
-        ]});
-        std::fs::write(place.file("tools.json"), tools.to_string()).unwrap();
-        place
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn chat(&self, args: &[&str]) -> Terminal {
-        let mut command = common::fathom();
-        command.args(["chat", "--temp", "0", "--tools", "tools.json"]).args(args);
-        command.current_dir(self.folder.path()).env("NO_COLOR", "1").env("TERM", "xterm-256color");
-        command.env("XDG_STATE_HOME", self.file("state")).env("XDG_DATA_HOME", self.file("data"));
-        command.env("FATHOM_CACHE_DIR", self.file("kept"));
-        let mut terminal = Terminal { pty: spawn_command(command, Some(PATIENCE_MS)).unwrap() };
-        terminal.until(LISTENS);
-        terminal
-    }
-}
-
-impl Terminal {
-    fn until(&mut self, text: &str) -> String {
-        self.pty.exp_string(text).unwrap_or_else(|error| panic!("waiting for {text:?}: {error}"))
-    }
-
-    fn press(&mut self, keys: &str) {
-        self.pty.send(keys).unwrap();
-        self.pty.flush().unwrap();
-    }
-
-    /// Types a line and gives what the program says until it listens again.
-    fn say(&mut self, line: &str) -> String {
-        self.press(line);
-        self.press("\r");
-        self.until(HAS_A_LINE);
-        self.until(LISTENS)
-    }
+/// A chat with the built-in model and the tools of the README.
+fn chat(place: &Place, args: &[&str]) -> Terminal {
+    let mut command = place.command(&[&["chat", "--temp", "0", "--tools", TOOLS], args].concat());
+    command.current_dir(place.folder.path()).env("NO_COLOR", "1");
+    Terminal::open(command)
 }
 
 /// How many tokens of the last prompt were computed.
@@ -89,7 +28,7 @@ fn computed(told: &str) -> usize {
 #[test]
 fn a_command_is_confirmed_and_always_stays_always() {
     let place = Place::new();
-    let mut terminal = place.chat(&["--tool-cmd", WEATHER]);
+    let mut terminal = chat(&place, &["--tool-cmd", WEATHER]);
     let told = terminal.say("/tools");
     assert!(told.contains("get_weather") && told.contains("runs: printf"), "{told}");
     assert!(told.contains("no command: you type the result"), "{told}");
@@ -115,7 +54,7 @@ fn a_command_is_confirmed_and_always_stays_always() {
 #[test]
 fn a_person_answers_where_there_is_no_command() {
     let place = Place::new();
-    let mut terminal = place.chat(&[]);
+    let mut terminal = chat(&place, &[]);
     terminal.say("What is the weather in Boston?");
     let told = terminal.say(r#"{"temp": 17, "sky": "foggy"}"#);
     assert!(told.contains("17"), "{told}");
@@ -134,7 +73,7 @@ fn a_person_answers_where_there_is_no_command() {
 #[test]
 fn ctrl_c_ends_a_command() {
     let place = Place::new();
-    let mut terminal = place.chat(&["--yes", "--tool-cmd", "get_weather=echo begun > begun; sleep 1000"]);
+    let mut terminal = chat(&place, &["--yes", "--tool-cmd", "get_weather=echo begun > begun; sleep 1000"]);
     terminal.press("What is the weather in Boston?\r");
     terminal.until("call get_weather");
     while !place.file("begun").exists() {
@@ -150,7 +89,7 @@ fn the_model_s_own_writing_stays_cached_also_after_save_and_load() {
     let place = Place::new();
     let saved = place.file("talk.json");
     let args = ["--yes", "--tool-cmd", WEATHER];
-    let mut terminal = place.chat(&args);
+    let mut terminal = chat(&place, &args);
     let first = computed(&terminal.say("What is the weather in Boston?"));
     let second = computed(&terminal.say("What is the weather in Paris?"));
     // Both are EOS, the result and its marks: what differs is nothing.
@@ -160,14 +99,14 @@ fn the_model_s_own_writing_stays_cached_also_after_save_and_load() {
     let new = computed(&terminal.say("/regen"));
     assert_eq!(new, 1, "a prompt that is there to its end");
     terminal.press("/quit\r");
-    terminal.pty.exp_eof().unwrap();
+    assert_eq!(terminal.exit_code(), 0);
 
     let ids: serde_json::Value = serde_json::from_slice(&std::fs::read(&saved).unwrap()).unwrap();
     assert_eq!(ids["settings"]["tools"].as_array().unwrap().len(), 2);
     assert!(!ids["message_ids"][1].as_array().unwrap().is_empty(), "the call is kept in its ids");
 
     // What it knows is on the disk; the conversation is the same ids.
-    let mut terminal = place.chat(&args);
+    let mut terminal = chat(&place, &args);
     assert!(terminal.say("/load talk.json").contains("8 messages loaded"));
     let asks = "What time is it in Rome?";
     let told = terminal.say(asks);

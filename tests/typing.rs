@@ -3,8 +3,7 @@
 
 mod common;
 
-use common::terminal::{CTRL_C, LISTENS, Place, Terminal, saved};
-use std::os::fd::AsRawFd;
+use common::terminal::{CTRL_C, LISTENS, Place, Terminal, said};
 use std::process::Command;
 
 const ESC: &str = "\u{1b}";
@@ -12,11 +11,7 @@ const UP: &str = "\u{1b}[A";
 
 /// What the system says of the terminal: its modes, in the words of `stty`.
 fn modes(terminal: &Terminal) -> String {
-    let master = terminal.pty.process().get_file_handle().unwrap();
-    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", master.as_raw_fd())).unwrap();
-    let number =
-        about.lines().find_map(|line| line.strip_prefix("tty-index:")).expect("a pseudo-terminal").trim();
-    let told = Command::new("stty").args(["-a", "-F", &format!("/dev/pts/{number}")]).output().unwrap();
+    let told = Command::new("stty").args(["-a", "-F", &terminal.device()]).output().unwrap();
     format!("{} ", String::from_utf8(told.stdout).unwrap().replace(['\n', ';'], " "))
 }
 
@@ -27,11 +22,6 @@ fn answering(place: &Place) -> Terminal {
     terminal.begin("ab");
     terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
     terminal
-}
-
-fn said(terminal: &mut Terminal, place: &Place) -> Vec<String> {
-    let messages = saved(terminal, &place.file("talk.json"));
-    messages.into_iter().filter(|(role, _)| role == "user").map(|(_, text)| text).collect()
 }
 
 #[test]

@@ -190,11 +190,7 @@ pub(super) fn answer(
             return tell(&loaded, &mut session, how, (&outcome, seed, &rounds));
         };
         if how.json.is_none() {
-            show::aside(&show::figures(
-                &outcome.usage,
-                Some((session.tokens().len(), session.n_ctx())),
-                seed,
-            ));
+            tell_figures(&session, &outcome, seed);
         }
         spoken.insert(loaded.tokenizer, &toolbox.tools, &outcome.answer, (start, &outcome.ids));
         rounds.push(calls::round_json(&outcome.answer, &results));
@@ -247,6 +243,11 @@ fn ask(question: &str) -> Result<Option<String>, Failure> {
     }
 }
 
+fn tell_figures(session: &Session<'_>, outcome: &Outcome, seed: u64) {
+    let context = (session.tokens().len(), session.n_ctx());
+    show::aside(&show::figures(&outcome.usage, Some(context), seed));
+}
+
 /// Tells what is to be told of the last answer.
 fn tell(
     loaded: &Loaded<'_>,
@@ -265,9 +266,7 @@ fn tell(
             }
             print::json(&json)?;
         }
-        None => {
-            show::aside(&show::figures(&outcome.usage, Some((session.tokens().len(), session.n_ctx())), seed))
-        }
+        None => tell_figures(session, outcome, seed),
     }
     keep::tell_notices(session);
     if let Some(text) = show::reasoning_cut(outcome) {

@@ -3,6 +3,7 @@
 use super::convert;
 use rexpect::session::{PtySession, spawn_command};
 use serde_json::Value as Json;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -93,6 +94,14 @@ impl Terminal {
         (all[..place].to_owned(), all[place..].to_owned())
     }
 
+    /// The terminal's path in the system.
+    pub fn device(&self) -> String {
+        let master = self.pty.process().get_file_handle().unwrap();
+        let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", master.as_raw_fd())).unwrap();
+        let number = about.lines().find_map(|line| line.strip_prefix("tty-index:"));
+        format!("/dev/pts/{}", number.expect("a pseudo-terminal").trim())
+    }
+
     /// Waits for the program to end.
     pub fn exit_code(mut self) -> i32 {
         self.pty.exp_eof().unwrap();
@@ -110,6 +119,12 @@ pub fn messages(path: &Path) -> Vec<(String, String)> {
         (text("role"), text("content"))
     };
     json["messages"].as_array().unwrap().iter().map(pair).collect()
+}
+
+/// What the person said.
+pub fn said(terminal: &mut Terminal, place: &Place) -> Vec<String> {
+    let messages = saved(terminal, &place.file("talk.json"));
+    messages.into_iter().filter(|(role, _)| role == "user").map(|(_, text)| text).collect()
 }
 
 pub fn saved(terminal: &mut Terminal, path: &Path) -> Vec<(String, String)> {
