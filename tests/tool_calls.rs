@@ -139,6 +139,7 @@ fn mistakes_are_told_before_anything_is_loaded() {
     failed(&[&tools[..], &["get_time=true", "--tool-cmd", "get_time=true"]].concat(), 2, "two commands");
     failed(&["--tool-cmd", "a=b"], 2, "--tools <FILE>");
     failed(&["--json-schema", "{"], 2, "--json-schema: expected a JSON schema");
+    failed(&["--json-schema", "nowhere.json"], 2, "or a file with one, found \"nowhere.json\"");
     let wrong = r##"{"properties": {"a": {"type": "array", "items": {"type": "strin"}}}}"##;
     failed(&["--json-schema", wrong], 3, "--json-schema: at #/properties/a/items: Invalid type: strin");
 }
@@ -172,8 +173,9 @@ fn follow(schema: &Json, temperature: &str, check: &dyn Fn(&Json) -> bool) -> us
     std::fs::write(place.file("schema.json"), schema.to_string()).unwrap();
     let mut n_ended = 0;
     for seed in 0..20 {
+        let from = if seed % 2 == 0 { "-jf" } else { "--json-schema" };
         let seed = seed.to_string();
-        let args = ["run", "--no-cache", "-p", "Give me some JSON.", "-jf", "schema.json", "--json"];
+        let args = ["run", "--no-cache", "-p", "Give me some JSON.", from, "schema.json", "--json"];
         let more = ["-n", "110", "--seed", &seed, "--temp", temperature];
         let done = place.command(&[&args[..], &more].concat()).output().unwrap();
         assert!(done.status.success(), "{}", text(&done.stderr));

@@ -5,16 +5,16 @@ use super::show::aside;
 use crate::generate::Constraint;
 use crate::tokenizer::Tokenizer;
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The form of the answer.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Answer")]
 pub struct SchemaArgs {
-    /// JSON schema that the answer follows; its reasoning is free. {} is any JSON.
+    /// JSON schema that the answer follows, or a file with it; reasoning is free. {} is any JSON.
     ///
     /// The model is not told: the question should ask for JSON and say what belongs into it. Tools are not called then.
-    #[arg(short, long, value_name = "SCHEMA", conflicts_with_all = ["json_schema_file", "tools"])]
+    #[arg(short, long, value_name = "SCHEMA|FILE", conflicts_with_all = ["json_schema_file", "tools"])]
     json_schema: Option<String>,
     /// File with the JSON schema that the answer follows; also -jf.
     #[arg(long, visible_alias = "jf", value_name = "FILE", conflicts_with = "tools")]
@@ -31,31 +31,36 @@ pub(crate) struct Schema {
 impl SchemaArgs {
     /// What was asked for.
     pub(crate) fn schema(&self) -> Result<Option<Schema>, Failure> {
-        let (from, text) = match (&self.json_schema, &self.json_schema_file) {
-            (Some(text), _) => ("--json-schema".to_owned(), text.clone()),
-            (None, Some(path)) => {
-                let from = path.display().to_string();
-                let text = std::fs::read_to_string(path);
-                (from.clone(), text.map_err(|error| Failure::invalid(format!("{from}: {error}")))?)
-            }
-            (None, None) => return Ok(None),
-        };
-        match serde_json::from_str(&text) {
-            Ok(schema) => Ok(Some(Schema { from, schema })),
-            Err(error) => {
-                Err(invalid(&from, &format!("expected a JSON schema, found {error}"), &self.json_schema))
-            }
+        match (&self.json_schema, &self.json_schema_file) {
+            // No file's name begins like that, and every schema does.
+            (Some(typed), _) if typed.trim_start().starts_with('{') => match serde_json::from_str(typed) {
+                Ok(schema) => Ok(Some(Schema { from: "--json-schema".to_owned(), schema })),
+                Err(error) => {
+                    Err(Failure::usage(format!("--json-schema: expected a JSON schema, found {error}")))
+                }
+            },
+            (Some(typed), _) if !Path::new(typed).exists() => Err(Failure::usage(format!(
+                "--json-schema: expected a JSON schema, which begins with {{, or a file with one, found {typed:?}"
+            ))),
+            (Some(path), _) => Schema::read(Path::new(path)).map(Some),
+            (None, Some(path)) => Schema::read(path).map(Some),
+            (None, None) => Ok(None),
         }
     }
 }
 
-/// What is typed is the command line's fault, what is read the file's.
-fn invalid(from: &str, problem: &str, typed: &Option<String>) -> Failure {
-    let message = format!("{from}: {problem}");
-    if typed.is_some() { Failure::usage(message) } else { Failure::invalid(message) }
-}
-
 impl Schema {
+    fn read(path: &Path) -> Result<Schema, Failure> {
+        let from = path.display().to_string();
+        let schema = std::fs::read_to_string(path).map_err(|error| error.to_string()).and_then(|text| {
+            serde_json::from_str(&text).map_err(|error| format!("expected a JSON schema, found {error}"))
+        });
+        match schema {
+            Ok(schema) => Ok(Schema { from, schema }),
+            Err(problem) => Err(Failure::invalid(format!("{from}: {problem}"))),
+        }
+    }
+
     /// For the vocabulary of a model.
     pub(crate) fn constraint(&self, tokenizer: &Tokenizer) -> Result<Constraint, Failure> {
         let constraint = Constraint::json_schema(tokenizer, &self.schema);
