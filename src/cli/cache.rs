@@ -141,7 +141,8 @@ fn ago(now: SystemTime, then: SystemTime) -> String {
 
 fn verify(shelves: &[Shelf]) -> Result<(), Failure> {
     let blocks: Vec<_> = shelves.iter().flat_map(|shelf| &shelf.blocks).collect();
-    let problems: Vec<String> = blocks.par_iter().filter_map(|entry| problem(&entry.path)).collect();
+    let problems = blocks.par_iter().map_init(Vec::new, |bytes, entry| problem(&entry.path, bytes));
+    let problems: Vec<String> = problems.flatten().collect();
     for problem in &problems {
         eprintln!("{}", print::plain(problem));
     }
@@ -157,8 +158,8 @@ fn verify(shelves: &[Shelf]) -> Result<(), Failure> {
 }
 
 /// What is wrong with a block, which is then removed; one that went away meanwhile is no problem.
-fn problem(path: &Path) -> Option<String> {
-    let why = match read_block(path) {
+fn problem(path: &Path, bytes: &mut Vec<u8>) -> Option<String> {
+    let why = match read_block(path, bytes) {
         Ok(Ok(_)) => return None,
         Ok(Err(damage)) => damage.to_string(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,

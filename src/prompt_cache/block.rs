@@ -12,8 +12,8 @@ const HEAD: usize = 8 + 16 + 4 + 8;
 const DIGEST: usize = 32;
 
 /// A block that was read, whole and unchanged.
-pub struct Block {
-    bytes: Vec<u8>,
+pub struct Block<'b> {
+    bytes: &'b [u8],
     n_tokens: usize,
 }
 
@@ -62,12 +62,12 @@ pub fn seal(bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&digest);
 }
 
-impl Block {
+impl<'b> Block<'b> {
     /// Checks a file's bytes.
     ///
     /// # Errors
     /// What is wrong with them.
-    pub fn check(bytes: Vec<u8>) -> Result<Block, BlockError> {
+    pub fn check(bytes: &'b [u8]) -> Result<Block<'b>, BlockError> {
         let found = bytes.len() as u64;
         let head = bytes
             .first_chunk::<HEAD>()

@@ -4,7 +4,7 @@ use super::block::{Block, BlockError};
 use super::key::Key;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -163,12 +163,14 @@ impl Folder {
     }
 }
 
-/// Reads and checks a block's file.
+/// Reads a block's file into `bytes`, in place of what they were, and checks it.
 ///
 /// # Errors
 /// `Ok(Err(..))` where there is a file, and it is damaged.
-pub fn read_block(path: &Path) -> io::Result<Result<Block, BlockError>> {
-    Ok(Block::check(fs::read(path)?))
+pub fn read_block<'b>(path: &Path, bytes: &'b mut Vec<u8>) -> io::Result<Result<Block<'b>, BlockError>> {
+    bytes.clear();
+    File::open(path)?.read_to_end(bytes)?;
+    Ok(Block::check(bytes))
 }
 
 /// The name of a block's file.

@@ -153,9 +153,15 @@ impl PromptCache {
     /// beginning.
     fn copy_blocks(&mut self, tokens: &[u32], keys: &[Key], first: usize, cache: &mut KvCache) -> usize {
         let mut index = first.min(keys.len());
+        // New memory for each block would take longer than the reading.
+        let mut buffers = vec![Vec::new(); AT_ONCE.min(keys.len() - index)];
         while index < keys.len() {
             let end = keys.len().min(index + AT_ONCE);
-            let read: Vec<_> = keys[index..end].par_iter().map(|key| self.read(key)).collect();
+            let read: Vec<_> = keys[index..end]
+                .par_iter()
+                .zip(&mut buffers)
+                .map(|(key, bytes)| self.read(key, bytes))
+                .collect();
             for block in read {
                 let parent = self.parent(keys, index);
                 if !self.copy(block, (keys[index], parent), tokens, index, cache) {
@@ -178,18 +184,19 @@ impl PromptCache {
 
     /// Copies the short block `key` at the end of `tokens`, behind the blocks of `keys`.
     fn copy_tail(&mut self, tokens: &[u32], key: Key, keys: &[Key], cache: &mut KvCache) -> bool {
-        let block = self.read(&key);
+        let mut bytes = Vec::new();
+        let block = self.read(&key, &mut bytes);
         self.copy(block, (key, self.parent(keys, keys.len())), tokens, keys.len(), cache)
     }
 
-    fn read(&self, key: &Key) -> io::Result<Result<Block, BlockError>> {
-        read_block(&block_path(&self.shelf, key))
+    fn read<'b>(&self, key: &Key, bytes: &'b mut Vec<u8>) -> io::Result<Result<Block<'b>, BlockError>> {
+        read_block(&block_path(&self.shelf, key), bytes)
     }
 
     /// Copies a block's rows into the cache; false, with a notice and without the file, if it is not what it should be.
     fn copy(
         &mut self,
-        block: io::Result<Result<Block, BlockError>>,
+        block: io::Result<Result<Block<'_>, BlockError>>,
         (key, parent): (Key, Key),
         tokens: &[u32],
         index: usize,
