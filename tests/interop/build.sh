@@ -1,10 +1,10 @@
-# Builds llama.cpp (from the crate llama-cpp-sys-2), what works with it, and Fathom, under target/interop. Sourced by
-# tests/interop/run.sh and bench/peer/run.sh, which so share one llama.cpp: all is built by one command, so that
-# cargo sees one set of features.
+# Builds llama.cpp (from the crate llama-cpp-sys-2), what works with it, and Fathom. Sourced by tests/interop/run.sh and
+# bench/peer/run.sh, which so share one llama.cpp: all is built by one command, so that cargo sees one set of features.
 #
 # Installs what is missing on Debian and Ubuntu. Sets `target` and, where it was not set, FATHOM_BIN. With one job
 # llama.cpp takes nine minutes to build; CARGO_BUILD_JOBS and CMAKE_BUILD_PARALLEL_LEVEL are respected.
-target=$PWD/target/interop${FATHOM_SIMD:+-$FATHOM_SIMD}
+target=$PWD/target${FATHOM_SIMD:+/interop-$FATHOM_SIMD}
+python=$PWD/target/interop/python
 started=$SECONDS
 # Comparisons are of what is built in, not of anybody's settings.
 export FATHOM_CONFIG=/dev/null FATHOM_SYSTEM_CONFIG=/dev/null
@@ -41,9 +41,9 @@ fi
 
 # A Python that makes the tiny checkpoints.
 if [[ -z ${INTEROP_PYTHON:-} ]]; then
-    [[ -x $target/python/bin/python ]] || python3 -m venv "$target/python"
-    "$target/python/bin/python" -m pip install -q --disable-pip-version-check -r tests/interop/requirements.txt
-    export INTEROP_PYTHON=$target/python/bin/python
+    [[ -x $python/bin/python ]] || python3 -m venv "$python"
+    "$python/bin/python" -m pip install -q --disable-pip-version-check -r tests/interop/requirements.txt
+    export INTEROP_PYTHON=$python/bin/python
 fi
 
 # llama.cpp for the CPU of this machine, as whoever wants its speed builds it; where FATHOM_SIMD caps Fathom, for the same
