@@ -60,6 +60,7 @@ fn a_person_answers_where_there_is_no_command() {
     assert!(told.contains("17"), "{told}");
     let told = terminal.say("/history");
     assert!(told.contains("tool: {\"temp\": 17") && told.contains("model: call get_weather"), "{told}");
+    assert!(!told.contains("model: model:"), "{told}");
 
     // Ctrl-C at the question leaves it; the conversation is whole, and /regen goes on.
     terminal.say("What is the weather in Paris?");

@@ -146,9 +146,10 @@ impl Repl<'_, '_> {
                 Message::System(system) => ("system", system.content.as_str()),
                 Message::User(said) => ("you", said.as_str()),
                 Message::Assistant(answer) => {
-                    let calls = answer.calls.iter().map(|call| format!("\nmodel: {}", calls::shown(call)));
-                    let said = format!("{}{}", answer.content, calls.collect::<String>());
-                    writeln!(text, "model: {}\n", said.trim_start()).expect("a string takes any text");
+                    let said = Some(answer.content.trim_start().to_owned()).filter(|said| !said.is_empty());
+                    let parts: Vec<String> =
+                        said.into_iter().chain(answer.calls.iter().map(calls::shown)).collect();
+                    writeln!(text, "model: {}\n", parts.join("\nmodel: ")).expect("a string takes any text");
                     continue;
                 }
                 Message::Tool(result) => ("tool", result.content.as_str()),
