@@ -41,6 +41,16 @@ enum At {
     FenceEnd,
 }
 
+/// What opened a block of code, and will close it.
+#[derive(Clone, Copy)]
+struct Fence {
+    mark: char,
+    /// Marks at least.
+    n: usize,
+    /// In a quote, whose mark stands before every line of it.
+    quoted: bool,
+}
+
 /// Takes a text in pieces, gives it in colours.
 pub(crate) struct Markdown {
     at: At,
@@ -51,8 +61,7 @@ pub(crate) struct Markdown {
     quote: bool,
     /// Backquotes that will close the code in a line.
     code: usize,
-    /// The character of the open block's marks, and how many there are.
-    fence: Option<(char, usize)>,
+    fence: Option<Fence>,
     /// The open block, if its language is known.
     block: Option<Code>,
     /// The character before the next one, in its line.
@@ -199,7 +208,7 @@ impl Markdown {
         }
         match mark {
             '`' | '~' if n >= 3 => {
-                self.fence = Some((mark, n));
+                self.fence = Some(Fence { mark, n, quoted: self.quote });
                 self.put(&held, MARK);
                 self.at = At::FenceLine(String::new());
                 self.next(c);
@@ -209,14 +218,20 @@ impl Markdown {
                 self.put(&held, MARK);
                 self.plain(" ");
             }
-            '-' | '*' | '+' if c == ' ' => self.put(&(held + " "), ITEM),
-            '0'..='9' if c == ' ' && held.ends_with(['.', ')']) => self.put(&(held + " "), ITEM),
+            '-' | '*' | '+' if c == ' ' => self.item(held),
+            '0'..='9' if c == ' ' && held.ends_with(['.', ')']) => self.item(held),
             _ => {
                 self.at = At::Text(String::new());
                 held.chars().for_each(|held| self.next(held));
                 self.next(c);
             }
         }
+    }
+
+    /// An item of a list may begin as a line does, with a block of code for one.
+    fn item(&mut self, mark: String) {
+        self.put(&(mark + " "), ITEM);
+        self.at = At::LineStart(String::new());
     }
 
     /// In a line, behind the `run` of a mark.
@@ -302,8 +317,8 @@ impl Markdown {
                 self.end_line();
             }
             // Marks of code in a line, three at once: no block after all.
-            '`' if self.fence.is_some_and(|(mark, _)| mark == '`') => {
-                self.code = self.fence.take().map_or(0, |(_, n)| n);
+            '`' if self.fence.is_some_and(|fence| fence.mark == '`') => {
+                self.code = self.fence.take().map_or(0, |fence| fence.n);
                 self.at = At::Text("`".to_owned());
             }
             _ => {
@@ -317,12 +332,23 @@ impl Markdown {
     }
 
     fn at_code_start(&mut self, mut held: String, c: char) {
-        let Some((mark, n)) = self.fence else { return self.in_code(c) };
-        if c == mark {
-            held.push(c);
+        let Some(Fence { mark, n, quoted }) = self.fence else { return self.in_code(c) };
+        if held.is_empty() && matches!(c, ' ' | '\t') {
+            self.in_code(c);
             self.at = At::CodeStart(held);
-        } else if held.is_empty() && c == ' ' {
-            self.in_code(' ');
+        } else if quoted && held.is_empty() && c == '>' {
+            self.show_code(Code::rest);
+            self.put(">", MARK);
+            self.quote = true;
+            self.at = At::CodeStart(held);
+        } else if quoted && !self.quote {
+            // The quote has ended, and the block with it.
+            self.show_code(Code::rest);
+            (self.fence, self.block) = (None, None);
+            self.at = At::LineStart(String::new());
+            self.next(c);
+        } else if c == mark {
+            held.push(c);
             self.at = At::CodeStart(held);
         } else if held.len() >= n && c.is_whitespace() {
             self.show_code(Code::rest);
@@ -423,6 +449,28 @@ mod tests {
         assert_eq!(strip_str(&markdown.push("```c\nint ma")).to_string(), "```c\nint ");
         assert_eq!(strip_str(&markdown.push("in()\n``")).to_string(), "main()\n");
         assert_eq!(strip_str(&markdown.finish()).to_string(), "``");
+    }
+
+    #[test]
+    fn blocks_of_code_in_quotes_and_items_end_where_they_end() {
+        assert_eq!(
+            shown("> ```\n> *a*\n> ```\n*b*"),
+            "‹d >› ‹d ```›\n‹d >›‹c  *a*›\n‹d >›‹c  ›‹d ```›\n‹d *›‹i b›‹d *›"
+        );
+        assert_eq!(
+            shown("> > ```\n> > a\n> > ```\nb"),
+            "‹d >› ‹d >› ‹d ```›\n‹d >›‹c  ›‹d >›‹c  a›\n‹d >›‹c  ›‹d >›‹c  ›‹d ```›\nb"
+        );
+        assert_eq!(
+            shown("> ~~~\n> a\n*b*"),
+            "‹d >› ‹d ~~~›\n‹d >›‹c  a›\n‹d *›‹i b›‹d *›",
+            "the quote ends it"
+        );
+        assert_eq!(
+            shown("- ```\n  *a*\n\t```\n- *b*"),
+            "‹m - ›‹d ```›\n‹c   *a*›\n‹c \t›‹d ```›\n‹m - ›‹d *›‹i b›‹d *›"
+        );
+        assert_eq!(shown("1. - # a"), "‹m 1. - ›‹d #›‹b  a›");
     }
 
     #[test]
