@@ -95,6 +95,11 @@ fn the_last_or_a_named_conversation_goes_on() {
     terminal.say("/undo");
     leave(terminal);
     assert_eq!(messages(&kept(&place)[1]).len(), 2, "what was taken back is not kept");
+
+    let mut terminal = place.chat(&["--session", "Other"]);
+    terminal.say("/undo");
+    leave(terminal);
+    assert_eq!(names(&place), ["first-of-all"], "nor one of which nothing is left");
 }
 
 #[test]

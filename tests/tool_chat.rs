@@ -122,3 +122,33 @@ fn n_tokens(said: &str) -> usize {
     let done = common::fathom().args(["tokenize", model, said]).output().unwrap();
     String::from_utf8(done.stdout).unwrap().split_whitespace().count()
 }
+
+#[test]
+fn a_kept_conversation_brings_its_tools_and_leaves_them_to_no_other() {
+    let place = Place::new();
+    let mut terminal = chat(&place, &["--yes", "--tool-cmd", WEATHER, "--session", "weather"]);
+    terminal.say("What is the weather in Boston?");
+    terminal.press("/quit\r");
+    assert_eq!(terminal.exit_code(), 0);
+
+    // Without flags of tools: the person answers, for there are no commands.
+    let mut command = place.command(&["chat", "--temp", "0"]);
+    command.env("NO_COLOR", "1");
+    let mut terminal = Terminal::open(command);
+    assert!(terminal.say("/tools").contains("may call nothing"));
+    terminal.say("What is 2 + 3?");
+    assert!(terminal.say("/switch weather").contains("4 messages"));
+    let told = terminal.say("What is the weather in Paris?");
+    assert!(told.contains("call get_weather(city: \"Paris\")") && !told.contains("in a row"), "{told}");
+    let told = terminal.say(r#"{"temp": 17, "sky": "foggy"}"#);
+    assert!(told.contains("17"), "{told}");
+    assert!(terminal.say("/switch what-is-2-3").contains("2 messages"));
+    assert!(terminal.say("/tools").contains("may call nothing"));
+    terminal.press("/quit\r");
+    assert_eq!(terminal.exit_code(), 0);
+
+    let args = ["chat", "--json-schema", "{}", "--session", "weather"];
+    let done = place.command(&args);
+    let told = rexpect::session::spawn_command(done, Some(60_000)).unwrap().exp_eof().unwrap();
+    assert!(told.contains("start without --json-schema"), "{told}");
+}

@@ -37,6 +37,24 @@ fn a_line_comes_next() {
 }
 
 #[test]
+fn alt_enter_waits_as_a_line_of_the_same_message() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["--top-k", "1", "-n", "100"]);
+    terminal.begin("ab");
+    terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
+    terminal.press("first");
+    terminal.press("\u{1b}\r");
+    terminal.press("second");
+    // Behind the word, that it is not taken for the end of a paste.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    terminal.press("\r");
+    terminal.until("seed");
+    terminal.until("seed");
+    terminal.until(LISTENS);
+    assert_eq!(said(&mut terminal, &place), ["ab", "first\nsecond"]);
+}
+
+#[test]
 fn esc_stops_an_answer_and_other_keys_do_not() {
     let place = Place::new();
     let mut terminal = answering(&place);

@@ -25,14 +25,14 @@ pub(crate) struct Answered {
 }
 
 /// Calls are understood in DeepSeek-V3.2's format alone.
-pub(crate) fn check(chat: &Chat, toolbox: &Toolbox) -> Result<(), Failure> {
-    if toolbox.tools.is_empty() || chat.is_v32() {
+pub(crate) fn check(chat: &Chat, tools: &[Tool]) -> Result<(), &'static str> {
+    if tools.is_empty() || chat.is_v32() {
         return Ok(());
     }
-    Err(Failure::invalid(
+    Err(
         "--tools: expected a model with DeepSeek-V3.2's chat format, found one that brings a template of its own, in \
          which calls are not understood; leave --tools out",
-    ))
+    )
 }
 
 /// A call for people.

@@ -53,10 +53,12 @@ fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 impl ToolArgs {
-    /// What was asked for; without --tools, none.
+    /// What was asked for; without --tools no tools, but limits for those that a kept conversation may bring.
     pub(crate) fn toolbox(&self) -> Result<Toolbox, Failure> {
-        let Some(path) = &self.tools else { return Ok(Toolbox::empty()) };
-        let mut toolbox = Toolbox::read(path).map_err(Failure::invalid)?;
+        let mut toolbox = match &self.tools {
+            Some(path) => Toolbox::read(path).map_err(Failure::invalid)?,
+            None => Toolbox::empty(),
+        };
         toolbox.limits = Limits { timeout: self.tool_timeout, output: self.tool_output_limit };
         toolbox.rounds = self.tool_rounds;
         for (name, command) in &self.commands {

@@ -93,7 +93,7 @@ impl Input {
             };
             text = format!("{text}\n{more}");
         }
-        eprintln!("{PROMPT}{}", print::plain(&text));
+        eprintln!("{PROMPT}{}", print::for_screen(&text));
         Some(text)
     }
 

@@ -6,7 +6,7 @@ use super::{Repl, complain};
 use crate::chat::markers::END_THINK;
 use crate::chat::{Conversation, Message, Start};
 use crate::cli::show::aside;
-use crate::cli::{print, tools};
+use crate::cli::{calls, print, tools};
 use std::path::Path;
 use std::time::Duration;
 use unicode_width::UnicodeWidthStr;
@@ -24,8 +24,8 @@ pub(crate) enum Begin {
 
 /// What is open, and where the others are.
 pub(super) struct Kept {
-    /// None: nothing is kept.
-    shelf: Option<Shelf>,
+    /// Or why nothing is kept.
+    shelf: Result<Shelf, String>,
     open: Option<Open>,
     /// The name that the conversation gets when it is first written.
     wanted: Option<String>,
@@ -36,18 +36,21 @@ pub(super) struct Kept {
 impl Kept {
     /// A folder that cannot be made is told, and everything else goes on.
     pub(super) fn new(wanted: bool) -> Kept {
-        let shelf = wanted.then(Shelf::usual).and_then(|shelf| {
-            shelf.inspect_err(|why| aside(&format!("note: conversations are not kept: {why}"))).ok()
-        });
+        let shelf = match wanted {
+            true => {
+                Shelf::usual().inspect_err(|why| aside(&format!("note: conversations are not kept: {why}")))
+            }
+            false => Err("--no-history".to_owned()),
+        };
         Kept { shelf, open: None, wanted: None, listed: Vec::new() }
     }
 
     pub(super) fn shelf(&self) -> Option<&Shelf> {
-        self.shelf.as_ref()
+        self.shelf.as_ref().ok()
     }
 
     fn needed(&self) -> Result<Shelf, String> {
-        self.shelf.clone().ok_or_else(|| "conversations are not kept here (--no-history)".to_owned())
+        self.shelf.clone().map_err(|why| format!("conversations are not kept here ({why})"))
     }
 
     /// The name that a message suggests, if there is none yet.
@@ -101,15 +104,17 @@ impl Repl<'_, '_> {
         self.spoken.ids_of(answer).unwrap_or_default().to_vec()
     }
 
-    /// Writes the conversation if it changed. An empty one is never written.
+    /// Writes the conversation if it changed. An empty one is never written, and one of which all was taken back goes.
     pub(super) fn keep_conversation(&mut self) {
-        if self.turns.is_empty() {
-            return;
-        }
-        let Some(shelf) = self.kept.shelf.clone() else { return };
-        if let Err(why) = self.try_keep(&shelf) {
+        let Ok(shelf) = self.kept.shelf.clone() else { return };
+        let done = match (self.turns.is_empty(), self.kept.open.take_if(|_| self.turns.is_empty())) {
+            (true, Some(open)) => shelf.withdraw(&open),
+            (true, None) => Ok(()),
+            (false, _) => self.try_keep(&shelf),
+        };
+        if let Err(why) = done {
             complain(&format!("{why}; conversations are no longer kept (/save FILE writes one)"));
-            self.kept.shelf = None;
+            self.kept.shelf = Err(why);
         }
     }
 
@@ -183,7 +188,15 @@ impl Repl<'_, '_> {
     fn take_over(&mut self, saved: Saved, path: &Path) -> Result<(), String> {
         let Saved { model, talk, tools, turns, message_ids } = saved;
         // Commands are never those of a file.
-        let tools = if tools.is_empty() { self.toolbox.tools.clone() } else { tools };
+        let tools = if tools.is_empty() { self.own_tools.clone() } else { tools };
+        calls::check(&self.chat, &tools).map_err(|why| format!("{}: {why}", path.display()))?;
+        if self.constraint.is_some() && !tools.is_empty() {
+            return Err(format!(
+                "{}: this conversation has tools, which are not called in answers that follow a schema; start without \
+                 --json-schema",
+                path.display()
+            ));
+        }
         let system = tools::system(talk.system.as_deref(), &tools).into_iter();
         let messages = system.chain(turns.iter().cloned()).collect();
         let conversation = Conversation { messages, thinking: talk.think };

@@ -14,7 +14,7 @@ mod obey;
 mod saved;
 mod shelf;
 
-use crate::chat::{Assistant, Chat, Conversation, Message, Prompt, Spoken, ToolCall};
+use crate::chat::{Assistant, Chat, Conversation, Message, Prompt, Spoken, Tool, ToolCall};
 use crate::cli::keep::{self, KeepArgs};
 use crate::cli::model::Loaded;
 use crate::cli::progress::PromptProgress;
@@ -117,6 +117,8 @@ struct Repl<'l, 'm> {
     session: Session<'l>,
     talk: TalkArgs,
     toolbox: Toolbox,
+    /// The command line's tools, for conversations that bring none.
+    own_tools: Vec<Tool>,
     /// The form of the answers.
     constraint: Option<Constraint>,
     /// Answers since the seed was set: each takes the next number, so that `/regen` is not the same again.
@@ -157,7 +159,7 @@ const GO_ON: Flow = ControlFlow::Continue(());
 impl<'l, 'm> Repl<'l, 'm> {
     fn new(loaded: &'l Loaded<'m>, setup: Setup) -> Result<Repl<'l, 'm>, Failure> {
         let chat = Chat::new(loaded.tokenizer)?;
-        calls::check(&chat, &setup.toolbox)?;
+        calls::check(&chat, &setup.toolbox.tools).map_err(Failure::invalid)?;
         let kept = Kept::new(setup.remembers);
         Ok(Repl {
             loaded,
@@ -165,6 +167,7 @@ impl<'l, 'm> Repl<'l, 'm> {
             session: setup.keep.session(loaded)?,
             input: Input::new(setup.remembers, kept.shelf().cloned())?,
             talk: setup.talk,
+            own_tools: setup.toolbox.tools.clone(),
             toolbox: setup.toolbox,
             constraint: setup
                 .schema
@@ -399,9 +402,9 @@ fn without_calls(answer: &Assistant) -> Assistant {
     kept
 }
 
-/// What was asked for.
+/// What was asked for, all of it.
 fn tell(text: &str) {
-    eprintln!("{}", print::plain(text));
+    eprintln!("{}", print::for_screen(text));
 }
 
 /// A mistake that the conversation survives.

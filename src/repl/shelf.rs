@@ -187,6 +187,11 @@ impl Shelf {
         Ok(())
     }
 
+    /// Removes a conversation of which nothing is left, unless another program said something in it.
+    pub(super) fn withdraw(&self, open: &Open) -> Result<(), String> {
+        if self.stamp(&open.name) == open.stamp { self.delete(&open.name) } else { Ok(()) }
+    }
+
     pub(super) fn delete(&self, name: &str) -> Result<(), String> {
         std::fs::remove_file(self.path(name)).map_err(|error| self.at(name, &error))
     }

@@ -51,8 +51,8 @@ impl Keys {
                 (Place::Escape, b'O') => self.place = Place::Letter,
                 (Place::Escape, _) => {
                     self.place = Place::Text;
-                    // Alt-Enter; other keys with Alt are for editing.
-                    if byte == b'\r' {
+                    // Alt-Enter, of which the terminal may make a line's end; other keys with Alt are for editing.
+                    if matches!(byte, b'\r' | b'\n') {
                         self.text(byte);
                     }
                 }
@@ -123,7 +123,9 @@ mod tests {
     fn a_paste_is_one_message() {
         let (queue, line, _) = typed(&["fn a() {\r\tb\\\r}\r", "x\ry"]);
         assert_eq!((queue, line), (vec!["fn a() {\n\tb\\\n}".into()], "x\ny".into()));
-        assert_eq!(typed(&["a", "\u{1b}\r", "b\r"]).0, ["a\nb"], "Alt-Enter");
+        for alt_enter in ["\u{1b}\r", "\u{1b}\n"] {
+            assert_eq!(typed(&["a", alt_enter, "b\r"]).0, ["a\nb"], "Alt-Enter");
+        }
     }
 
     #[test]
