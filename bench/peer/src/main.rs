@@ -84,6 +84,9 @@ fn main() -> ExitCode {
     }
 }
 
+/// Fathom in its default.
+const CACHE: CacheTypes = CacheTypes { latent: Format::BF16, index: IndexType::Q8 };
+
 fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     raw::hush();
     let mapping = Mapping::open(&args.model)?;
@@ -93,7 +96,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let engine = Engine::load(mapping.shards(), &Overrides::default(), kernels, &seats)?;
     let options = RoomOptions {
         batch: args.batch,
-        cache: CacheTypes { latent: Format::BF16, index: IndexType::Q8 },
+        cache: CACHE,
         last_logits: false,
         fill: Fill::Random,
         seed: args.seed,
@@ -106,7 +109,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let mut lab = Lab { args, room, threads: &threads, start };
 
     let tests: Vec<Test> = args.tests.iter().map(|named| named.0).collect();
-    let mut report = Report::begin(args, &engine, mapping.n_bytes());
+    let mut report = Report::begin(args, &engine, mapping.n_bytes(), CACHE);
     // One model at a time: a repacked one is a second copy of most weights in memory.
     let plain = Model::load(&args.model, Loading::default())?;
     report.parity = lab.parity(&plain, &tests)?;

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use fathom::Engine;
 use fathom::bench::{Measured, Stats};
+use fathom::cache::CacheTypes;
 use fathom::machine::Machine;
 use fathom_interop::raw;
 use serde_json::{Value as Json, json};
@@ -113,7 +114,7 @@ pub struct Report {
 
 impl Report {
     /// What is known before anything is measured.
-    pub fn begin(args: &Args, engine: &Engine<'_>, n_bytes: u64) -> Report {
+    pub fn begin(args: &Args, engine: &Engine<'_>, n_bytes: u64, cache: CacheTypes) -> Report {
         let machine = Machine::read();
         let cpu = machine.cpu.as_deref().unwrap_or(std::env::consts::ARCH).to_owned();
         let (n_threads, level) = (engine.n_threads(), engine.kernels.level().name());
@@ -138,7 +139,7 @@ impl Report {
             "threads": n_threads,
             "level": level,
             "batch": args.batch,
-            "cache": { "fathom": ["bf16", "f16"], "llama_cpp": "f16" },
+            "cache": { "fathom": [cache.latent.name(), cache.index.name()], "llama_cpp": "f16" },
             "llama_cpp": { "crate": "llama-cpp-sys-2 0.1.160", "system_info": llama.trim() },
             "logits": "all",
             "fill": "random rows, the same on both sides",
