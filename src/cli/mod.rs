@@ -93,7 +93,7 @@ const EXIT_CODES: [(u8, &str); 6] = [
 /// Where flags come from that nobody gives.
 const SETTINGS: &str = "\
 Settings: /etc/fathom/config.toml < ~/.config/fathom/config.toml < FATHOM_FLAG variables < flags.
-Every --flag without a value has its --no-flag. See `fathom config show --origin`.";
+Every --flag without a value that can be set has its --no-flag. See `fathom config show --origin`.";
 
 /// The same and the exit codes for `--help`.
 fn after_long_help() -> String {

@@ -1,6 +1,6 @@
 //! The team: persistent threads that share one token's work.
 //!
-//! `rayon` serves quantizing and measuring; a token has hundreds of short steps, and between two of them there is no
+//! `rayon` serves what is outside a token; a token has hundreds of short steps, and between two of them there is no
 //! time to wake a sleeping pool. So the team's threads spin for a while after each step and only then go to sleep.
 //!
 //! A step is a list of items. Every thread has a run of them ([`Seats`]), and when it is through it takes what others have
