@@ -369,6 +369,17 @@ fn what_no_block_can_hold_is_named() {
     }
 }
 
+/// The squares of what 256 weights may lose because the smallest half above zero is 6e-8: where a scale of half of that
+/// is rounded to zero, all differences within its 31 steps go. Scales of scales are searched and keep more.
+fn lost(encoding: Encoding) -> f64 {
+    match encoding {
+        Encoding::Q4_0 | Encoding::Q4_1 | Encoding::Q5_0 | Encoding::Q5_1 => {
+            256.0 * (31.0 * 2f64.powi(-25)).powi(2)
+        }
+        _ => 1e-12,
+    }
+}
+
 proptest! {
     /// Whatever the values: finite again, never worse than zeros, and what was read is nearly kept when written again.
     #[test]
@@ -387,8 +398,7 @@ proptest! {
                 let weights = importance.unwrap_or(&[1.0]);
                 let (ours, zeros) =
                     (error(&values, &read, weights), error(&values, &vec![0.0; 256], weights));
-                // The smallest half above zero is 6e-8.
-                prop_assert!(ours <= zeros * 0.6 + 1e-12, "{encoding}: {ours} {zeros}");
+                prop_assert!(ours <= zeros * 0.6 + lost(encoding), "{encoding}: {ours} {zeros}");
             }
         }
     }
