@@ -107,10 +107,12 @@ impl Repl<'_, '_> {
     /// Writes the conversation if it changed. An empty one is never written, and one of which all was taken back goes.
     pub(super) fn keep_conversation(&mut self) {
         let Ok(shelf) = self.kept.shelf.clone() else { return };
-        let done = match (self.turns.is_empty(), self.kept.open.take_if(|_| self.turns.is_empty())) {
-            (true, Some(open)) => shelf.withdraw(&open),
-            (true, None) => Ok(()),
-            (false, _) => self.try_keep(&shelf),
+        let done = if !self.turns.is_empty() {
+            self.try_keep(&shelf)
+        } else if let Some(open) = self.kept.open.take() {
+            shelf.withdraw(&open)
+        } else {
+            Ok(())
         };
         if let Err(why) = done {
             complain(&format!("{why}; conversations are no longer kept (/save FILE writes one)"));
