@@ -19,11 +19,6 @@ fn names(place: &Place) -> Vec<String> {
     kept(place).iter().map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect()
 }
 
-fn leave(mut terminal: Terminal) {
-    terminal.begin("/quit");
-    assert_eq!(terminal.exit_code(), 0);
-}
-
 /// The column of names in `/list`, and the rows.
 fn listed(terminal: &mut Terminal) -> (Vec<String>, String) {
     let told = terminal.say("/list");
@@ -66,7 +61,7 @@ fn conversations_are_named_listed_and_switched() {
     assert!(terminal.say("/delete Second-one").contains("Second-one is deleted"));
     assert_eq!(names(&place), ["what-is-a-river"]);
     assert!(terminal.say("/save").contains("kept as what-is-a-river"));
-    leave(terminal);
+    terminal.leave();
 }
 
 #[test]
@@ -75,30 +70,30 @@ fn the_last_or_a_named_conversation_goes_on() {
     let mut terminal = place.chat(&["--continue"]);
     terminal.say("/set n_predict 3");
     terminal.ask("first of all");
-    leave(terminal);
+    terminal.leave();
 
     let mut terminal = place.chat(&["--session", "Other", "-n", "3"]);
     assert!(terminal.say("/history").contains("nothing was said"));
     terminal.ask("second of all");
     assert_eq!(names(&place), ["Other", "first-of-all"]);
-    leave(terminal);
+    terminal.leave();
 
     let mut terminal = place.chat(&["--session", "first-of-all"]);
     assert!(terminal.say("/history").contains("you: first of all"));
     let told = terminal.say("/set");
     assert!(told.contains("n_predict 3"), "settings come back: {told}");
     terminal.ask("third");
-    leave(terminal);
+    terminal.leave();
 
     let mut terminal = place.chat(&["--continue"]);
     assert!(terminal.say("/history").contains("you: third"));
     terminal.say("/undo");
-    leave(terminal);
+    terminal.leave();
     assert_eq!(messages(&kept(&place)[1]).len(), 2, "what was taken back is not kept");
 
     let mut terminal = place.chat(&["--session", "Other"]);
     terminal.say("/undo");
-    leave(terminal);
+    terminal.leave();
     assert_eq!(names(&place), ["first-of-all"], "nor one of which nothing is left");
 }
 
@@ -109,8 +104,8 @@ fn what_is_not_wanted_or_empty_is_not_kept() {
     terminal.ask("a secret");
     assert!(terminal.say("/list").contains("--no-history"));
     assert!(terminal.say("/save").contains("/save FILE"));
-    leave(terminal);
-    leave(place.chat(&[]));
+    terminal.leave();
+    place.chat(&[]).leave();
     assert!(kept(&place).is_empty());
 
     let mut command = place.command(&["chat", "--continue"]);

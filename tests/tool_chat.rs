@@ -99,8 +99,7 @@ fn the_model_s_own_writing_stays_cached_also_after_save_and_load() {
     assert!(told.contains("8 messages saved"), "{told}");
     let new = computed(&terminal.say("/regen"));
     assert_eq!(new, 1, "a prompt that is there to its end");
-    terminal.press("/quit\r");
-    assert_eq!(terminal.exit_code(), 0);
+    terminal.leave();
 
     let ids: serde_json::Value = serde_json::from_slice(&std::fs::read(&saved).unwrap()).unwrap();
     assert_eq!(ids["settings"]["tools"].as_array().unwrap().len(), 2);
@@ -128,8 +127,7 @@ fn a_kept_conversation_brings_its_tools_and_leaves_them_to_no_other() {
     let place = Place::new();
     let mut terminal = chat(&place, &["--yes", "--tool-cmd", WEATHER, "--session", "weather"]);
     terminal.say("What is the weather in Boston?");
-    terminal.press("/quit\r");
-    assert_eq!(terminal.exit_code(), 0);
+    terminal.leave();
 
     // Without flags of tools: the person answers, for there are no commands.
     let mut command = place.command(&["chat", "--temp", "0"]);
@@ -144,8 +142,7 @@ fn a_kept_conversation_brings_its_tools_and_leaves_them_to_no_other() {
     assert!(told.contains("17"), "{told}");
     assert!(terminal.say("/switch what-is-2-3").contains("2 messages"));
     assert!(terminal.say("/tools").contains("may call nothing"));
-    terminal.press("/quit\r");
-    assert_eq!(terminal.exit_code(), 0);
+    terminal.leave();
 
     let args = ["chat", "--json-schema", "{}", "--session", "weather"];
     let done = place.command(&args);

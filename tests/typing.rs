@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::terminal::{CTRL_C, LISTENS, Place, Terminal, said};
+use common::terminal::{CTRL_C, LISTENS, Place, Terminal, answering, said};
 use std::process::Command;
 
 const ESC: &str = "\u{1b}";
@@ -15,21 +15,13 @@ fn modes(terminal: &Terminal) -> String {
     format!("{} ", String::from_utf8(told.stdout).unwrap().replace(['\n', ';'], " "))
 }
 
-/// A chat in the middle of an answer that does not end by itself: the best token of a random model is hardly ever the end
-/// of the text.
-fn answering(place: &Place) -> Terminal {
-    let mut terminal = place.chat(&["--top-k", "1", "-c", "160000"]);
-    terminal.begin("ab");
-    terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
-    terminal
-}
+/// Room for an answer that does not end by itself.
+const ENDLESS: &[&str] = &["-c", "160000"];
 
 #[test]
 fn a_line_comes_next() {
     let place = Place::new();
-    let mut terminal = place.chat(&["--top-k", "1", "-n", "100"]);
-    terminal.begin("ab");
-    terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
+    let mut terminal = answering(&place, &["-n", "100"]);
     terminal.press("/set n_predict 3\r");
     terminal.until("n_predict = 3");
     terminal.until(LISTENS);
@@ -39,9 +31,7 @@ fn a_line_comes_next() {
 #[test]
 fn alt_enter_waits_as_a_line_of_the_same_message() {
     let place = Place::new();
-    let mut terminal = place.chat(&["--top-k", "1", "-n", "100"]);
-    terminal.begin("ab");
-    terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
+    let mut terminal = answering(&place, &["-n", "100"]);
     terminal.press("first");
     terminal.press("\u{1b}\r");
     terminal.press("second");
@@ -57,7 +47,7 @@ fn alt_enter_waits_as_a_line_of_the_same_message() {
 #[test]
 fn esc_stops_an_answer_and_other_keys_do_not() {
     let place = Place::new();
-    let mut terminal = answering(&place);
+    let mut terminal = answering(&place, ENDLESS);
     assert!(modes(&terminal).contains(" -icanon "));
     terminal.press(UP);
     terminal.press("<<hel>>");
@@ -75,7 +65,7 @@ fn esc_stops_an_answer_and_other_keys_do_not() {
 #[test]
 fn who_stops_an_answer_looks_at_what_waits_before_it_is_sent() {
     let place = Place::new();
-    let mut terminal = answering(&place);
+    let mut terminal = answering(&place, ENDLESS);
     terminal.press("<<more>>\r");
     // Behind the line, that it is not taken for one of a paste.
     std::thread::sleep(std::time::Duration::from_millis(200));
@@ -90,7 +80,7 @@ fn who_stops_an_answer_looks_at_what_waits_before_it_is_sent() {
 #[test]
 fn the_terminal_is_as_it_was() {
     let place = Place::new();
-    let mut terminal = answering(&place);
+    let mut terminal = answering(&place, ENDLESS);
     terminal.press(ESC);
     terminal.until(LISTENS);
     // The last thing that the program does on a terminal.

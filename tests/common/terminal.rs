@@ -52,6 +52,14 @@ impl Place {
     }
 }
 
+/// In the middle of an answer of a random model, whose best token is hardly ever the end of the text.
+pub fn answering(place: &Place, args: &[&str]) -> Terminal {
+    let mut terminal = place.chat(&[&["--top-k", "1"], args].concat());
+    terminal.begin("ab");
+    terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
+    terminal
+}
+
 pub fn model() -> &'static Path {
     static MODEL: OnceLock<super::Converted> = OnceLock::new();
     &MODEL.get_or_init(|| convert("base", "f32")).path
@@ -100,6 +108,12 @@ impl Terminal {
         let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", master.as_raw_fd())).unwrap();
         let number = about.lines().find_map(|line| line.strip_prefix("tty-index:"));
         format!("/dev/pts/{}", number.expect("a pseudo-terminal").trim())
+    }
+
+    /// Types `/quit`, after which the program must end well.
+    pub fn leave(mut self) {
+        self.press("/quit\r");
+        assert_eq!(self.exit_code(), 0);
     }
 
     /// Waits for the program to end.
