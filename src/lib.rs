@@ -19,6 +19,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 #![deny(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_macros))]
+
+/// A line for the person, to stderr. A stderr that is closed, full or read by nobody ends nothing: the line is dropped.
+macro_rules! tell {
+    ($($line:tt)*) => { $crate::cli::print::tell(format_args!($($line)*)) };
+}
 
 pub mod bench;
 pub mod builtin;

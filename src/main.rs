@@ -1,4 +1,5 @@
 //! The program `fathom`: parses, runs, says what went wrong, sets the exit code.
+#![deny(clippy::disallowed_macros)]
 
 use fathom::cli::Cli;
 use std::process::ExitCode;
@@ -7,7 +8,7 @@ fn main() -> ExitCode {
     match Cli::read(std::env::args_os()).and_then(Cli::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("error: {failure}");
+            failure.tell();
             ExitCode::from(failure.code)
         }
     }

@@ -44,6 +44,7 @@
 //! # Ok::<(), fathom_gguf::Error>(())
 //! ```
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_macros))]
 
 mod cursor;
 mod error;

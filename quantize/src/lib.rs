@@ -7,6 +7,7 @@
 //! which arrays make which GGUF tensor, a [`recipe::Recipe`] says in which type, and [`pipeline::Job`] does it with all
 //! cores, a few megabytes per thread, and no file unless it is whole. The tokenizer travels inside the file.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_macros))]
 
 pub mod checkpoint_writer;
 pub mod cost;

@@ -26,6 +26,7 @@
 //! was loaded. NaNs travel through every kernel; [`top_k()`] reports them.
 
 #![deny(unsafe_code)]
+#![cfg_attr(not(test), deny(clippy::disallowed_macros))]
 
 pub mod fit;
 pub mod format;

@@ -144,7 +144,7 @@ fn verify(shelves: &[Shelf]) -> Result<(), Failure> {
     let problems = blocks.par_iter().map_init(Vec::new, |bytes, entry| problem(&entry.path, bytes));
     let problems: Vec<String> = problems.flatten().collect();
     for problem in &problems {
-        eprintln!("{}", print::plain(problem));
+        tell!("{}", print::plain(problem));
     }
     let n_whole = blocks.len() - problems.len();
     if problems.is_empty() {

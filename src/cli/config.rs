@@ -57,7 +57,7 @@ pub fn run(args: Args, settings: &Settings) -> Result<(), Failure> {
     };
     print::answer(&print::for_screen(&shown))?;
     for note in &settings.notes {
-        eprintln!("note: {}", print::plain(note));
+        tell!("note: {}", print::plain(note));
     }
     settings.wrong().map_or(Ok(()), Err)
 }

@@ -118,15 +118,13 @@ impl LoadArgs {
             return Ok((wanted, fits));
         }
         if asked.from_disk && !plan.in_memory && usable.is_none_or(|usable| plan.own(wanted) <= usable) {
-            eprintln!(
-                "note: the weights have no room in memory; every forward call reads them from the disk"
-            );
+            tell!("note: the weights have no room in memory; every forward call reads them from the disk");
             return Ok((wanted, fits));
         }
         let named = Named { ctx: asked.n_ctx.is_some(), batch: asked.batch.is_some() };
         let setting = room::settle(plan, wanted, named, usable)?;
         if setting.n_ctx < n_ctx {
-            eprintln!("note: a context of {} tokens, the most that memory has room for (-c)", setting.n_ctx);
+            tell!("note: a context of {} tokens, the most that memory has room for (-c)", setting.n_ctx);
         }
         Ok((setting, true))
     }
@@ -136,7 +134,7 @@ impl LoadArgs {
         let total = opened.mapping.mapped_bytes();
         let placement = &opened.placement;
         if let Some(note) = nodes_note(placement.seats()).filter(|_| total > 0) {
-            eprintln!("{note}");
+            tell!("{note}");
         }
         if total == 0 {
             // The built-in model came with the program.
@@ -145,14 +143,14 @@ impl LoadArgs {
             opened.mapping =
                 watched("reading the weights", total, |watch| mapping.into_memory(placement, watch))?;
         } else if !opened.fits {
-            eprintln!("note: the weights do not fit in memory: they are read from disk as tokens need them");
+            tell!("note: the weights do not fit in memory: they are read from disk as tokens need them");
         } else if !self.no_warmup {
             watched("warming up", total, |watch| opened.mapping.warm(placement, watch))?;
         }
         if self.mlock
             && let Err(error) = opened.mapping.lock()
         {
-            eprintln!("{}", lock_warning(&error, lock_limit(Path::new("/"))));
+            tell!("{}", lock_warning(&error, lock_limit(Path::new("/"))));
         }
         Ok(opened)
     }

@@ -56,7 +56,7 @@ impl Meter {
             let left = seconds * self.total.saturating_sub(done) as f64 / done as f64;
             let (doing, rate) = (self.doing, done as f64 / 1e9 / seconds);
             let (percent, total) = (tenth(done) * 10, self.total);
-            eprintln!("{doing}: {percent} % of {total} bytes, {rate:.2} GB/s, {left:.0} s left");
+            tell!("{doing}: {percent} % of {total} bytes, {rate:.2} GB/s, {left:.0} s left");
         }
         done >= self.total
     }

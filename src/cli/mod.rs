@@ -202,6 +202,11 @@ impl Failure {
         Failure { code: 4, message: message.to_string() }
     }
 
+    /// Tells it on stderr.
+    pub fn tell(&self) {
+        tell!("error: {self}");
+    }
+
     /// The person stopped it.
     pub fn interrupted(message: impl Display) -> Failure {
         Failure { code: 130, message: message.to_string() }

@@ -84,7 +84,7 @@ impl ModelArgs {
         check_sizes(&tokenizer, opened.config().vocab_size).map_err(|e| opened.invalid(e))?;
         let made_for = opened.config().max_position_embeddings;
         if opened.options().n_ctx > made_for {
-            eprintln!(
+            tell!(
                 "note: {} was made for {made_for} tokens of context: beyond them it may lose the thread",
                 opened.name()
             );
@@ -104,7 +104,7 @@ fn tell_worth(opened: &Opened, worth: &str) {
         _ => return,
     };
     let more = if opened.is_builtin() { "; name a MODEL for answers to rely on" } else { "" };
-    eprintln!("note: {} {what}{more}", opened.name());
+    tell!("note: {} {what}{more}", opened.name());
 }
 
 /// An id that only one of the two knows would end a session in its middle.

@@ -144,7 +144,7 @@ fn measure(
         Engine::load(mapping.shards(), &Overrides::default(), kernels, &seats).map_err(Failure::runtime)?;
     let mut rows = Vec::new();
     for &depth in &args.n_depth {
-        eprintln!("running a slice of {types} at depth {depth}");
+        tell!("running a slice of {types} at depth {depth}");
         let SessionOptions { batch, cache, .. } = session_options(depth);
         let options = RoomOptions { batch, cache, last_logits: false, fill: Fill::Random, seed: 1 };
         let bytes = mapping.shards().into_iter().map(|(_, bytes)| bytes);

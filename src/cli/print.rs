@@ -5,6 +5,12 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, Write as _};
 
+/// Behind `tell!`, the one way to stderr for lines: `eprintln!` panics where stderr is gone, and hours of work with it.
+pub(crate) fn tell(line: std::fmt::Arguments<'_>) {
+    // Where this cannot be written, that cannot be told either.
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
+
 /// Prints an answer in one piece. A reader that has seen enough (`| head`) is no error.
 pub(crate) fn answer(text: &str) -> Result<(), Failure> {
     answer_bytes(text.as_bytes())

@@ -144,7 +144,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     match Tokenizer::read(&folder, config.vocab_size)? {
         Some(tokenizer) => metadata.extend(tokenizer.to_gguf()),
         None => {
-            eprintln!("note: {} has no tokenizer.json: the file will hold weights alone", folder.display());
+            tell!("note: {} has no tokenizer.json: the file will hold weights alone", folder.display());
             metadata.extend(no_tokenizer());
         }
     }
@@ -184,7 +184,7 @@ fn tell_leftovers(checkpoint: &Checkpoint, plan: &[TensorPlan]) {
     leftovers.sort_unstable();
     if !leftovers.is_empty() {
         let more = if leftovers.len() > 5 { ", ..." } else { "" };
-        eprintln!(
+        tell!(
             "note: {} tensors of the checkpoint have no place in the file and are left out: {}{more}",
             leftovers.len(),
             leftovers[..leftovers.len().min(5)].join(", ")

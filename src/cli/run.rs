@@ -217,7 +217,7 @@ fn answer_calls(
         answerable => answerable.err(),
     };
     if let Some(why) = why {
-        eprintln!("note: {}", print::plain(&why));
+        tell!("note: {}", print::plain(&why));
         return Ok(None);
     }
     let answered = calls::answer(made, toolbox, &mut ask)?;
@@ -270,10 +270,10 @@ fn tell(
     }
     keep::tell_notices(session);
     if let Some(text) = show::reasoning_cut(outcome) {
-        eprintln!("note: {text}");
+        tell!("note: {text}");
     }
     if let Some(text) = show::cut(&outcome.stop, session.n_ctx()) {
-        eprintln!("note: {text}");
+        tell!("note: {text}");
     }
     match outcome.stop {
         Stop::Interrupted => Err(Failure::interrupted("interrupted")),

@@ -149,7 +149,7 @@ impl Show {
             Place::Answer => !self.ends_line && io::stdout().is_terminal(),
         };
         if in_a_line {
-            eprintln!();
+            tell!("");
         }
         let Cycle { period, times } = cycle;
         let what = if period == 1 { "token".to_owned() } else { format!("{period} tokens") };

@@ -242,7 +242,7 @@ fn write_checkpoint(args: &Args, model: &Synthetic, config: &str) -> Result<(), 
         job.write(folder, config, args.zeros, Watch { stop: signals.flag(), progress: &progress })
     })??;
     meter.finish();
-    eprintln!("wrote {}: {} bytes in {} shards", folder.display(), job.bytes(), job.n_shards());
+    tell!("wrote {}: {} bytes in {} shards", folder.display(), job.bytes(), job.n_shards());
     Ok(())
 }
 
@@ -261,7 +261,7 @@ fn write_gguf(
     let job = Job::new(model, &args.preset.name(), plan, &encodings, metadata)?;
     if args.zeros {
         job.write_zeros(&path, args.force)?;
-        eprintln!("wrote {}: {} bytes, all weights zero", path.display(), job.file_bytes());
+        tell!("wrote {}: {} bytes, all weights zero", path.display(), job.file_bytes());
         return Ok(());
     }
     writing::write(&job, &Destination { path, force: args.force }, args.threads, false)

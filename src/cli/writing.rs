@@ -51,7 +51,7 @@ pub(super) fn write(
     let peak = peak_memory();
     let rate = |bytes: u64| bytes as f64 / 1e9 / seconds.max(1e-9);
     let peak_text = peak.map_or(String::new(), |bytes| format!(", peak memory {} MB", bytes / 1_000_000));
-    eprintln!(
+    tell!(
         "wrote {}: {written} bytes in {seconds:.1} s, {:.2} GB/s read, {:.2} GB/s written{peak_text}",
         to.path.display(),
         rate(read),

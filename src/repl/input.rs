@@ -93,7 +93,7 @@ impl Input {
             };
             text = format!("{text}\n{more}");
         }
-        eprintln!("{PROMPT}{}", print::for_screen(&text));
+        tell!("{PROMPT}{}", print::for_screen(&text));
         Some(text)
     }
 
@@ -132,7 +132,7 @@ impl Input {
         if let (Ok(true), Some(path)) = (added, &self.history)
             && let Err(error) = self.editor.append_history(path)
         {
-            eprintln!("note: {}: {error}; what is typed is not remembered", path.display());
+            tell!("note: {}: {error}; what is typed is not remembered", path.display());
             self.history = None;
         }
     }

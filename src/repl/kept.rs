@@ -268,7 +268,7 @@ impl Repl<'_, '_> {
                 Err(damage) => format!("damaged: {damage}"),
             };
             let row = format!("{mark}{:>3}  {}{gap}  {:>12}  {what}", index + 1, entry.name, since(age));
-            eprintln!("{}", print::plain(&row));
+            tell!("{}", print::plain(&row));
         }
         if n_shown < entries.len() {
             aside(&format!("{} older ones: /list all", entries.len() - n_shown));

@@ -404,10 +404,10 @@ fn without_calls(answer: &Assistant) -> Assistant {
 
 /// What was asked for, all of it.
 fn tell(text: &str) {
-    eprintln!("{}", print::for_screen(text));
+    tell!("{}", print::for_screen(text));
 }
 
 /// A mistake that the conversation survives.
 fn complain(problem: &str) {
-    eprintln!("error: {}", print::plain(problem));
+    tell!("error: {}", print::plain(problem));
 }
