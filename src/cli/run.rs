@@ -234,7 +234,8 @@ fn answer_calls(
 
 /// A question to the person at the terminal.
 fn ask(question: &str) -> Result<Option<String>, Failure> {
-    eprint!("{question}");
+    // Who asks sees to it that stderr is a terminal; one that is gone answers nothing either.
+    let _ = std::io::stderr().write_all(question.as_bytes());
     let mut line = String::new();
     match std::io::stdin().read_line(&mut line) {
         Ok(0) => Ok(None),
