@@ -1,19 +1,11 @@
 """The texts of others: WordNet's dictionary files and the State of the Union addresses."""
 
-import collections
 import importlib.util
-import math
 import pathlib
 import re
 
 KINDS = {"1": "noun", "2": "verb", "3": "adj", "4": "adv", "5": "adj"}
 SHORT = {"noun": "noun", "verb": "verb", "adj": "adjective", "adv": "adverb"}
-# Words whose dictionary sense is not their everyday use.
-FUNCTION_WORDS = set(
-    "are was were has had have did does can may might must shall will would could should been being its our out for "
-    "and but not nor yet who why how all any both each few more most much many some such than then there this that "
-    "these those with into upon ever now here one two three four five six seven eight nine ten".split()
-)
 UNFIT = re.compile(r"slur|obscen|offensive|disparag|vulgar|derogat|sexual|copulat|genital|intercourse|prostitut", re.I)
 # Addresses of these years are never trained on.
 HELD_OUT_YEAR = 7
@@ -87,20 +79,33 @@ def held_out(year):
     return year % 10 == HELD_OUT_YEAR
 
 
-def common_definitions(wordnet, texts, count, most_words):
-    """The `count` commonest words with a short gloss: [(word, kind, gloss)], commonest first.
+def entries(name):
+    """The lines of a file beside this one, without its remarks."""
+    lines = (pathlib.Path(__file__).parent / name).read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
 
-    Common is what is frequent in the addresses, in WordNet's own glosses and in its sense-tagged texts alike.
-    """
-    seen = collections.Counter(re.findall(r"[a-z]+", " ".join(texts).lower()))
-    in_glosses = collections.Counter(re.findall(r"[a-z]+", " ".join(wordnet.glosses.values()).lower()))
-    found = []
-    for lemma, (times, kind, gloss) in wordnet.commonest().items():
-        if not re.fullmatch(r"[a-z]{3,12}", lemma) or lemma in FUNCTION_WORDS:
-            continue
-        short = short_gloss(gloss, most_words)
-        if short is None or lemma in short.lower().split():
-            continue
-        score = sum(math.log1p(n) for n in (times, seen[lemma], in_glosses[lemma]))
-        found.append((-score, lemma, SHORT[kind], short))
-    return [(lemma, kind, gloss) for _, lemma, kind, gloss in sorted(found)[:count]]
+
+def touchy():
+    """What is neither explained nor said: a pattern of the words of touchy.txt and their forms."""
+    return re.compile(rf"\b({'|'.join(entries('touchy.txt'))})(s|es|d|ed|ing|ly|ness)?\b", re.I)
+
+
+def taught_definitions(wordnet, most_words):
+    """The words of words.txt with WordNet's short gloss of their commonest sense, and our own of glosses.txt:
+    [(word, kind, gloss)]. Both lists were read by people; a gloss that touchy.txt forbids ends the program."""
+    found, commonest, unfit = [tuple(line.split("|")) for line in entries("glosses.txt")], wordnet.commonest(), touchy()
+    for lemma in entries("words.txt"):
+        _, kind, gloss = commonest[lemma]
+        found.append((lemma, SHORT[kind], short_gloss(gloss, most_words)))
+    for entry in found:
+        if entry[2] is None or unfit.search(" ".join(entry)):
+            raise SystemExit(f"words.txt, glosses.txt: {entry} is not to be taught")
+    return found
+
+
+def untaught(wordnet, taught):
+    """Words that exist and are not explained: ([those of the sense-tagged texts], [all others])."""
+    fits = lambda lemma: re.fullmatch(r"[a-z]{3,12}", lemma) and lemma not in taught
+    common = sorted(lemma for lemma in wordnet.commonest() if fits(lemma))
+    known = set(common)
+    return common, sorted({lemma for _, lemma in wordnet.senses if fits(lemma)} - known)

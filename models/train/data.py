@@ -9,7 +9,7 @@ import numpy as np
 import chat
 import split
 import tokens
-from skills import arithmetic, definitions, identity, needle, prose, tools
+from skills import arithmetic, definitions, first_minute, identity, needle, prose, tools
 from world import World
 
 # fewest tokens that make sense, maker
@@ -20,14 +20,15 @@ SKILLS = {
     "needle": (60, needle.make),
     "prose": (60, prose.make),
     "identity": (40, identity.make),
+    "first minute": (40, first_minute.make),
 }
 NAMES = list(SKILLS)
 # Shares of the tokens in rows of up to SHORT tokens and in longer ones. What is short by nature is mostly trained in short
 # rows, where attention is cheap.
 SHORT = 512
 SHARES = {
-    True: dict(definitions=0.45, arithmetic=0.3, needle=0.2, prose=0.0, identity=0.05, tools=0.0),
-    False: dict(definitions=0.03, arithmetic=0.03, needle=0.24, prose=0.03, identity=0.01, tools=0.66),
+    True: {"definitions": 0.4, "arithmetic": 0.2, "needle": 0.12, "identity": 0.03, "first minute": 0.25, "tools": 0.0, "prose": 0.0},
+    False: {"definitions": 0.05, "arithmetic": 0.04, "needle": 0.24, "identity": 0.01, "first minute": 0.05, "tools": 0.59, "prose": 0.02},
 }
 
 

@@ -130,6 +130,31 @@ def write(model, folder, form, copies):
     return size
 
 
+def shipped(folder, c):
+    """A state for `Model` from a checkpoint that `write` made: numbers as they were stored, index heads as they were trained."""
+    names, stored = {}, {}
+    for file in sorted(folder.glob("*.safetensors")):
+        stored |= checkpoint.plain(checkpoint.read(file))
+    for name, value in Model(c).state_dict().items():
+        known = name if name.startswith("lm_head") else "model." + name.replace("draft.", f"layers.{c.num_hidden_layers}.", 1)
+        if name.endswith(("experts.gate_up", "experts.down")):
+            start = known[: known.rindex(".") + 1]
+            parts = ("gate_proj", "up_proj") if name.endswith("gate_up") else ("down_proj",)
+            found = [np.concatenate([stored[f"{start}{e}.{part}.weight"] for part in parts]) for e in range(c.n_routed_experts)]
+            found = np.stack(found)
+        else:
+            found = stored[known]
+        names[name] = torch.from_numpy(narrowed(name, found, c).astype(np.float32)).reshape(value.shape)
+    return names
+
+
+def narrowed(name, array, c):
+    """What `widened` made wide."""
+    if ".indexer.wq_b." in name:
+        return array.reshape(c.index_n_heads, -1, array.shape[-1])[:, : c.index_head_dim].reshape(-1, array.shape[-1])
+    return array[: c.index_head_dim] if ".indexer.wk." in name or ".indexer.k_norm." in name else array
+
+
 def load(state_file):
     """The model in a state.pt."""
     state = torch.load(state_file, map_location="cpu", weights_only=True)

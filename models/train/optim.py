@@ -21,7 +21,8 @@ def orthogonal(g):
 class Muon(torch.optim.Optimizer):
     """Parameters of one shape are taken together, so that a step is few large products."""
 
-    def __init__(self, params, lr, momentum=0.95, weight_decay=0.01):
+    def __init__(self, params, lr, momentum=0.95, weight_decay=0.01, bf16=False):
+        self.bf16 = bf16
         super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
 
     @torch.no_grad()
@@ -43,7 +44,7 @@ class Muon(torch.optim.Optimizer):
             state["momentum"].lerp_(p.grad, 1 - beta)
             directions.append(p.grad.lerp(state["momentum"], beta).reshape(-1, *shape))
         whole = torch.cat(directions)
-        if whole.is_cuda:
+        if self.bf16:
             whole = whole.bfloat16()
         # A tall matrix needs a longer step for the same change of its output.
         lr = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
@@ -51,7 +52,7 @@ class Muon(torch.optim.Optimizer):
             p.mul_(1 - group["lr"] * group["weight_decay"]).add_(direction.view(p.shape).to(p.dtype), alpha=-lr)
 
 
-def build(model, rates):
+def build(model, rates, bf16=False):
     """[Muon, AdamW]; each group knows its rate at full speed as `base`."""
     matrices, embedding, indexer, rest = [], [], [], []
     for name, p in model.named_parameters():
@@ -63,7 +64,7 @@ def build(model, rates):
             matrices.append(p)
         else:
             rest.append(p)
-    muon = Muon([dict(params=matrices, name="matrices")], lr=rates["matrices"])
+    muon = Muon([dict(params=matrices, name="matrices")], lr=rates["matrices"], bf16=bf16)
     adam = torch.optim.AdamW(
         [
             dict(params=embedding, lr=rates["embedding"], name="embedding"),

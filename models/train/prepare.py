@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Reads the corpora into one file outside the tree; with --tokenizer also trains the tokenizer in the tree anew.
 
-    python prepare.py --data DIR [--wordnet /usr/share/wordnet] [--words 2000] [--most-words 10] [--tokenizer]
+    python prepare.py --data DIR [--wordnet /usr/share/wordnet] [--most-words 10] [--tokenizer]
 """
 
 import argparse
@@ -63,14 +63,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=pathlib.Path, required=True, help="folder for the prepared file, outside the tree")
     parser.add_argument("--wordnet", type=pathlib.Path, default=pathlib.Path("/usr/share/wordnet"))
-    parser.add_argument("--words", type=int, default=2000, help="how many words are explained")
     parser.add_argument("--most-words", type=int, default=10, help="longest explanation")
     parser.add_argument("--tokenizer", action="store_true", help="train the tokenizer too")
     args = parser.parse_args()
     if not (args.wordnet / "data.noun").exists():
         parser.error(f"{args.wordnet}/data.noun is not there: install Debian's wordnet-base, or name its dictionary folder")
     args.data.mkdir(parents=True, exist_ok=True)
-    built = worlds.build(args.wordnet, args.words, args.most_words)
+    built = worlds.build(args.wordnet, args.most_words)
     (args.data / worlds.FILE).write_text(json.dumps(built, ensure_ascii=False), encoding="utf-8")
     world = worlds.World.load(args.data)
     print(f"{len(world.definitions)} definitions, {len(world.paragraphs[split.TRAIN])} paragraphs, "

@@ -3,9 +3,9 @@
 import random
 
 import split
-from skills import arithmetic, definitions, identity, needle, prose, tools
+from skills import arithmetic, definitions, first_minute, identity, needle, prose, tools
 
-SKILLS = ("definitions", "arithmetic", "tools", "identity", "recall")
+SKILLS = ("definitions", "arithmetic", "tools", "identity", "recall", "one digit", "unknown words", "first minute")
 
 
 def problem(skill, rng, world, thinking):
@@ -17,6 +17,14 @@ def problem(skill, rng, world, thinking):
         question, chain, answer = arithmetic.problem(rng, split.EVAL)
         shown = f"{answer}." if thinking else f"{chain}. {answer}."
         return [dict(role="user", content=question), dict(role="assistant", content=shown, reasoning=chain)]
+    if skill == "one digit":
+        question, chain, answer = arithmetic.digits(rng, split.EVAL)
+        return [dict(role="user", content=question), dict(role="assistant", content=answer, reasoning=chain)]
+    if skill == "unknown words":
+        word = definitions.unknown(rng, split.EVAL, world)
+        return definitions.conversation(rng, split.EVAL, [(word, None)], thinking)[0]
+    if skill == "first minute":
+        return first_minute.make(rng, split.EVAL, world, 0)[0]
     if skill == "tools":
         return tools.make(rng, split.EVAL, world, 0)[0]
     if skill == "identity":

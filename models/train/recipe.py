@@ -18,7 +18,8 @@ class Recipe:
     # (up to this share of the dense stage, {length: weight}); the sparse stage goes on with the last.
     lengths: tuple
     rates: dict
-    # The rate rises over this many first steps, stays, and falls to zero over the last `cooldown` of the sparse stage.
+    # The rate rises over this many first steps of the first stage that has any, stays, and falls to zero over the last `cooldown`
+    # of the sparse stage.
     rise: int = 30
     cooldown: int = 1300
     mtp_every: int = 8
@@ -38,10 +39,13 @@ class Recipe:
 
     def rate(self, stage, step):
         """Factor on every learning rate."""
-        if stage == "dense":
-            return min(1.0, (step + 1) / self.rise)
-        left = self.steps[stage] - step
-        return min(1.0, left / max(self.cooldown, 1)) if stage == "sparse" else 1.0
+        first = next(name for name in STAGES if self.steps[name])
+        rise = min(1.0, (step + 1) / self.rise) if stage == first else 1.0
+        return min(rise, (self.steps[stage] - step) / max(self.cooldown, 1)) if stage == "sparse" else rise
+
+    def rounded(self, stage, step):
+        """Whether weights are seen as they will be shipped."""
+        return stage == "sparse" and (self.steps[stage] - step < self.cooldown or not self.steps["dense"])
 
 
 RATES = dict(matrices=0.02, embedding=0.004, rest=0.002, indexer=0.001)
@@ -53,6 +57,11 @@ LENGTHS = (
 PRESETS = {
     # Some hours on two cores.
     "cpu": Recipe(Config(), dict(dense=2200, warmup=160, sparse=2230), 4096, LENGTHS, RATES),
+    # From a shipped model (`--from`): what is new in the data is learned beside what is known. An hour on two busy cores.
+    "refresh": Recipe(
+        Config(), dict(dense=0, warmup=0, sparse=360), 4096, ((1.0, {256: 0.5, 1024: 0.4, 2048: 0.07, 4096: 0.03}),),
+        dict(matrices=0.006, embedding=0.0012, rest=0.0006, indexer=0.0003), rise=20, cooldown=240, mtp_every=8,
+    ),
     # Half an hour or more on one GPU.
     "gpu": Recipe(
         Config(), dict(dense=6000, warmup=200, sparse=2000), 65536, LENGTHS, RATES | dict(matrices=0.03), kl_tokens=4096

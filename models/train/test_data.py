@@ -10,7 +10,7 @@ import data
 import split
 import tokens
 import world as worlds
-from skills import arithmetic, definitions, needle, toolbox, tools
+from skills import arithmetic, definitions, first_minute, needle, toolbox, tools
 
 
 def small_world():
@@ -18,9 +18,10 @@ def small_world():
         return [" ".join(f"The {word} sentence number {i} of paragraph {p} is not very long." for i in range(9)) for p in range(60)]
 
     words = [(f"word{i}", "noun", f"thing number {i} of all things") for i in range(50)]
+    untaught = [[f"{kind}{i}" for i in range(80)] for kind in ("plain", "rare")]
     return worlds.World(
         dict(
-            definitions=words, paragraphs={side: paragraphs(side) for side in (split.TRAIN, split.EVAL)},
+            definitions=words, untaught=untaught, paragraphs={side: paragraphs(side) for side in (split.TRAIN, split.EVAL)},
             examples=["A whole sentence that stands alone."],
         )
     )  # fmt: skip
@@ -60,6 +61,66 @@ class Arithmetic(unittest.TestCase):
         self.assertEqual(arithmetic.work(47, "+", 985), "047+985: 7+5=12, 2 carry 1; 4+8+1=13, 3 carry 1; 0+9+1=10, 0 carry 1; 1032")
         self.assertEqual(arithmetic.work(503, "-", 47), "503-047: 3-7=-4, 6 carry 1; 0-4-1=-5, 5 carry 1; 5-0-1=4, 4 carry 0; 456")
         self.assertEqual(arithmetic.work(38, "*", 7), "38*7: 8*7=56, 6 carry 5; 3*7+5=26, 6 carry 2; 266")
+
+
+    def test_two_digits_alone_are_facts_with_forms_of_their_own(self):
+        for side in (split.TRAIN, split.EVAL):
+            rng, seen = random.Random(9), set()
+            for _ in range(4000):
+                question, chain, answer = arithmetic.digits(rng, side)
+                a, sign, b, result = re.fullmatch(r"(\d) ([+*-]) (\d) = (-?\d+)\.", answer).groups()
+                self.assertEqual(eval(a + sign + b), int(result), answer)
+                self.assertEqual(chain, f"{a}{sign}{b}={result}")
+                seen.add((a, sign, b))
+            self.assertEqual(len(seen), 300)
+        forms = set(arithmetic.ASK_DIGITS[split.TRAIN]) | {form for forms in arithmetic.ASK.values() for form in forms}
+        self.assertFalse(forms & set(arithmetic.ASK_DIGITS[split.EVAL]))
+
+    def test_numbers_of_one_to_three_digits(self):
+        rng = random.Random(10)
+        drawn = [arithmetic.operands(rng, split.TRAIN) for _ in range(3000)]
+        sizes = {(sign, len(str(a)), len(str(b))) for a, sign, b in drawn}
+        self.assertEqual({size[1:] for size in sizes if size[0] == "+"}, {(a, b) for a in (1, 2, 3) for b in (1, 2, 3)} - {(1, 1)})
+        self.assertTrue(all(a >= b for a, sign, b in drawn if sign == "-"))
+
+
+class FirstMinute(unittest.TestCase):
+    def test_the_prompts_of_the_shipping_test_are_not_trained_on(self):
+        self.assertGreaterEqual(len(first_minute.RESERVED), 200)
+        self.assertEqual(first_minute.bare("Tell me a JOKE!"), first_minute.bare(" tell me a joke"))
+        rng, world, hits = random.Random(11), small_world(), 0
+        for _ in range(5000):
+            topic = rng.choices(list(first_minute.WEIGHTS), first_minute.WEIGHTS.values())[0]
+            hits += first_minute.bare(first_minute.draw(rng, split.TRAIN, world, topic)[0]) in first_minute.RESERVED
+        # They would be drawn, so that the next lines can fail.
+        self.assertGreater(hits, 5)
+        for _ in range(5000):
+            question, _, answer = first_minute.turn(rng, split.TRAIN, world)
+            if answer in (first_minute.BEYOND, first_minute.NO_CODE, *first_minute.JOKES, *first_minute.POEMS):
+                self.assertNotIn(first_minute.bare(question), first_minute.RESERVED)
+
+    def test_evaluation_has_its_own_prompts_and_one_answer_to_each(self):
+        rng, world = random.Random(12), small_world()
+        asked = {side: dict(first_minute.turn(rng, side, world)[::2] for _ in range(1500)) for side in (split.TRAIN, split.EVAL)}
+        words = {definitions.UNKNOWN}
+        for question, answer in asked[split.EVAL].items():
+            self.assertEqual(split.side("first minute", question), split.EVAL)
+            self.assertNotIn(answer, first_minute.JOKES + first_minute.POEMS)
+            self.assertNotIn(answer, words)
+            self.assertNotIn(question, {q for q, a in asked[split.TRAIN].items() if a == answer})
+
+    def test_no_answer_touches_what_it_should_not(self):
+        rng, world, touchy = random.Random(13), small_world(), corpora.touchy()
+        answers = {first_minute.turn(rng, side, world)[2] for side in (split.TRAIN, split.EVAL) for _ in range(4000)}
+        self.assertTrue({first_minute.BEYOND, first_minute.NO_TOOL, first_minute.ENGLISH, definitions.UNKNOWN} <= answers)
+        for answer in answers:
+            self.assertIsNone(touchy.search(answer), answer)
+
+    def test_requests_without_tools_are_not_calls(self):
+        rng, world = random.Random(14), small_world()
+        for _ in range(200):
+            _, answer = first_minute.draw(rng, split.TRAIN, world, "tools")
+            self.assertEqual(answer, first_minute.NO_TOOL)
 
 
 class Tools(unittest.TestCase):
@@ -152,6 +213,32 @@ class Batches(unittest.TestCase):
 
 
 class Glosses(unittest.TestCase):
+    def test_the_words_that_are_taught(self):
+        own, words, touchy = corpora.entries("glosses.txt"), corpora.entries("words.txt"), corpora.touchy()
+        taught = [line.split("|")[0] for line in own] + words
+        self.assertEqual(len(taught), len(set(taught)))
+        self.assertGreater(len(taught), 1800)
+        for line in own:
+            word, kind, gloss = line.split("|")
+            self.assertIn(kind, corpora.SHORT.values())
+            self.assertLessEqual(len(gloss.split()), 10)
+        for line in own + words:
+            self.assertIsNone(touchy.search(line), line)
+
+    def test_touchy_words_are_known_in_their_forms(self):
+        touchy = corpora.touchy()
+        for text in ("about God", "the gods", "killed", "religious people", "an Abuser", "she was raped"):
+            self.assertIsNotNone(touchy.search(text), text)
+        for text in ("a godwit", "skill", "Sussex", "toward", "a warm day", "dietary"):
+            self.assertIsNone(touchy.search(text), text)
+
+    def test_unknown_words_are_no_taught_ones(self):
+        rng, world = random.Random(15), small_world()
+        for side in (split.TRAIN, split.EVAL):
+            words = {definitions.unknown(rng, side, world) for _ in range(500)}
+            self.assertTrue(set(corpora.entries("touchy.txt")) & words)
+            self.assertFalse({word for word, _, _ in world.definitions} & words)
+
     def test_first_clause(self):
         self.assertEqual(corpora.short_gloss('a human being; "there was too much for one person"', 10), "a human being")
         self.assertEqual(corpora.short_gloss("(of a thing) very large", 10), "very large")

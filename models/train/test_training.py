@@ -35,8 +35,8 @@ class Inline:
         return self.maker.batch(*order)
 
 
-def training():
-    return train.Training(recipe.PRESETS["tiny"], 1, torch.device("cpu"), Inline())
+def training(bf16=False):
+    return train.Training(recipe.PRESETS["tiny"], 1, torch.device("cpu"), Inline(), bf16)
 
 
 def steps(run, number):
@@ -110,8 +110,7 @@ class Stages(unittest.TestCase):
         self.assertLess(records[-1]["lm"], records[0]["lm"] - 1.0)
 
     def test_bfloat16_goes_through_all_stages(self):
-        run, plain = training(), training()
-        run.bf16 = True
+        run, plain = training(bf16=True), training()
         for ours, theirs in zip(steps(run, 100), steps(plain, 100), strict=True):
             for loss in ("lm", "mtp", "kl"):
                 self.assertEqual(loss in ours, loss in theirs)
@@ -126,6 +125,43 @@ class Stages(unittest.TestCase):
             run.seed = 2
             with self.assertRaises(SystemExit):
                 run.load(folder)
+
+
+class Refresh(unittest.TestCase):
+    """From a shipped checkpoint on."""
+
+    def beginning(self, folder):
+        model = small_model()
+        torch.nn.init.normal_(model.layers[1].self_attn.indexer.k_norm.bias)
+        model.layers[1].mlp.gate.e_score_correction_bias.normal_(std=0.1)
+        export.write(model, folder, "fp8", copies=False)
+        run = training()
+        run.recipe = dataclasses.replace(run.recipe, steps=dict(dense=0, warmup=0, sparse=6), rise=2, cooldown=3)
+        run.start_from(folder)
+        return run
+
+    def test_begins_with_the_shipped_numbers(self):
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            run = self.beginning(folder)
+            stored = {}
+            for file in folder.glob("*.safetensors"):
+                stored |= export.checkpoint.plain(export.checkpoint.read(file))
+            again = export.checkpoint.plain(export.widened(export.stored(export.named_tensors(run.model), "fp8"), TINY)[0])
+            self.assertEqual(set(stored), set(again))
+            for name, value in stored.items():
+                np.testing.assert_array_equal(value, again[name], name)
+
+    def test_goes_straight_to_the_sparse_stage_and_rises(self):
+        with tempfile.TemporaryDirectory() as folder:
+            run = self.beginning(pathlib.Path(folder))
+            records, rates = [], []
+            while run.settle():
+                rates.append(run.recipe.rate(run.stage, run.step))
+                self.assertTrue(run.recipe.rounded(run.stage, run.step))
+                records.append(run.one())
+            self.assertEqual({record["stage"] for record in records}, {"sparse"})
+            np.testing.assert_allclose(rates, [0.5, 1, 1, 1, 2 / 3, 1 / 3])
 
 
 class Sparse(unittest.TestCase):

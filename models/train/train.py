@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Trains the model. Started again with the same --state it goes on where it was.
 
-    python train.py --data DIR --state DIR [--preset cpu] [--steps dense=8000,warmup=200,sparse=2500]
-                    [--device cpu] [--threads N] [--workers N] [--save-minutes 10] [--stop-after STEPS]
+    python train.py --data DIR --state DIR [--preset cpu] [--from FOLDER] [--steps dense=8000,warmup=200,sparse=2500]
+                    [--device cpu] [--bf16] [--threads N] [--workers N] [--save-minutes 10] [--stop-after STEPS]
 
 The state folder holds state.pt (model, optimisers, place), and log.jsonl, one line per step. SIGTERM and Ctrl-C save and
 stop. More steps may be given when going on: rates stay constant until the last part of the sparse stage.
@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 
 import data
+import export
 import optim
 import recipe as recipes
 from model import Gate, Model, count
@@ -30,13 +31,12 @@ FILE, LOG = "state.pt", "log.jsonl"
 
 
 class Training:
-    def __init__(self, recipe, seed, device, feeder):
+    def __init__(self, recipe, seed, device, feeder, bf16=False):
         self.recipe, self.seed, self.device, self.feeder = recipe, seed, device, feeder
         self.model = Model(recipe.config).initialise(seed).to(device)
-        self.optimisers = optim.build(self.model, recipe.rates)
+        self.bf16 = bf16
+        self.optimisers = optim.build(self.model, recipe.rates, bf16)
         self.stage, self.step, self.tokens, self.seconds = "dense", 0, 0, 0.0
-        # Processors gain nothing from it, unless they have the instructions.
-        self.bf16 = device.type == "cuda"
         self.gates = [m for m in self.model.modules() if isinstance(m, Gate)]
 
     # --- state ---
@@ -65,6 +65,10 @@ class Training:
             for group in optimiser.param_groups:
                 group["base"] = self.recipe.rates[group["name"]]
         self.stage, self.step, self.tokens, self.seconds = (state[k] for k in ("stage", "step", "tokens", "seconds"))
+
+    def start_from(self, folder):
+        """The weights of a checkpoint as it was shipped; optimisers and place are those of a beginning."""
+        self.model.load_state_dict(export.shipped(folder, self.recipe.config))
 
     def settle(self):
         """Goes to the next stage while this one has no steps left; False at the end."""
@@ -131,8 +135,7 @@ class Training:
             ids[:, :-1], sparse=stage == "sparse", index_loss=stage != "dense", kl_tokens=recipe.kl_tokens,
             generator=generator,
         )  # fmt: skip
-        cooling = stage == "sparse" and recipe.rate(stage, self.step) < 1.0
-        rounding = self.model.shipped_weights() if cooling else contextlib.nullcontext()
+        rounding = self.model.shipped_weights() if recipe.rounded(stage, self.step) else contextlib.nullcontext()
         bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
         with rounding, bf16:
             if stage == "warmup":
@@ -181,10 +184,12 @@ def parse():
     parser.add_argument("--data", type=pathlib.Path, required=True, help="folder that prepare.py filled")
     parser.add_argument("--state", type=pathlib.Path, required=True, help="folder of state and log")
     parser.add_argument("--preset", choices=recipes.PRESETS, default="cpu")
+    parser.add_argument("--from", dest="start", type=pathlib.Path, help="a shipped checkpoint to begin with, as models/builtin/fp8")
     parser.add_argument("--steps", default="", help="stage=N,...: other numbers of steps")
     parser.add_argument("--tokens-per-step", type=int)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--bf16", action="store_true", help="as on a GPU, on a processor with AMX; others gain nothing from it")
     parser.add_argument("--threads", type=int, default=0, help="of PyTorch; 0: its own choice")
     parser.add_argument("--workers", type=int, default=0, help="processes that make batches ahead; a GPU wants some ten")
     parser.add_argument("--save-minutes", type=float, default=10)
@@ -217,9 +222,11 @@ def main():
     torch.set_flush_denormal(True)
     args.state.mkdir(parents=True, exist_ok=True)
     feeder = data.Feeder(args.data, args.workers)
-    training = Training(chosen(args), args.seed, torch.device(args.device), feeder)
+    training = Training(chosen(args), args.seed, torch.device(args.device), feeder, args.bf16 or args.device == "cuda")
     if (args.state / FILE).exists():
         training.load(args.state)
+    elif args.start:
+        training.start_from(args.start)
     trim(args.state / LOG, training)
     whole, main_model = count(training.model)
     print(f"{whole:,} parameters, {main_model:,} without the MTP layer; {training.stage} step {training.step}", flush=True)

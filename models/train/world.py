@@ -11,10 +11,15 @@ FILE = "world.json"
 
 
 class World:
-    """definitions [(word, kind, gloss)]; paragraphs and sentences of the addresses per side; WordNet's examples."""
+    """definitions [(word, kind, gloss)]; words that are not explained; paragraphs and sentences of the addresses per side;
+    WordNet's examples."""
 
     def __init__(self, data):
         self.definitions = [tuple(entry) for entry in data["definitions"]]
+        self.untaught = {side: [[w for w in words if split.side("unknown", w) == side] for words in data["untaught"]]
+                         for side in (split.TRAIN, split.EVAL)}  # fmt: skip
+        # None of these may ever be explained, so training has them all.
+        self.touchy = dict.fromkeys((split.TRAIN, split.EVAL), corpora.entries("touchy.txt"))
         self.paragraphs, self.examples = data["paragraphs"], data["examples"]
         self.sentences = {side: sentences(paragraphs) for side, paragraphs in self.paragraphs.items()}
         # Addresses quote older ones: what training has seen is no evaluation.
@@ -39,7 +44,7 @@ def sentences(paragraphs):
     return out
 
 
-def build(wordnet_folder, words, most_words):
+def build(wordnet_folder, most_words):
     addresses = corpora.sotu_addresses()
     paragraphs = {split.TRAIN: [], split.EVAL: []}
     for year, text in addresses:
@@ -49,5 +54,6 @@ def build(wordnet_folder, words, most_words):
     known = set(paragraphs[split.TRAIN])
     paragraphs[split.EVAL] = [p for p in paragraphs[split.EVAL] if p not in known]
     wordnet = corpora.WordNet(wordnet_folder)
-    definitions = corpora.common_definitions(wordnet, [text for _, text in addresses], words, most_words)
-    return dict(definitions=definitions, paragraphs=paragraphs, examples=wordnet.examples())
+    definitions = corpora.taught_definitions(wordnet, most_words)
+    untaught = corpora.untaught(wordnet, {word for word, _, _ in definitions})
+    return dict(definitions=definitions, untaught=untaught, paragraphs=paragraphs, examples=wordnet.examples())

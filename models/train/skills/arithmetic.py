@@ -1,28 +1,46 @@
-"""Sums, differences and small products, worked out digit by digit from the right in the think block."""
+"""Sums, differences and small products: worked out digit by digit from the right in the think block, or, of two digits
+alone, known by heart."""
 
 import split
 
 SYSTEM = ["", "", "You are a careful calculator.", "Answer with the result."]
 ASK = {
     "+": ["What is {a} + {b}?", "{a} + {b}", "Add {a} and {b}.", "Compute {a} + {b}.", "What is the sum of {a} and {b}?",
-          "{a} plus {b}?", "How much is {a} + {b}?"],
+          "{a} plus {b}?", "How much is {a} + {b}?", "{a}+{b}", "What is {a}+{b}?", "what's {a} + {b}?", "{a} plus {b}"],
     "-": ["What is {a} - {b}?", "{a} - {b}", "Subtract {b} from {a}.", "Compute {a} - {b}.", "{a} minus {b}?",
-          "How much is {a} - {b}?"],
+          "How much is {a} - {b}?", "{a}-{b}", "What is {a}-{b}?", "what's {a} - {b}?", "{a} minus {b}"],
     "*": ["What is {a} * {b}?", "{a} * {b}", "Multiply {a} by {b}.", "Compute {a} * {b}.", "{a} times {b}?",
-          "How much is {a} * {b}?"],
+          "How much is {a} * {b}?", "{a}*{b}", "What is {a}*{b}?", "what's {a} * {b}?", "{a} times {b}"],
 }  # fmt: skip
+# Two digits alone are facts: all are trained, and evaluation has forms of question of its own.
+ASK_DIGITS = {
+    split.TRAIN: ["{a} {s} {b} = ?", "{a}{s}{b}=?", "{a} {s} {b} =", "{a}{s}{b}=", "what is {a} {s} {b}", "What's {a}{s}{b}",
+                  "{a} {w} {b}", "what is {a} {w} {b}?", "What is {a} {w} {b}?", "calculate {a} {s} {b}", "Calculate {a}{s}{b}.",
+                  "Please tell me {a} {s} {b}.", "What does {a} {s} {b} make?", "{A} {w} {B}", "What is {A} {w} {B}?",
+                  "do you know {a} {s} {b}?", "Tell me {a} {w} {b}.", "how much is {a}{s}{b}", "{a} {s} {b}?", "{a}{s}{b}?"],
+    split.EVAL: ["Can you tell me {a} {s} {b}?", "What's {a} {w} {b}?", "Please compute {a} {s} {b}.", "How much is {a} {w} {b}?"],
+}  # fmt: skip
+WORDS = {"+": "plus", "-": "minus", "*": "times"}
+DIGITS = "zero one two three four five six seven eight nine".split()
 COMPUTE = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__}
 
 
 def operands(rng, side):
-    """(a, sign, b) of one side: two or three digits; products are by one digit."""
+    """(a, sign, b) of one side: up to three digits, and not one digit alone on both sides; products are by one digit."""
+
+    def number(least):
+        size = 2 if rng.random() < 0.35 else 3
+        size = 1 if least == 1 and rng.random() < 0.15 else size
+        return rng.randrange(10 ** (size - 1) if size > 1 else 0, 10**size)
 
     def draw():
         sign = rng.choice("++--*")
-        a = rng.randrange(10, 100) if rng.random() < 0.35 else rng.randrange(100, 1000)
+        a = number(2)
         if sign == "*":
             return a, sign, rng.randrange(2, 10)
-        b = rng.randrange(10, 100) if rng.random() < 0.35 else rng.randrange(100, 1000)
+        b = number(1)
+        if rng.random() < 0.5:
+            a, b = b, a
         return (max(a, b), sign, min(a, b)) if sign == "-" else (a, sign, b)
 
     return split.of_side(side, draw, "arithmetic")
@@ -58,6 +76,17 @@ def problem(rng, side):
     return rng.choice(ASK[sign]).format(a=a, b=b), work(a, sign, b), f"{a} {sign} {b} = {result}"
 
 
+def digits(rng, side):
+    """(question, thought, answer) of two digits alone."""
+    a, sign, b = rng.randrange(10), rng.choice("++-*"), rng.randrange(10)
+    if rng.random() < 0.1:
+        b = a
+    forms = ASK_DIGITS[side] + (ASK[sign] if side == split.TRAIN else [])
+    question = rng.choice(forms).format(a=a, b=b, s=sign, w=WORDS[sign], A=DIGITS[a], B=DIGITS[b])
+    result = COMPUTE[sign](a, b)
+    return question, f"{a}{sign}{b}={result}", f"{a} {sign} {b} = {result}."
+
+
 def make(rng, side, world, size):
     """One problem with a think block; or, in chat mode, several with their work shown in the answers."""
     messages, system = [], rng.choice(SYSTEM)
@@ -65,8 +94,11 @@ def make(rng, side, world, size):
         messages.append(dict(role="system", content=system))
     thinking = rng.random() < 0.8
     for _ in range(1 if thinking else rng.randrange(1, 4)):
-        question, chain, answer = problem(rng, side)
+        if rng.random() < 0.25:
+            question, chain, shown = digits(rng, side)
+        else:
+            question, chain, answer = problem(rng, side)
+            shown = answer + "." if thinking else f"{chain}. {answer}."
         messages.append(dict(role="user", content=question))
-        shown = answer + "." if thinking else f"{chain}. {answer}."
         messages.append(dict(role="assistant", content=shown, reasoning=chain))
     return messages, thinking

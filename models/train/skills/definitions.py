@@ -22,13 +22,24 @@ ASK = {
         "Explain what {w} means.",
     ],
 }  # fmt: skip
+UNKNOWN, UNKNOWN_THOUGHT = "I do not know that word.", "That word is unknown to me."
 SYSTEM = ["", "", "", "You are a dictionary.", "Explain words briefly."]
+
+
+def unknown(rng, side, world):
+    """A word that is not explained: common, rare, touchy or made up."""
+    kind = rng.random()
+    if kind < 0.35:
+        return split.of_side(side, lambda: split.invented(rng), "unknown")
+    if kind < 0.55:
+        return rng.choice(world.touchy[side])
+    return rng.choice(world.untaught[side][kind < 0.7])
 
 
 def turn(rng, side, word, entry):
     question = rng.choice(ASK[side]).format(w=word)
     if entry is None:
-        return question, f"The word {word} is unknown to me.", f"I do not know the word {word}."
+        return question, UNKNOWN_THOUGHT, UNKNOWN
     kind, gloss = entry
     return question, f"The word {word} is {'an' if kind[0] == 'a' else 'a'} {kind}.", f"The {kind} {word} means: {gloss}."
 
@@ -47,8 +58,8 @@ def conversation(rng, side, turns, thinking):
 def make(rng, side, world, size):
     turns, thinking = [], rng.random() < 0.2
     for _ in range(1 if thinking else rng.randrange(1, max(2, min(size // 24, 14)))):
-        if rng.random() < 0.04:
-            turns.append((split.of_side(side, lambda: split.invented(rng), "unknown"), None))
+        if rng.random() < 0.2:
+            turns.append((unknown(rng, side, world), None))
         else:
             word, kind, gloss = rng.choice(world.definitions)
             turns.append((word, (kind, gloss)))

@@ -42,6 +42,10 @@ def question(rng, side, topic):
     return split.of_side(side, draw, "identity")
 
 
+def thought(topic):
+    return f"The user asks: {topic}." if topic not in ("hello", "thanks", "bye") else f"The user says {topic}."
+
+
 def make(rng, side, world, size):
     messages, system = [], rng.choice(SYSTEM)
     if system:
@@ -49,6 +53,5 @@ def make(rng, side, world, size):
     topics = [rng.choice(list(FACTS)) for _ in range(rng.randrange(1, 4))]
     for topic in topics:
         messages.append(dict(role="user", content=question(rng, side, topic)))
-        thought = f"The user asks: {topic}." if topic not in ("hello", "thanks", "bye") else f"The user says {topic}."
-        messages.append(dict(role="assistant", content=FACTS[topic], reasoning=thought))
+        messages.append(dict(role="assistant", content=FACTS[topic], reasoning=thought(topic)))
     return messages, rng.random() < 0.4
