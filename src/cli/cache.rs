@@ -141,6 +141,7 @@ fn ago(now: SystemTime, then: SystemTime) -> String {
 
 fn verify(shelves: &[Shelf]) -> Result<(), Failure> {
     let blocks: Vec<_> = shelves.iter().flat_map(|shelf| &shelf.blocks).collect();
+    crate::threads::ready();
     let problems = blocks.par_iter().map_init(Vec::new, |bytes, entry| problem(&entry.path, bytes));
     let problems: Vec<String> = problems.flatten().collect();
     for problem in &problems {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// Shorter work shows nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two looks at the clock.
+const TICK: Duration = Duration::from_millis(250);
 
 /// A bar on stderr, if that is a terminal, from the first second on until it is dropped.
 pub(crate) struct PromptProgress {
@@ -28,13 +30,17 @@ impl PromptProgress {
         let (alive, ended) = channel();
         let shown = bar.clone();
         // A forward call may take longer than the person's patience, so the bar does not wait for its end.
-        let waiter = std::thread::spawn(move || {
+        let wait = move || {
             if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
                 shown.set_draw_target(ProgressDrawTarget::stderr());
-                shown.enable_steady_tick(Duration::from_millis(250));
+                while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
+                    shown.tick();
+                }
             }
-        });
-        PromptProgress { bar, alive: Some(alive), waiter: Some(waiter) }
+        };
+        // A system that gives no thread gives no bar.
+        let waiter = std::thread::Builder::new().name("fathom-progress".into()).spawn(wait).ok();
+        PromptProgress { bar, alive: Some(alive), waiter }
     }
 
     /// So many tokens are done. What a session held already does not count as speed.

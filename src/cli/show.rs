@@ -189,7 +189,10 @@ impl Hidden {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
         // At once: the clock's first turn may come late.
         bar.tick();
-        bar.enable_steady_tick(Duration::from_millis(250));
+        // Without a thread of its own the clock moves with the tokens.
+        if crate::threads::one_more() {
+            bar.enable_steady_tick(Duration::from_millis(250));
+        }
         Hidden { bar, start: Instant::now() }
     }
 

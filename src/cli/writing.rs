@@ -25,7 +25,13 @@ pub(super) fn on_threads<T: Send>(
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(threads.map_or(0, NonZeroUsize::get))
         .build()
-        .map_err(|e| Failure::runtime(format!("cannot start threads: {e}")))?;
+        .map_err(|error| {
+            let n = threads.map_or("as many threads as there are processors".to_owned(), |n| format!("{n} threads"));
+            Failure::runtime(format!(
+                "expected {n}, and the system refused one: {error}; use fewer (--threads), or raise the limit on threads (ulimit -u) \
+                 or memory (ulimit -v)"
+            ))
+        })?;
     Ok(pool.install(work))
 }
 

@@ -124,6 +124,7 @@ impl Chunks {
         f: impl Fn(usize, &[f32], u32) -> R + Sync,
     ) -> Result<Vec<R>, SessionError> {
         let (chunk, first, vocab_size) = (self.chunk(index), self.first_row(), session.vocab_size());
+        crate::threads::ready();
         let mut results = Vec::with_capacity(self.n_scored());
         session.truncate(0);
         session.extend(&chunk[..first], Wanted::Nothing, &mut NoProbe, &mut |_, _| {})?;

@@ -94,6 +94,7 @@ impl Session<'_> {
         if wanted > n_ctx {
             return Err(SessionError::ContextFull { n_ctx, wanted });
         }
+        crate::threads::ready();
         let engine = self.engine;
         for (layer, cache) in self.cache.layers.iter_mut().enumerate() {
             fill(engine, seed, &mut cache.latent, first..wanted, |rows, position, out| {

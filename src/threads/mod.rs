@@ -7,67 +7,39 @@
 //! not begun. Who computes an item never changes its bits, because every output belongs to exactly one item (law 4). The
 //! outputs are handed out as disjoint pieces by [`Split`], so callers stay free of `unsafe`.
 
+mod gate;
+mod pool;
 mod seats;
 mod split;
+mod sync;
 mod topology;
 
+pub(crate) use pool::{one_more, ready};
 pub(crate) use seats::Kept;
 pub use seats::{Seats, Share};
 pub use split::{Grid, Rows, Split, Tile};
 pub(crate) use topology::parse_cpu_list;
 pub use topology::{Cores, default_threads};
 
+use gate::Gate;
 #[cfg(test)]
 pub(crate) use seats::tests::machine as machine_of_nodes;
-use std::any::Any;
-use std::cell::UnsafeCell;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
-
-/// Rounds of pure spinning, some tens of microseconds: longer than the gap between two steps of a token.
-const SPINS: u32 = 1_000;
-/// Rounds of offering the core to others after that, of the order of a millisecond when nobody takes it; then a thread
-/// goes to sleep. Offering early matters when there are more threads than free cores: who waits is then in the way of
-/// whom it waits for.
-const YIELDS: u32 = 2_000;
 
 /// A counter in a cache line of its own, and of no neighbour that the processor brings along.
 #[derive(Default)]
 #[repr(align(128))]
 struct Counter(AtomicUsize);
 
-/// A step: the closure of the caller of [`Team::run`], valid until that call returns.
-type Job = dyn Fn(usize) + Sync;
-
 struct Shared {
     seats: Seats,
     /// For each thread, how many of its items of the current step have been taken.
     taken: Vec<Counter>,
-    /// Number of steps published so far; a change is the signal to work.
-    step: AtomicU64,
-    /// The published step: written before `step` is raised, read after the raise was seen.
-    job: UnsafeCell<*const Job>,
-    /// Helpers that have not finished the current step.
-    busy: AtomicUsize,
-    /// Helpers asleep on `wake`, or about to be. The lock is touched only by those who sleep and who wake them.
-    asleep: AtomicUsize,
-    bed: Mutex<()>,
-    wake: Condvar,
-    stop: AtomicBool,
-    panicked: AtomicBool,
-    panic: Mutex<Option<Box<dyn Any + Send>>>,
+    gate: Gate,
 }
-
-#[expect(unsafe_code, reason = "the thread team is one of the addresses of unsafe (law 5)")]
-// SAFETY: everything but `job` is Sync by itself. `job` is written by `Team::run` only while no helper is busy, and
-// read by helpers only after they saw `step` rise (release and acquire); what it points to is Sync.
-unsafe impl Sync for Shared {}
-#[expect(unsafe_code, reason = "the thread team is one of the addresses of unsafe (law 5)")]
-// SAFETY: as above; the pointer is followed only between publication and the end of the step.
-unsafe impl Send for Shared {}
 
 /// A fixed number of threads, the caller's among them.
 pub struct Team {
@@ -121,15 +93,7 @@ impl Team {
         let shared = Arc::new(Shared {
             seats: seats.clone(),
             taken: (0..n_threads).map(|_| Counter::default()).collect(),
-            step: AtomicU64::new(0),
-            job: UnsafeCell::new(std::ptr::from_ref::<Job>(&|_| {})),
-            busy: AtomicUsize::new(0),
-            asleep: AtomicUsize::new(0),
-            bed: Mutex::new(()),
-            wake: Condvar::new(),
-            stop: AtomicBool::new(false),
-            panicked: AtomicBool::new(false),
-            panic: Mutex::new(None),
+            gate: Gate::new(),
         });
         let mut team = Team { shared, helpers: Vec::new() };
         for index in 1..n_threads {
@@ -158,33 +122,10 @@ impl Team {
         if self.helpers.is_empty() {
             return f(0);
         }
-        let shared = &*self.shared;
         #[expect(unsafe_code, reason = "the thread team is one of the addresses of unsafe (law 5)")]
-        // SAFETY: only the lifetime is changed. This function does not return before `busy` is zero, that is before
-        // every helper has left the closure, on the panicking path too.
-        let job: &'static Job =
-            unsafe { std::mem::transmute::<&'f (dyn Fn(usize) + Sync + 'f), &'static Job>(f) };
-        #[expect(unsafe_code, reason = "the thread team is one of the addresses of unsafe (law 5)")]
-        // SAFETY: no helper is busy: the step before ended with `busy == 0`, and `&mut self` keeps other callers out.
+        // SAFETY: `&mut self` keeps other callers out, and the helpers end only when the team does.
         unsafe {
-            *shared.job.get() = job;
-        }
-        shared.busy.store(self.helpers.len(), Ordering::Relaxed);
-        shared.publish();
-        let own = catch_unwind(AssertUnwindSafe(|| f(0)));
-        let mut spins = 0u32;
-        while shared.busy.load(Ordering::Acquire) > 0 {
-            pause(spins);
-            spins = spins.saturating_add(1);
-        }
-        if let Err(panic) = own {
-            resume_unwind(panic);
-        }
-        if shared.panicked.load(Ordering::Relaxed) {
-            shared.panicked.store(false, Ordering::Relaxed);
-            if let Some(panic) = shared.panic.lock().unwrap_or_else(|p| p.into_inner()).take() {
-                resume_unwind(panic);
-            }
+            self.shared.gate.run(self.helpers.len(), f);
         }
     }
 
@@ -256,8 +197,7 @@ impl Team {
 
 impl Drop for Team {
     fn drop(&mut self) {
-        self.shared.stop.store(true, Ordering::Relaxed);
-        self.shared.publish();
+        self.shared.gate.close();
         for helper in self.helpers.drain(..) {
             // A helper never panics: it catches what the step throws.
             let _ = helper.join();
@@ -266,62 +206,16 @@ impl Drop for Team {
 }
 
 impl Shared {
-    /// Raises `step` and wakes whoever sleeps.
-    fn publish(&self) {
-        // Sequentially consistent with `wait_for_step`: either the sleeper sees the new step, or we see the sleeper.
-        self.step.fetch_add(1, Ordering::SeqCst);
-        if self.asleep.load(Ordering::SeqCst) > 0 {
-            let _bed = self.bed.lock().unwrap_or_else(|p| p.into_inner());
-            self.wake.notify_all();
-        }
-    }
-
     fn help(&self, thread: usize) {
         let _home = self.seats.keep(thread);
-        let mut seen = 0;
-        loop {
-            seen = self.wait_for_step(seen);
-            if self.stop.load(Ordering::Relaxed) {
-                return;
-            }
-            #[expect(unsafe_code, reason = "the thread team is one of the addresses of unsafe (law 5)")]
-            // SAFETY: `run` published this pointer with step `seen` and waits for this thread (`busy`) before its
-            // closure ends or another pointer is written.
-            let job = unsafe { &**self.job.get() };
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(thread))) {
-                *self.panic.lock().unwrap_or_else(|p| p.into_inner()) = Some(panic);
-                self.panicked.store(true, Ordering::Relaxed);
-            }
-            self.busy.fetch_sub(1, Ordering::Release);
-        }
+        self.gate.help(thread);
     }
-
-    fn wait_for_step(&self, seen: u64) -> u64 {
-        for round in 0..SPINS + YIELDS {
-            let step = self.step.load(Ordering::Acquire);
-            if step != seen {
-                return step;
-            }
-            pause(round);
-        }
-        let mut bed = self.bed.lock().unwrap_or_else(|p| p.into_inner());
-        self.asleep.fetch_add(1, Ordering::SeqCst);
-        while self.step.load(Ordering::SeqCst) == seen {
-            bed = self.wake.wait(bed).unwrap_or_else(|p| p.into_inner());
-        }
-        self.asleep.fetch_sub(1, Ordering::SeqCst);
-        self.step.load(Ordering::Acquire)
-    }
-}
-
-/// Waits a little, in round `round` of waiting.
-fn pause(round: u32) {
-    if round < SPINS { std::hint::spin_loop() } else { std::thread::yield_now() }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
 
     #[test]
     fn every_item_is_done_once_whatever_the_number_of_threads() {
@@ -355,6 +249,20 @@ mod tests {
             done.fetch_add(1, Ordering::Relaxed);
         });
         assert_eq!(done.into_inner(), 100);
+    }
+
+    #[test]
+    fn a_panic_of_caller_and_helpers_at_once_ends_that_step_alone() {
+        let mut team = Team::new(&Seats::of(3)).unwrap();
+        for _ in 0..20 {
+            let panic = catch_unwind(AssertUnwindSafe(|| team.run(&|thread| panic!("planned {thread}"))));
+            assert_eq!(panic.unwrap_err().downcast_ref::<String>().unwrap(), "planned 0", "the caller's own");
+            let done = AtomicUsize::new(0);
+            team.run(&|_| {
+                done.fetch_add(1, Ordering::Relaxed);
+            });
+            assert_eq!(done.into_inner(), 3);
+        }
     }
 
     #[test]

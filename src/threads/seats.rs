@@ -143,6 +143,11 @@ impl Seats {
     /// If the system refuses a thread; those that were started have then ended.
     pub(crate) fn on_all<T: Send>(&self, f: impl Fn(usize) -> T + Sync) -> Result<Vec<T>, ThreadError> {
         let f = &f;
+        if self.n_threads() == 1 {
+            // The caller's own will do, also where the system gives no other.
+            let _home = self.keep(0);
+            return Ok(vec![f(self.node_of(0))]);
+        }
         std::thread::scope(|scope| {
             let start = |thread| {
                 let work = move || {

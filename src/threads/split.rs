@@ -133,7 +133,9 @@ impl<'o, T> Grid<'o, T> {
         assert!(width > 0 && tile > 0, "width {width}, tile {tile}");
         assert!(bounds.is_sorted(), "group bounds ascend");
         let rows = bounds.last().copied().unwrap_or(0);
-        assert!(rows * width <= values.len(), "{rows} rows of {width} in {} values", values.len());
+        // A product that wrapped would pass, and pieces would lie outside the slice.
+        let inside = rows.checked_mul(width).is_some_and(|n_values| n_values <= values.len());
+        assert!(inside, "{rows} rows of {width} in {} values", values.len());
         Grid { start: values.as_mut_ptr(), width, bounds, tile, borrow: PhantomData }
     }
 
@@ -193,7 +195,8 @@ unsafe impl<'o, T: Send + 'o> Split<'o> for Grid<'o, T> {
     unsafe fn piece(&self, index: usize) -> Tile<'o, T> {
         let (group, tile) = (index / self.n_tiles(), index % self.n_tiles());
         let rows = self.bounds[group]..self.bounds[group + 1];
-        let cols = tile * self.tile..((tile + 1) * self.tile).min(self.width);
+        let first = tile * self.tile;
+        let cols = first..first + self.tile.min(self.width - first);
         // SAFETY: rows.start <= the last bound and cols.start < width, so the pointer stays inside the slice (or one
         // past its end for an empty group, where it is never read).
         let start =
@@ -263,5 +266,39 @@ impl<'l, L> Locals<'l, L> {
         assert!(thread < self.len, "thread {thread} of {}", self.len);
         // SAFETY: inside the slice by the assertion; each thread asks for its own entry once, so no two borrows meet.
         unsafe { &mut *self.start.add(thread) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::panic::catch_unwind;
+
+    /// Sizes whose products do not fit in a word, which wrapped to small numbers before they were compared.
+    #[test]
+    fn a_matrix_larger_than_memory_is_no_part_of_a_slice() {
+        for (n_rows, width) in [(1 << 62, 4), (usize::MAX, 2), (3, usize::MAX / 3 + 1), (1, 9), (3, 3)] {
+            let cut = catch_unwind(|| {
+                let (mut values, bounds) = ([0u8; 8], [0, n_rows]);
+                Grid::new(&mut values, width, &bounds, 16).len()
+            });
+            assert!(cut.is_err(), "{n_rows} rows of {width}");
+        }
+    }
+
+    #[test]
+    fn a_tile_may_be_wider_than_the_matrix() {
+        let (mut values, bounds) = ([0u8; 6], [0, 1, 2]);
+        for (tile, cols) in [(usize::MAX, &[(0, 3)][..]), (3, &[(0, 3)]), (2, &[(0, 2), (2, 3)])] {
+            let grid = Grid::new(&mut values, 3, &bounds, tile);
+            assert_eq!(grid.len(), 2 * cols.len());
+            for index in 0..grid.len() {
+                // SAFETY: below the length, and the piece before is gone.
+                let mut piece = unsafe { grid.piece(index) };
+                let (start, end) = cols[index % cols.len()];
+                assert_eq!((piece.group, piece.cols.clone()), (index / cols.len(), start..end));
+                assert_eq!(piece.row(0).len(), piece.cols.len());
+            }
+        }
     }
 }

@@ -15,7 +15,7 @@ pub struct Cores {
     pub allowed_physical: usize,
     /// Hyperthreads in the affinity mask.
     pub allowed_logical: usize,
-    /// The control group's quota in whole processors, rounded up; `None` without a limit.
+    /// The control group's quota in whole processors, rounded down but at least one; `None` without a limit.
     pub quota: Option<usize>,
 }
 
@@ -85,7 +85,8 @@ pub(super) fn core_of(cpu: usize, sys: &Path) -> String {
     std::fs::read_to_string(siblings).map_or_else(|_| cpu.to_string(), |s| s.trim().to_owned())
 }
 
-/// Whole CPUs of a group's quota, rounded up; `None` without a limit.
+/// Whole CPUs of a group's quota; `None` without a limit. Rounded down: a thread more than the quota pays for is stopped for a
+/// part of every period, and all others wait for it at the end of every step.
 fn quota(group: &Group) -> Option<usize> {
     match group.version {
         Version::V1 => cpus_of(
@@ -101,7 +102,7 @@ fn quota(group: &Group) -> Option<usize> {
 }
 
 fn cpus_of(quota: i64, period: i64) -> Option<usize> {
-    (quota > 0 && period > 0).then(|| (quota as u64).div_ceil(period as u64) as usize)
+    (quota > 0 && period > 0).then(|| (quota / period).max(1) as usize)
 }
 
 #[cfg(test)]
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn quotas_round_up_and_the_tightest_counts() {
+    fn quotas_round_down_to_at_least_one_and_the_tightest_counts() {
         let root = tempfile::tempdir().unwrap();
         let put = |path: &str, text: &str| {
             let path = root.path().join(path);
@@ -149,8 +150,11 @@ mod tests {
         assert_eq!((cores.logical, cores.allowed_logical, cores.quota), (16, 8, None));
         assert_eq!(cores.default_threads(), 8);
         put("sys/fs/cgroup/cpu.max", "450000 100000\n");
-        assert_eq!(Cores::read(root.path()).default_threads(), 5, "a quota of the group above");
-        put("sys/fs/cgroup/cpu/b/cpu.cfs_quota_us", "250000\n");
-        assert_eq!(Cores::read(root.path()).quota, Some(3));
+        assert_eq!(Cores::read(root.path()).default_threads(), 4, "a quota of the group above");
+        for (quota, whole) in [("250000", 2), ("150000", 1), ("100000", 1), ("50000", 1)] {
+            put("sys/fs/cgroup/cpu/b/cpu.cfs_quota_us", &format!("{quota}\n"));
+            let cores = Cores::read(root.path());
+            assert_eq!((cores.quota, cores.default_threads()), (Some(whole), whole), "{quota}");
+        }
     }
 }

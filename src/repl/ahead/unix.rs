@@ -30,6 +30,10 @@ impl Watch {
     /// From now on Esc sets `stop`. Gives back what was typed before if stdin is no terminal.
     pub(crate) fn begin(typed: Typed, stop: &'static AtomicBool) -> Result<Watch, Typed> {
         let Ok(before) = tcgetattr(stdin()) else { return Err(typed) };
+        // Esc is a comfort: a system that gives no thread for it gives an answer all the same.
+        if !crate::threads::one_more() {
+            return Err(typed);
+        }
         let mut keys = before.clone();
         // Ctrl-C stays a signal.
         keys.local_modes -= LocalModes::ICANON | LocalModes::ECHO;

@@ -4,7 +4,7 @@ use super::{End, Limits, Ran};
 use crate::chat::ToolCall;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Error, ErrorKind, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,17 +56,38 @@ pub(super) fn run(command: &str, call: &ToolCall, limits: Limits, stop: &AtomicB
         ErrorKind::NotFound => "commands of tools need the shell `sh`, which is not here".to_owned(),
         _ => format!("the command cannot be started: {error}"),
     })?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A command that does not read its arguments is no mistake.
-        thread::spawn(move || stdin.write_all(arguments.as_bytes()));
-    }
-    let output = Reading::new(child.stdout.take(), Keep::First(limits.output));
-    let stderr = Reading::new(child.stderr.take(), Keep::Last(STDERR_TAIL));
+    let (output, stderr) = talk(&mut child, arguments, limits.output).map_err(|error| {
+        kill(&mut child);
+        format!(
+            "the command was ended: the system gives no thread to read its output with: {error}; raise the limit on threads \
+             (ulimit -u)"
+        )
+    })?;
     let end = wait(&mut child, [&output, &stderr], limits.timeout, stop);
     let (output, n_output) = output.taken();
     let (stderr, n_stderr) = stderr.taken();
     let stderr = text(&stderr, n_stderr.min(stderr.len()));
     Ok(Ran { output: text(&output, n_output), stderr, end })
+}
+
+/// Threads that give the command its arguments and read what it says.
+fn talk(child: &mut Child, arguments: String, most: usize) -> Result<(Reading, Reading), Error> {
+    if let Some(mut stdin) = child.stdin.take() {
+        // A command that does not read its arguments is no mistake.
+        thread::Builder::new().spawn(move || stdin.write_all(arguments.as_bytes()))?;
+    }
+    let output = Reading::new(child.stdout.take(), Keep::First(most))?;
+    Ok((output, Reading::new(child.stderr.take(), Keep::Last(STDERR_TAIL))?))
+}
+
+/// Ends the command and whatever it started.
+fn kill(child: &mut Child) {
+    // The group exists as long as anything in it does; a leader that was waited for and has nobody left is gone.
+    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 /// Waits for the command and for the end of its output.
@@ -88,12 +109,7 @@ fn wait(child: &mut Child, outputs: [&Reading; 2], timeout: Duration, stop: &Ato
         }
         thread::sleep(TICK);
     };
-    // The group exists as long as anything in it does; a leader that was waited for and has nobody left is gone.
-    if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        let _ = kill_process_group(group, Signal::KILL);
-    }
-    let _ = child.kill();
-    let _ = child.wait();
+    kill(child);
     let killed = Instant::now();
     while !outputs.iter().all(|output| output.is_done()) && killed.elapsed() < GRACE {
         thread::sleep(TICK);
@@ -146,13 +162,14 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(pipe: Option<impl Read + Send + 'static>, keep: Keep) -> Reading {
+    fn new(pipe: Option<impl Read + Send + 'static>, keep: Keep) -> Result<Reading, Error> {
         let kept = Arc::<Mutex<Kept>>::default();
-        let thread = pipe.map(|pipe| {
+        let start = |pipe| {
             let kept = Arc::clone(&kept);
-            thread::spawn(move || read(pipe, keep, &kept))
-        });
-        Reading { kept, thread }
+            thread::Builder::new().spawn(move || read(pipe, keep, &kept))
+        };
+        let thread = pipe.map(start).transpose()?;
+        Ok(Reading { kept, thread })
     }
 
     fn is_done(&self) -> bool {

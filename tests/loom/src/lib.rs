@@ -1,0 +1,141 @@
+//! The protocol of Fathom's thread team (`src/threads/gate.rs`, compiled here once more) in every order of events that its atomics
+//! and locks allow, weak memory included. `cargo test -p fathom-loom`; the crate `loom` plays the orders.
+#![deny(unsafe_code)]
+
+#[path = "../../../src/threads/gate.rs"]
+pub mod gate;
+pub mod sync;
+
+#[cfg(test)]
+mod tests {
+    use crate::gate::Gate;
+    use crate::sync::UnsafeCell;
+    use loom::model::Builder;
+    use loom::sync::Arc;
+    use loom::thread;
+    use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+    /// Every order with at most so many switches away from a thread that could go on: the orders of three threads are too many
+    /// for more than one.
+    fn in_every_order(n_helpers: usize, test: impl Fn() + Sync + Send + 'static) {
+        let mut builder = Builder::new();
+        builder.preemption_bound = Some(if n_helpers == 1 { 3 } else { 1 });
+        builder.check(test);
+    }
+
+    /// Values that the threads write in turns of the gate; `loom` fails if two accesses meet.
+    struct Slots(Vec<UnsafeCell<u32>>);
+
+    #[expect(unsafe_code, reason = "cells that the gate keeps apart: that is what is tested")]
+    // SAFETY: `loom` runs one thread at a time, and ends the test where the cells are not kept apart.
+    unsafe impl Sync for Slots {}
+
+    #[expect(unsafe_code, reason = "cells that the gate keeps apart: that is what is tested")]
+    impl Slots {
+        fn new(n: usize) -> Slots {
+            Slots((0..n).map(|_| UnsafeCell::new(0)).collect())
+        }
+
+        fn add(&self, slot: usize) {
+            // SAFETY: see above.
+            self.0[slot].with_mut(|value| unsafe { *value += 1 });
+        }
+
+        fn all(&self) -> Vec<u32> {
+            // SAFETY: see above.
+            self.0.iter().map(|slot| slot.with(|value| unsafe { *value })).collect()
+        }
+    }
+
+    /// A gate with `n` helpers, for `f(run)`; `run` is one step.
+    fn with_helpers(n: usize, f: impl FnOnce(&dyn Fn(&(dyn Fn(usize) + Sync)))) {
+        let gate = Arc::new(Gate::new());
+        let helpers: Vec<_> = (1..=n)
+            .map(|index| {
+                let gate = Arc::clone(&gate);
+                thread::spawn(move || gate.help(index))
+            })
+            .collect();
+        f(&|step| {
+            #[expect(unsafe_code, reason = "the gate's promise is kept here")]
+            // SAFETY: there is one caller, and `n` helpers were started.
+            unsafe {
+                gate.run(n, step);
+            }
+        });
+        gate.close();
+        for helper in helpers {
+            helper.join().unwrap();
+        }
+    }
+
+    /// Every thread works once on every step, and what it wrote is there for the caller and for the next step.
+    fn steps(n_helpers: usize, n_steps: u32) {
+        in_every_order(n_helpers, move || {
+            with_helpers(n_helpers, |run| {
+                let slots = Slots::new(n_helpers + 1);
+                for step in 1..=n_steps {
+                    run(&|thread| slots.add(thread));
+                    assert_eq!(slots.all(), vec![step; n_helpers + 1]);
+                }
+            });
+        });
+    }
+
+    #[test]
+    fn one_helper_and_three_steps() {
+        steps(1, 3);
+    }
+
+    #[test]
+    fn two_helpers_and_two_steps() {
+        steps(2, 2);
+    }
+
+    #[test]
+    fn a_gate_that_is_closed_at_once() {
+        in_every_order(2, || with_helpers(2, |_| {}));
+    }
+
+    /// Whoever throws, it is thrown in that step, the caller's own first, and the next step is none the worse.
+    #[test]
+    fn panics_end_their_own_step() {
+        for throwing in [&[0][..], &[1], &[0, 1]] {
+            in_every_order(1, move || {
+                with_helpers(1, |run| {
+                    let slots = Slots::new(2);
+                    // Without the message that `panic!` would print in every order.
+                    let thrown = catch_unwind(AssertUnwindSafe(|| {
+                        run(&|thread| {
+                            if throwing.contains(&thread) {
+                                resume_unwind(Box::new(thread));
+                            }
+                            slots.add(thread);
+                        });
+                    }));
+                    assert_eq!(thrown.unwrap_err().downcast_ref(), Some(&throwing[0]));
+                    run(&|thread| slots.add(thread));
+                    let expected = [0, 1].map(|thread| 2 - u32::from(throwing.contains(&thread)));
+                    assert_eq!(slots.all(), expected);
+                });
+            });
+        }
+    }
+
+    #[test]
+    fn two_helpers_that_panic_at_once_are_one_panic() {
+        in_every_order(2, || {
+            with_helpers(2, |run| {
+                let thrown = catch_unwind(AssertUnwindSafe(|| {
+                    run(&|thread| {
+                        if thread > 0 {
+                            resume_unwind(Box::new(thread));
+                        }
+                    });
+                }));
+                assert!([1, 2].contains(thrown.unwrap_err().downcast_ref::<usize>().unwrap()));
+                run(&|_| {});
+            });
+        });
+    }
+}
