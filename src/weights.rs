@@ -215,6 +215,10 @@ struct Binder<'b, 'm> {
     problems: Vec<String>,
 }
 
+/// Norms and biases of trained models are below a few hundred. What is beyond the largest half is no weight but a damaged byte, and
+/// everything after it would be text all the same.
+const LARGEST_OF_VECTORS: f32 = 65_504.0;
+
 /// Collects a problem and gives nothing; the callers go on, so that all problems are found.
 type Bound<T> = Option<T>;
 
@@ -456,7 +460,16 @@ impl<'m> Binder<'_, 'm> {
             return Some(Vec::new());
         }
         let values = tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-        Some(values.collect())
+        let values: Vec<f32> = values.collect();
+        let wrong = |value: &f32| value.is_nan() || value.abs() > LARGEST_OF_VECTORS;
+        if let Some(at) = values.iter().position(wrong) {
+            let value = values[at];
+            self.problems.push(format!(
+                "{name}: expected numbers from -{LARGEST_OF_VECTORS} to {LARGEST_OF_VECTORS}, found {value} at index {at}"
+            ));
+            return None;
+        }
+        Some(values)
     }
 
     fn find(&mut self, name: &str, shape: &[usize]) -> Bound<TensorInfo<'m>> {

@@ -1,26 +1,41 @@
-//! Numbers that go bad are an error that names layer and position, and leave the session as it was.
+//! Numbers that go bad are an error that names layer and position, and leave the session as it was. Numbers that are no weights
+//! are refused when the model is loaded.
 
 mod common;
 
 use common::{Reference, assert_same_bits, convert, with_engine};
-use fathom::{Session, SessionError, SessionOptions};
+use fathom::config::Overrides;
+use fathom::mmap::Mapping;
+use fathom::threads::Seats;
+use fathom::{Engine, Session, SessionError, SessionOptions};
 use fathom_gguf::GgufFile;
 use fathom_simd::Kernels;
 
-/// A copy of `base` with NaN in the first values of row `row` of one tensor.
+/// A copy of `base` with NaN in the first value of row `row` of one tensor.
 fn damaged(tensor: &str, row: usize) -> common::Converted {
+    overwritten(tensor, row, |_| 1, f32::NAN)
+}
+
+/// A copy of `base` with `value` in the first values of row `row` of one tensor, as many as `n` makes of the row's length.
+fn overwritten(tensor: &str, row: usize, n: fn(usize) -> usize, value: f32) -> common::Converted {
     let model = convert("base", "f32");
     let mut bytes = std::fs::read(&model.path).unwrap();
     let file = GgufFile::parse(&bytes).unwrap();
     let info = file.tensor(tensor).unwrap();
-    let start = info.offset as usize + row * info.shape.cols() * 4;
-    bytes[start..start + 4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let cols = info.shape.cols();
+    let start = info.offset as usize + row * cols * 4;
+    for place in bytes[start..start + 4 * n(cols)].as_chunks_mut().0 {
+        *place = value.to_le_bytes();
+    }
     std::fs::write(&model.path, &bytes).unwrap();
     model
 }
 
 fn message(tensor: &str, row: usize, tokens: &[u32], batch: usize) -> String {
-    let model = damaged(tensor, row);
+    message_of(&damaged(tensor, row), tokens, batch)
+}
+
+fn message_of(model: &common::Converted, tokens: &[u32], batch: usize) -> String {
     with_engine(&model.path, Kernels::best(), 2, |engine| {
         let mut session =
             Session::new(engine, SessionOptions { batch, ..SessionOptions::default() }).unwrap();
@@ -70,4 +85,68 @@ fn a_session_goes_on_without_the_bad_token() {
         assert_eq!(session.tokens(), &tokens[..20]);
         assert_same_bits(session.sync(tokens).unwrap(), &expected, "after a bad token");
     });
+}
+
+/// Every number of these files is finite, and so is every product; their squares or sums are not.
+#[test]
+fn numbers_that_overflow_are_named_as_those_that_are_none() {
+    let reference = Reference::read("base");
+    let tokens = reference.tokens();
+    let first_of = |id: u32| tokens.iter().position(|&other| other == id).unwrap();
+    let whole = |cols| cols;
+    for batch in [1, 7, 40] {
+        let told = |tensor: &str, row, value, what: &str, layer: usize, position: usize| {
+            let text = message_of(&overwritten(tensor, row, whole, value), tokens, batch);
+            let place = format!("layer {layer} at position {position}:");
+            assert!(text.contains(what) && text.contains(&place), "{tensor}, batch {batch}: {text}");
+        };
+        let at = first_of(tokens[23]);
+        for huge in [1e25, -f32::MAX] {
+            told("token_embd.weight", tokens[23] as usize, huge, "hidden state", 0, at);
+        }
+        told("blk.1.attn_q_a.weight", 0, 1e25, "attention latent", 1, 0);
+        told("blk.1.attn_kv_a_mqa.weight", 2, 1e25, "attention latent", 1, 0);
+        told("blk.1.indexer.attn_k.weight", 2, 1e25, "index key", 1, 0);
+        told("blk.1.indexer.proj.weight", 1, f32::MAX, "index score", 1, 8);
+        told("blk.1.ffn_gate_inp.weight", 3, f32::MAX, "router score", 1, 0);
+        told("output.weight", 11, f32::MAX, "logit", 3, 39);
+    }
+}
+
+/// Norms and biases are looked at when the model is loaded: a bad one of the router shows in no score.
+#[test]
+fn norms_and_biases_that_are_no_weights_are_refused() {
+    let all = |cols| cols;
+    for tensor in [
+        "output_norm.weight",
+        "blk.0.attn_norm.weight",
+        "blk.1.attn_q_a_norm.weight",
+        "blk.1.attn_kv_a_norm.weight",
+        "blk.2.ffn_norm.weight",
+        "blk.1.exp_probs_b.bias",
+        "blk.1.indexer.k_norm.weight",
+        "blk.1.indexer.k_norm.bias",
+        "blk.3.nextn.enorm.weight",
+        "blk.3.nextn.hnorm.weight",
+        "blk.3.nextn.shared_head_norm.weight",
+    ] {
+        for (n, value) in [
+            (all as fn(usize) -> usize, f32::NAN),
+            (|_| 1, f32::NAN),
+            (|_| 1, 1e20),
+            (|_| 1, f32::NEG_INFINITY),
+        ] {
+            let model = overwritten(tensor, 0, n, value);
+            let mapping = Mapping::open(&model.path).unwrap();
+            let loaded =
+                Engine::load(mapping.shards(), &Overrides::default(), Kernels::best(), &Seats::of(1));
+            let Err(error) = loaded else { panic!("{tensor} with {value} is loaded") };
+            let told = format!("{tensor}: expected numbers from -65504 to 65504, found {value} at index 0");
+            assert!(error.to_string().contains(&told), "{error}");
+        }
+    }
+    let model = damaged("blk.1.exp_probs_b.bias", 0);
+    let done =
+        common::fathom().arg("run").arg(&model.path).args(["-p", "Hello", "-n", "3"]).output().unwrap();
+    assert_eq!(done.status.code(), Some(3), "{done:?}");
 }

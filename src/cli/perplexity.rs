@@ -83,6 +83,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
         }
     };
     let ppl = work.nll.perplexity();
+    if let Some(report) = &report {
+        finite("the base's perplexity", report.base_ppl.value)?;
+        finite("the KL divergence", report.kl.value)?;
+    }
     let seconds = started.elapsed().as_secs_f64();
     if args.json {
         return print::json(&json_report(&chunks, ppl, report.as_ref(), seconds));
@@ -90,6 +94,17 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let mut text = report.as_ref().map(sheet).unwrap_or_default();
     text += &format!("PPL = {:.4} +/- {:.5}\n", ppl.value, ppl.error);
     print::answer(&text)
+}
+
+/// A figure that says something. Every logit was a number: what is none here came of numbers that cannot be a model's.
+fn finite(what: &str, value: f64) -> Result<(), Failure> {
+    if value.is_finite() {
+        return Ok(());
+    }
+    Err(Failure::invalid(format!(
+        "{what} is not a number: expected a finite figure, found {value}; the model's file is damaged, or its numbers overflow: \
+         compare the file's checksum"
+    )))
 }
 
 fn base_failure(path: &Path, error: BaseError) -> Failure {
@@ -197,8 +212,9 @@ impl Work<'_> {
     /// Shows the running value, as llama.cpp does.
     fn chunk_done(&self, index: usize, progress: &Progress) -> Result<(), Failure> {
         let last = index + 1 == self.chunks.len();
+        let value = self.nll.perplexity().value;
+        finite("the perplexity", value)?;
         if self.show {
-            let value = self.nll.perplexity().value;
             let shown = progress.bar.suspend(|| {
                 print::answer(&format!("[{}]{value:.4}{}", index + 1, if last { "\n" } else { "," }))
             });

@@ -2,13 +2,19 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What was not a number.
+/// What was not a number, in the order in which a layer makes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BadValue {
-    /// The residual stream.
+    /// The residual stream where a layer begins, or the head.
     Hidden,
+    /// A query's or a cached row's latent.
+    Latent,
+    /// An index key.
+    IndexKey,
     /// An index score.
     IndexScore,
+    /// The residual stream behind a layer's attention.
+    Attended,
     /// A router score.
     RouterScore,
     /// A logit.
@@ -19,18 +25,36 @@ impl std::fmt::Display for BadValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             BadValue::Hidden => "hidden state",
+            BadValue::Latent => "attention latent",
+            BadValue::IndexKey => "index key",
             BadValue::IndexScore => "index score",
+            BadValue::Attended => "hidden state after attention",
             BadValue::RouterScore => "router score",
             BadValue::Logit => "logit",
         })
     }
 }
 
-/// The first bad value of a forward call: lowest layer, then lowest position, whatever thread found it.
+/// The first bad value of a forward call: lowest layer, then lowest position, then what comes first there, whatever thread found it.
 pub struct Fault(AtomicU64);
 
 const NONE: u64 = u64::MAX;
-const KINDS: [BadValue; 4] = [BadValue::Hidden, BadValue::IndexScore, BadValue::RouterScore, BadValue::Logit];
+const KINDS: [BadValue; 7] = [
+    BadValue::Hidden,
+    BadValue::Latent,
+    BadValue::IndexKey,
+    BadValue::IndexScore,
+    BadValue::Attended,
+    BadValue::RouterScore,
+    BadValue::Logit,
+];
+
+/// Whether all of some numbers are numbers. One pass without a branch: it is made over scores and logits that were just
+/// written, of which there may be a hundred thousand.
+pub fn all_finite(values: &[f32]) -> bool {
+    let largest = values.iter().fold(0, |largest, value| largest.max(value.to_bits() << 1));
+    largest < f32::INFINITY.to_bits() << 1
+}
 
 impl Fault {
     /// Nothing bad yet.
@@ -69,6 +93,28 @@ impl Default for Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn infinities_and_nan_are_no_numbers() {
+        assert!(all_finite(&[]));
+        assert!(all_finite(&[0.0, -0.0, f32::MAX, f32::MIN, f32::MIN_POSITIVE]));
+        for bad in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN] {
+            for at in 0..20 {
+                let mut values = [1.0; 20];
+                values[at] = bad;
+                assert!(!all_finite(&values), "{bad} at {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_kind_comes_back() {
+        for kind in KINDS {
+            let fault = Fault::new();
+            fault.note(kind, 1, 2);
+            assert_eq!(fault.first(), Some((kind, 1, 2)));
+        }
+    }
 
     #[test]
     fn the_lowest_layer_then_position_is_reported() {

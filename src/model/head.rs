@@ -1,6 +1,6 @@
 //! Logits.
 
-use super::fault::BadValue;
+use super::fault::{BadValue, all_finite};
 use super::step::{Input, Q8Buffer, Step};
 use crate::weights::Matrix;
 
@@ -17,7 +17,7 @@ pub fn logits(
     let input = Input::new(step, hidden, head.n_cols(), &[head.format()], q8);
     step.product(head, &input, logits);
     for (row, values) in logits.chunks_exact(head.n_rows()).enumerate() {
-        if values.iter().any(|v| v.is_nan()) {
+        if !all_finite(values) {
             step.fault.note(BadValue::Logit, step.config.num_hidden_layers, step.position(t0 + row));
         }
     }

@@ -4,7 +4,7 @@
 //! interleaved ones; short contexts hide a mistake here completely. Keys are cached after a Hadamard rotation, which
 //! leaves every dot product as it was and spreads outliers for 8-bit caches.
 
-use super::fault::BadValue;
+use super::fault::{BadValue, all_finite};
 use super::mla::Angles;
 use super::step::{Input, Step};
 use crate::cache::{IndexCache, Q8Cache};
@@ -71,7 +71,7 @@ pub fn keys(
     s: &mut IndexScratch,
 ) {
     let (n, dim, rope_dim) = (step.n, step.config.index().head_dim, step.config.qk_rope_head_dim);
-    let kernels = step.kernels;
+    let (kernels, fault, layer, first) = (step.kernels, step.fault, step.layer, step.first);
     let k = &mut s.k[..n * dim];
     // The products land where the queries will be; each key is normed from there into its place.
     let raw = &mut s.q[..n * dim];
@@ -86,6 +86,10 @@ pub fn keys(
             LATENT_NORM_EPS,
             key,
         );
+        // As in `norm::rms_norm`: one bad value makes all of them bad.
+        if !key[0].is_finite() {
+            fault.note(BadValue::IndexKey, layer, first + t);
+        }
         kernels.rope_halves(&mut key[..rope_dim], cos, sin);
     });
     step.record(Point::IndexKey, Values::F32(k));
@@ -175,6 +179,7 @@ fn score(step: &mut Step<'_>, cache: &IndexCache, s: &mut IndexScratch, tokens: 
     let index = step.config.index();
     let (n_heads, dim, kernels, first) = (index.n_heads, index.head_dim, step.kernels, step.first);
     let padded = dim.next_multiple_of(4);
+    let (fault, layer) = (step.fault, step.layer);
     let n_keys = first + tokens.end;
     let (q, q8, sums, weights) = (&s.q, &s.q8, &s.q8_sums, &s.weights);
     let bounds = [0, tokens.len()];
@@ -198,6 +203,10 @@ fn score(step: &mut Step<'_>, cache: &IndexCache, s: &mut IndexScratch, tokens: 
                     let (sums, keys) = (&sums[heads], blocks.keys(visible));
                     kernels.index_scores_q8(Q8IndexScores { q, sums, weights, keys }, scores);
                 }
+            }
+            // An infinity is in order for the choice, but no score: something overflowed.
+            if !all_finite(scores) {
+                fault.note(BadValue::IndexScore, layer, first + t);
             }
         }
     });

@@ -3,6 +3,7 @@
 //! `q~_h = W_uk[h]^T q_nope_h` moves the K half of kv_b to the query's side and `o_h = W_uv[h] u_h` the V half behind
 //! the sum, so a cached row is read as it is: `score = sigma * (q~_h . c + q_pe_h . kr)`, `u_h = sum_j p_j c_j`.
 
+use super::fault::BadValue;
 use super::step::{Input, Q8Buffer, Step, product_tile};
 use super::{attend, indexer};
 use crate::cache::{CacheRows, LayerCache};
@@ -86,11 +87,15 @@ fn q_latent_formats(layer: &Layer<'_>) -> [Format; 2] {
 /// `out = rms_norm(q_a x)`.
 fn query_latent(step: &mut Step<'_>, attn: &Mla<'_>, hidden: &Input<'_>, out: &mut [f32]) {
     let (kernels, width) = (step.kernels, step.config.q_lora_rank);
+    let (fault, layer, first) = (step.fault, step.layer, step.first);
     step.product(&attn.attn_q_a, hidden, out);
-    step.team.split(step.locals, Rows::new(&mut *out, width), |local, _, row| {
+    step.team.split(step.locals, Rows::new(&mut *out, width), |local, t, row| {
         let raw = &mut local.latent[..width];
         raw.copy_from_slice(row);
         kernels.rms_norm(raw, &attn.attn_q_a_norm, LATENT_NORM_EPS, row);
+        if !row[0].is_finite() {
+            fault.note(BadValue::Latent, layer, first + t);
+        }
     });
     step.record(Point::QLatent, Values::F32(out));
 }
@@ -105,7 +110,7 @@ fn latent_rows(
     cache: &mut CacheRows,
 ) {
     let (n, rank, width) = (step.n, step.config.kv_lora_rank, step.config.latent_dim());
-    let kernels = step.kernels;
+    let (kernels, fault, layer, first) = (step.kernels, step.fault, step.layer, step.first);
     let kv = &mut kv[..n * width];
     step.product(&attn.attn_kv_a_mqa, hidden, kv);
     let (format, row_bytes, positions) = (cache.format(), cache.row_bytes(), step.first..step.first + n);
@@ -115,6 +120,9 @@ fn latent_rows(
         let raw = &mut local.latent[..rank];
         raw.copy_from_slice(latent);
         kernels.rms_norm(raw, &attn.attn_kv_a_norm, LATENT_NORM_EPS, latent);
+        if !latent[0].is_finite() {
+            fault.note(BadValue::Latent, layer, first + t);
+        }
         let (cos, sin) = angles.of(t);
         kernels.rope_pairs(key, cos, sin);
         kernels.encode_cache(format, row, cached);

@@ -22,6 +22,7 @@ use crate::cache::{KvCache, LayerCache};
 use crate::probe::{Point, Values};
 use crate::scratch::Scratch;
 use crate::weights::{Ffn, Layer, Weights};
+use fault::BadValue;
 use step::{Input, Step};
 
 /// Runs the main model on the call's tokens: fills the cache and leaves the normed hidden states of the tokens from
@@ -52,7 +53,13 @@ pub fn forward(
     }
     step.layer = weights.layers.len();
     let n_values = step.n * step.config.hidden_size;
-    norm::rms_norm(step, &scratch.x[..n_values], &weights.output_norm, &mut scratch.hidden[..n_values]);
+    norm::rms_norm(
+        step,
+        BadValue::Hidden,
+        &scratch.x[..n_values],
+        &weights.output_norm,
+        &mut scratch.hidden[..n_values],
+    );
     step.record(Point::FinalNorm, Values::F32(&scratch.hidden[..n_values]));
     true
 }
@@ -61,7 +68,13 @@ pub fn forward(
 fn leave_behind(step: &mut Step<'_>, layer: &Layer<'_>, n: usize, cache: &mut LayerCache, s: &mut Scratch) {
     let (n_all, hidden_size) = (step.n, step.config.hidden_size);
     step.n = n;
-    norm::rms_norm(step, &s.x[..n * hidden_size], &layer.attn_norm, &mut s.h[..n * hidden_size]);
+    norm::rms_norm(
+        step,
+        BadValue::Hidden,
+        &s.x[..n * hidden_size],
+        &layer.attn_norm,
+        &mut s.h[..n * hidden_size],
+    );
     mla::remember(step, layer, cache, s);
     step.first += n;
     step.n = n_all - n;
@@ -83,13 +96,13 @@ fn decoder_layer(step: &mut Step<'_>, layer: &Layer<'_>, cache: &mut LayerCache,
     let hidden_size = step.config.hidden_size;
     let n_values = step.n * hidden_size;
 
-    norm::rms_norm(step, &s.x[..n_values], &layer.attn_norm, &mut s.h[..n_values]);
+    norm::rms_norm(step, BadValue::Hidden, &s.x[..n_values], &layer.attn_norm, &mut s.h[..n_values]);
     step.record(Point::AttnNorm, Values::F32(&s.h[..n_values]));
     mla::attention(step, layer, cache, s);
     step.record(Point::AttnOut, Values::F32(&s.y[..n_values]));
     step.add(&mut s.x[..n_values], &s.y[..n_values], hidden_size);
 
-    norm::rms_norm(step, &s.x[..n_values], &layer.ffn_norm, &mut s.h[..n_values]);
+    norm::rms_norm(step, BadValue::Attended, &s.x[..n_values], &layer.ffn_norm, &mut s.h[..n_values]);
     step.record(Point::FfnNorm, Values::F32(&s.h[..n_values]));
     feed_forward(step, layer, s);
     step.record(Point::FfnOut, Values::F32(&s.y[..n_values]));

@@ -4,6 +4,7 @@
 //! logits are for token `j + 1`. Rows sit in the layer's own cache at position `j`; the first row is 1, because
 //! nothing stands before token 0.
 
+use super::fault::BadValue;
 use super::step::{Input, Step};
 use super::{decoder_layer, embed, norm, rotary_angles};
 use crate::cache::LayerCache;
@@ -39,5 +40,11 @@ pub fn forward(
     let input = Input::new(step, &s.mtp.joined[..2 * n_values], 2 * width, &formats, &mut s.q8);
     step.product(&mtp.eh_proj, &input, &mut s.x[..n_values]);
     decoder_layer(step, &mtp.layer, cache, s);
-    norm::rms_norm(step, &s.x[..n_values], &mtp.shared_head_norm, &mut s.hidden[..n_values]);
+    norm::rms_norm(
+        step,
+        BadValue::Hidden,
+        &s.x[..n_values],
+        &mtp.shared_head_norm,
+        &mut s.hidden[..n_values],
+    );
 }

@@ -2,7 +2,7 @@
 //!
 //! Everywhere the order is: score descending, -0 equal to +0, lower index first.
 
-use super::fault::BadValue;
+use super::fault::{BadValue, all_finite};
 use super::step::{Input, Step};
 use crate::config::Config;
 use crate::probe::{Point, Values};
@@ -26,10 +26,11 @@ pub fn route(step: &mut Step<'_>, moe: &Moe<'_>, input: &Input<'_>, scratch: &mu
         Rows::new(&mut scratch.weights[..n * n_used], n_used),
     );
     step.team.split(step.locals, outputs, |local, t, (scores, experts, weights)| {
-        kernels.sigmoid(scores);
-        if scores.iter().any(|s| s.is_nan()) {
+        // Looked at before the sigmoid, which makes a one or a zero of an infinity.
+        if !all_finite(scores) {
             fault.note(BadValue::RouterScore, layer, first + t);
         }
+        kernels.sigmoid(scores);
         for ((choice, score), bias) in local.choice.iter_mut().zip(&*scores).zip(&moe.exp_probs_b) {
             *choice = score + bias;
         }

@@ -151,11 +151,23 @@ pub const MODELS: [Row; 14] = [
     ),
 ];
 
-pub const NUMBERS: [Row; 3] = [
+pub const NUMBERS: [Row; 4] = [
     (
         "a norm that is not a number",
         |dir, mut model| {
             overwrite(&mut model.tensor("blk.1.attn_norm.weight").bytes, 8, &f32::NAN.to_le_bytes());
+            put_model(dir, &model)
+        },
+        By::Computing,
+        &[
+            "blk.1.attn_norm.weight: expected numbers from -65504 to 65504, found NaN at index 2",
+            "fetch it again",
+        ],
+    ),
+    (
+        "a weight that is not a number",
+        |dir, mut model| {
+            overwrite(&mut model.tensor("blk.1.attn_q_b.weight").bytes, 8, &f32::NAN.to_le_bytes());
             put_model(dir, &model)
         },
         By::Computing,
