@@ -2,25 +2,34 @@
 
 mod common;
 
+use common::forge::Model;
 use common::{assert_same_bits, convert, extend, with_engine};
 use fathom::cache::{CacheTypes, IndexType};
-use fathom::mmap::Mapping;
-use fathom::prompt_cache::{About, BLOCK_TOKENS, Fingerprint, Folder, Key, PromptCache};
+use fathom::mmap::{Mapping, Watch};
+use fathom::prompt_cache::{
+    About, BLOCK_TOKENS, Fingerprint, Folder, Key, Known, PromptCache, Search, UnknownModel, read_block,
+};
+use fathom::threads::Seats;
 use fathom::{Engine, Session, SessionOptions, Wanted};
 use fathom_gguf::Gguf;
 use fathom_simd::{Format, Kernels};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant, SystemTime};
 
 const NO_LIMIT: u64 = 1 << 40;
 /// Two whole blocks and a short one, beyond every `index_topk` of the reference models.
 const N_TOKENS: usize = 2 * BLOCK_TOKENS + 44;
 
 fn fingerprint(path: &Path) -> Fingerprint {
-    let mapping = Mapping::open(path).unwrap();
-    Fingerprint::of(&Gguf::from_shards(mapping.shards()).unwrap(), &mapping.shards())
+    fingerprint_on(path, 2)
+}
+
+fn fingerprint_on(path: &Path, n_threads: usize) -> Fingerprint {
+    let watch = Watch { stop: &AtomicBool::new(false), progress: &|_| {} };
+    Fingerprint::of(&Mapping::open(path).unwrap().shards(), &Seats::of(n_threads), watch).unwrap()
 }
 
 fn tokens(n: usize, first: u32) -> Vec<u32> {
@@ -107,6 +116,44 @@ fn a_session_goes_on_with_the_same_bits() {
             kept.compute(&tokens);
             assert_eq!(kept.recall(&tokens), (N_TOKENS, vec![]), "{options:?}");
             assert_eq!(blocks(kept.folder).len(), 3);
+        });
+    }
+}
+
+/// The MTP layer's last row of a block depends on the token behind it. Conversations that part there, right before and right
+/// behind it share what they have in common and nothing else, whoever was kept first and whatever a session holds already.
+#[test]
+fn with_the_mtp_layer_conversations_part_at_a_border() {
+    let options = SessionOptions { mtp: true, ..options(Format::BF16, IndexType::Q8) };
+    let first = tokens(N_TOKENS, 0);
+    let border = BLOCK_TOKENS;
+    for parting in [border - 1, border, border + 1, 2 * border] {
+        let mut second = first.clone();
+        second[parting..].iter_mut().for_each(|token| *token = (*token + 11) % 90 + 3);
+        with_kept(options, |kept| {
+            kept.compute(&first);
+            kept.compute(&second);
+            let both = [&first, &second].map(|tokens| (tokens, common::logits(kept.engine, options, tokens)));
+            for (tokens, _) in &both {
+                assert_eq!(kept.recall(tokens), (N_TOKENS, vec![]), "parting at {parting}");
+            }
+            // A prompt that ends at the border, or a token behind it.
+            for (n, expected) in [(border, 0), (border + 1, border)] {
+                assert_eq!(kept.recall(&second[..n]), (expected, vec![]), "{n} of {parting}");
+            }
+            // A session goes from one to the other and back.
+            let mut session = kept.session();
+            for (tokens, all) in [&both[0], &both[1], &both[0]] {
+                for n in [parting, parting + 1, N_TOKENS] {
+                    session.recall(&tokens[..n]);
+                    let held = session.common_prefix(tokens).min(n - 1);
+                    session.truncate(held);
+                    let behind = extend(&mut session, &tokens[held..], Wanted::AllMtp);
+                    let what = format!("parting at {parting}, {n} recalled");
+                    assert_same_bits(&behind, &all[all.len() - behind.len()..], &what);
+                    session.truncate(n);
+                }
+            }
         });
     }
 }
@@ -215,6 +262,186 @@ fn a_damaged_block_is_told_removed_and_computed_again() {
     });
 }
 
+/// Whatever is done to a block's bytes, it is not taken for one, and nothing panics.
+#[test]
+fn mutated_blocks_are_no_blocks() {
+    with_kept(options(Format::BF16, IndexType::Q8), |kept| {
+        let tokens = tokens(BLOCK_TOKENS, 0);
+        kept.compute(&tokens);
+        let path = blocks(kept.folder).pop().unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let mut random = fastrand::Rng::with_seed(7);
+        let mut buffer = Vec::new();
+        for round in 0..600 {
+            let mut bytes = whole.clone();
+            for _ in 0..random.usize(1..4) {
+                // Half of them in the head, which says how long everything is.
+                let end = if random.bool() { 36 } else { bytes.len() };
+                let at = random.usize(0..end.min(bytes.len()).max(1));
+                match random.u8(0..6) {
+                    0 => bytes.truncate(at),
+                    1 => bytes.extend_from_slice(&whole[at.min(whole.len())..]),
+                    2 if !bytes.is_empty() => drop(bytes.remove(at.min(bytes.len() - 1))),
+                    3 => bytes.insert(at, random.u8(..)),
+                    4 if bytes.len() >= at + 8 => {
+                        bytes[at..at + 8].fill([0, 0xff, 0x7f, 0x80][random.usize(0..4)])
+                    }
+                    _ if !bytes.is_empty() => {
+                        let at = at.min(bytes.len() - 1);
+                        bytes[at] ^= 1 << random.u8(0..8);
+                    }
+                    _ => {}
+                }
+            }
+            if bytes == whole {
+                continue;
+            }
+            std::fs::write(&path, &bytes).unwrap();
+            assert!(read_block(&path, &mut buffer).unwrap().is_err(), "round {round}");
+            if round % 20 == 0 {
+                let (found, notices) = kept.recall(&tokens);
+                assert!(found == 0 && notices.len() == 1 && notices[0].contains("damaged"), "{notices:?}");
+            }
+        }
+    });
+}
+
+/// What is no file under a block's name: a pipe would be waited for until somebody writes to it.
+#[test]
+fn a_pipe_in_a_blocks_place_is_told_and_not_waited_for() {
+    with_kept(options(Format::BF16, IndexType::Q8), |kept| {
+        let tokens = tokens(N_TOKENS, 0);
+        kept.compute(&tokens);
+        for path in blocks(kept.folder) {
+            std::fs::remove_file(&path).unwrap();
+            assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        }
+        let (found, notices) = kept.recall(&tokens);
+        assert!(found == 0 && notices[0].contains("expected a file, found a pipe"), "{notices:?}");
+        kept.compute(&tokens);
+    });
+}
+
+/// Any byte of any tensor: headers and size are those of the model before.
+#[test]
+fn every_byte_of_a_model_tells_it_from_others() {
+    let model = convert("base", "q8_0");
+    let whole = std::fs::read(&model.path).unwrap();
+    let right = fingerprint(&model.path);
+    assert_eq!(right, fingerprint_on(&model.path, 1), "threads do not count");
+    let copy = model.path.with_file_name("another name.gguf");
+    std::fs::copy(&model.path, &copy).unwrap();
+    assert_eq!(fingerprint(&copy), right, "nor does the file's name");
+    let file = fathom_gguf::GgufFile::parse(&whole).unwrap();
+    let places: Vec<_> = file.tensors().iter().map(|tensor| tensor.offset + tensor.bytes / 2).collect();
+    assert!(places.len() > 50);
+    for at in places {
+        let mut other = whole.clone();
+        other[at as usize] ^= 1;
+        std::fs::write(&copy, &other).unwrap();
+        assert_ne!(fingerprint(&copy), right, "byte {at}");
+    }
+}
+
+/// A large model's fingerprint: read through once, then known by its files; and what is not brought into memory.
+#[cfg(unix)]
+#[test]
+fn a_model_that_was_read_through_is_known_while_its_files_are_the_same() {
+    let model = convert("base", "q8_0");
+    let folder = tempfile::tempdir().unwrap();
+    let now = SystemTime::now() + Duration::from_secs(100);
+    let search = |path: &Path, in_memory, now| -> Result<(Fingerprint, Option<Known>, u64), UnknownModel> {
+        let mapping = Mapping::open(path).unwrap();
+        let gguf = Gguf::from_shards(mapping.shards()).unwrap();
+        let seats = Seats::of(2);
+        let search = Search { mapping: &mapping, gguf: &gguf, seats: &seats, in_memory, small: 0, now };
+        let n_read = std::sync::atomic::AtomicU64::new(0);
+        let progress = |n| _ = n_read.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
+        let watch = Watch { stop: &AtomicBool::new(false), progress: &progress };
+        let (fingerprint, known) = search.run(&Folder::new(folder.path().into()), watch)?;
+        Ok((fingerprint, known, n_read.into_inner()))
+    };
+    let size = std::fs::metadata(&model.path).unwrap().len();
+    let right = fingerprint(&model.path);
+    // A young file may change without a trace: nothing is written down, and what is not read is not known.
+    let (found, known, n_read) = search(&model.path, true, SystemTime::now()).unwrap();
+    assert!(found == right && known.is_none() && n_read == size);
+    assert!(matches!(search(&model.path, false, SystemTime::now()), Err(UnknownModel::Young)));
+    let by_age = search(&model.path, false, now).unwrap();
+    assert!(by_age.0 != right && by_age.1.is_none() && by_age.2 == 0);
+    assert_eq!(search(&model.path, false, now).unwrap().0, by_age.0);
+
+    let (found, known, n_read) = search(&model.path, true, now).unwrap();
+    assert!(found == right && n_read == size);
+    let keep = |known| {
+        let about = About { model: "a model".into(), rows: "its rows".into() };
+        with_engine(&model.path, Kernels::best(), 1, |engine| {
+            let root = Key::root(&right, &engine.config, SessionOptions::default(), engine.kernels);
+            let kept = PromptCache::open(Folder::new(folder.path().into()), NO_LIMIT, root, &about).unwrap();
+            kept.note(known).unwrap();
+        });
+    };
+    keep(known.unwrap());
+    for in_memory in [true, false] {
+        let (found, known, n_read) = search(&model.path, in_memory, now).unwrap();
+        assert!(found == right && known.is_none() && n_read == 0, "{in_memory}");
+    }
+    // A link is the same file; a copy is read again, and is the same model.
+    let link = model.path.with_file_name("link.gguf");
+    std::os::unix::fs::symlink(&model.path, &link).unwrap();
+    assert_eq!(search(&link, true, now).unwrap().2, 0);
+    let copy = model.path.with_file_name("copy.gguf");
+    std::fs::copy(&model.path, &copy).unwrap();
+    let (found, _, n_read) = search(&copy, true, now).unwrap();
+    assert!(found == right && n_read == size);
+    // One byte in the middle, and the times as they were.
+    let file = std::fs::File::options().read(true).write(true).open(&model.path).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    std::thread::sleep(Duration::from_millis(30));
+    use std::os::unix::fs::FileExt;
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, size / 2).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], size / 2).unwrap();
+    file.set_modified(modified).unwrap();
+    let (found, _, n_read) = search(&model.path, true, now).unwrap();
+    assert!(found != right && n_read == size);
+    assert!(![right, by_age.0].contains(&search(&model.path, false, now).unwrap().0));
+    // What was written down goes with the blocks.
+    let kept = Folder::new(folder.path().into());
+    for shelf in kept.shelves().unwrap() {
+        kept.remove(&shelf).unwrap();
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// A model that is changed while a session runs leaves no rows under the name of what it was.
+#[cfg(unix)]
+#[test]
+fn nothing_is_kept_of_a_model_that_changes_while_it_is_used() {
+    with_kept(options(Format::BF16, IndexType::Q8), |kept| {
+        let model = convert("base", "q8_0");
+        let mapping = Mapping::open(&model.path).unwrap();
+        let tokens = tokens(N_TOKENS, 0);
+        let mut session = Session::new(kept.engine, kept.options).unwrap();
+        let root = Key::root(&kept.fingerprint, &kept.engine.config, kept.options, kept.engine.kernels);
+        let about = About { model: "a model".into(), rows: "its rows".into() };
+        let mut cache = PromptCache::open(Folder::new(kept.folder.into()), NO_LIMIT, root, &about).unwrap();
+        cache.watch(mapping.guard().unwrap());
+        session.keep_in(cache);
+        session.sync(&tokens[..BLOCK_TOKENS + 5]).unwrap();
+        std::thread::sleep(Duration::from_millis(30));
+        let file = std::fs::File::options().write(true).open(&model.path).unwrap();
+        std::os::unix::fs::FileExt::write_all_at(&file, b"GGUF", 0).unwrap();
+        session.sync(&tokens).unwrap();
+        session.keep_all();
+        assert_eq!(session.recall(&self::tokens(N_TOKENS, 1)), 0);
+        let notices = session.take_notices();
+        assert!(matches!(&notices[..], [one] if one.contains("changed while it was in use")), "{notices:?}");
+        drop(session);
+        assert_eq!(blocks(kept.folder).len(), 1);
+    });
+}
+
 #[test]
 fn a_limit_holds_and_the_beginning_goes_last() {
     with_kept(options(Format::BF16, IndexType::Q8), |kept| {
@@ -300,6 +527,30 @@ fn a_second_run_computes_only_what_is_new() {
     assert!((whole_blocks - 1..n_prompt).contains(&from_disk), "{usage}");
     let (without, _) = program.answer(&["--no-cache"]);
     assert_eq!((&without["text"], &without["usage"]["cached_on_disk"]), (&first["text"], &0.into()));
+}
+
+/// Another model under the old name, of the same headers, size and times.
+#[test]
+fn a_changed_model_computes_everything_anew() {
+    let program = Program::new();
+    let on_disk = || program.answer(&[]).0["usage"]["cached_on_disk"].as_u64().unwrap();
+    assert_eq!(on_disk(), 0);
+    assert!(on_disk() > 2 * BLOCK_TOKENS as u64);
+    let modified = std::fs::metadata(&program.model.path).unwrap().modified().unwrap();
+    let mut model = Model::read(&program.model.path);
+    for tensor in ["blk.1.attn_kv_a_mqa.weight", "blk.1.exp_probs_b.bias", "output.weight"] {
+        let bytes = &mut model.tensor(tensor).bytes;
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        model.write(&program.model.path);
+        std::fs::File::options()
+            .write(true)
+            .open(&program.model.path)
+            .unwrap()
+            .set_modified(modified)
+            .unwrap();
+        assert_eq!(on_disk(), 0, "{tensor}");
+    }
 }
 
 #[test]

@@ -7,6 +7,8 @@ use crate::Session;
 use crate::prompt_cache::{About, Folder, PromptCache};
 use std::path::PathBuf;
 
+/// Exit codes above it are signals.
+const LAST_OF_ERRORS: u8 = 128;
 /// The variable that names the folder.
 const DIR: &str = "FATHOM_CACHE_DIR";
 
@@ -49,23 +51,32 @@ impl KeepArgs {
         if !self.no_cache {
             match self.open(loaded) {
                 Ok(kept) => session.keep_in(kept),
-                Err(why) => aside(&format!("note: conversations are not kept: {why} (--no-cache)")),
+                // Ctrl-C is meant for the program, not for the cache.
+                Err(failure) if failure.code > LAST_OF_ERRORS => return Err(failure),
+                Err(Failure { message: why, .. }) => {
+                    aside(&format!("note: conversations are not kept: {why} (--no-cache)"));
+                }
             }
         }
         Ok(session)
     }
 
-    fn open(&self, loaded: &Loaded<'_>) -> Result<PromptCache, String> {
-        let folder = folder()?;
+    fn open(&self, loaded: &Loaded<'_>) -> Result<PromptCache, Failure> {
+        let folder = folder().map_err(Failure::runtime)?;
         let path = folder.path().display().to_string();
         let cache = loaded.options.cache;
         let about = About {
             model: loaded.name.clone(),
             rows: format!("{}, {}", cache.latent.name(), cache.index.name()),
         };
-        let root = loaded.kept_root().map_err(|failure| failure.message)?;
-        let opened = PromptCache::open(folder, self.cache_limit, root, &about);
-        opened.map_err(|error| format!("{path}: {error}"))
+        let (root, known) = loaded.kept_root(&folder)?;
+        let at = |error: std::io::Error| Failure::runtime(format!("{path}: {error}"));
+        let mut kept = PromptCache::open(folder, self.cache_limit, root, &about).map_err(at)?;
+        kept.watch(loaded.guard().map_err(Failure::runtime)?);
+        if let Some(known) = known {
+            kept.note(known).map_err(at)?;
+        }
+        Ok(kept)
     }
 }
 

@@ -8,16 +8,16 @@ use super::{Failure, print, signals};
 use crate::config::{Config, Overrides};
 use crate::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
 use crate::machine::{Memory, lock_limit};
-use crate::mmap::{MapError, Mapping, Watch};
+use crate::mmap::{Guard, MapError, Mapping, Watch};
 use crate::placement::Placement;
-use crate::prompt_cache::Fingerprint;
+use crate::prompt_cache::{Fingerprint, Folder, Known, Search, UnknownModel};
 use crate::threads::{Seats, default_threads};
 use crate::{Engine, LoadError, SessionError, SessionOptions, builtin};
 use fathom_gguf::Gguf;
 use fathom_simd::Kernels;
 use std::fmt::Display;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// How a model is loaded.
 #[derive(clap::Args, Clone, Debug)]
@@ -70,6 +70,8 @@ pub(super) struct Opened {
     options: SessionOptions,
     /// Whether weights and session find room together.
     fits: bool,
+    /// Whether the weights were brought into memory.
+    in_memory: bool,
 }
 
 impl LoadArgs {
@@ -103,6 +105,7 @@ impl LoadArgs {
             placement,
             options: SessionOptions { n_ctx, batch, cache, ..asked.session },
             fits,
+            in_memory: false,
             mapping,
             config,
         })
@@ -147,6 +150,7 @@ impl LoadArgs {
         } else if !self.no_warmup {
             watched("warming up", total, |watch| opened.mapping.warm(placement, watch))?;
         }
+        opened.in_memory = total == 0 || self.no_mmap || (opened.fits && !self.no_warmup);
         if self.mlock
             && let Err(error) = opened.mapping.lock()
         {
@@ -165,6 +169,11 @@ fn watched<T>(
     total: u64,
     work: impl FnOnce(Watch<'_>) -> Result<T, MapError>,
 ) -> Result<T, Failure> {
+    in_view(doing, total, work)?.map_err(map_failure)
+}
+
+/// The same for work with errors of its own.
+fn in_view<T>(doing: &'static str, total: u64, work: impl FnOnce(Watch<'_>) -> T) -> Result<T, Failure> {
     let signals = signals::listen()?;
     let meter = Meter::new(doing, total, QUIET);
     let progress = |bytes| {
@@ -173,12 +182,16 @@ fn watched<T>(
     let watch = Watch { stop: signals.flag(), progress: &progress };
     let done = work(watch);
     meter.finish();
-    done.map_err(|error| match error {
+    Ok(done)
+}
+
+fn map_failure(error: MapError) -> Failure {
+    match error {
         MapError::Stopped => Failure::interrupted(error),
         MapError::NoMemory { .. } => Failure::memory(error),
         MapError::Threads(_) => Failure::runtime(error),
         error => Failure::invalid(error),
-    })
+    }
 }
 
 /// What is said where the machine has several memory nodes.
@@ -254,9 +267,27 @@ impl Opened {
         Gguf::from_shards(self.mapping.shards()).map_err(Failure::invalid)
     }
 
-    /// What tells the model from others.
-    pub(super) fn fingerprint(&self) -> Result<Fingerprint, Failure> {
-        Ok(Fingerprint::of(&self.gguf()?, &self.mapping.shards()))
+    /// What tells the model from others, and what is to be written down of it in the model's part of `folder`.
+    pub(super) fn fingerprint(&self, folder: &Folder) -> Result<(Fingerprint, Option<Known>), Failure> {
+        let search = Search {
+            mapping: &self.mapping,
+            gguf: &self.gguf()?,
+            seats: self.placement.seats(),
+            in_memory: self.in_memory,
+            small: Search::SMALL,
+            now: SystemTime::now(),
+        };
+        let doing = "reading the weights' checksum";
+        let found = in_view(doing, self.mapping.n_bytes(), |watch| search.run(folder, watch))?;
+        found.map_err(|error| match error {
+            UnknownModel::Read(error) => map_failure(error),
+            UnknownModel::Young => Failure::runtime(error),
+        })
+    }
+
+    /// Tells from now on whether the model's files are as they were when they were opened.
+    pub(super) fn guard(&self) -> std::io::Result<Guard> {
+        self.mapping.guard()
     }
 
     /// An error in the files, under the model's name.

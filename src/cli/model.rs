@@ -4,7 +4,8 @@ use super::Failure;
 use super::flags::{index_type, latent_type, token_count};
 use super::loading::{Asked, LoadArgs, Opened};
 use crate::cache::{CacheTypes, IndexType};
-use crate::prompt_cache::Key;
+use crate::mmap::Guard;
+use crate::prompt_cache::{Folder, Key, Known};
 use crate::tokenizer::Tokenizer;
 use crate::{Engine, SessionOptions};
 use fathom_quantize::metadata::{DEMONSTRATION_WEIGHTS, RANDOM_WEIGHTS, WEIGHTS_KEY};
@@ -56,10 +57,16 @@ pub struct Loaded<'m> {
 }
 
 impl Loaded<'_> {
-    /// What blocks of its kept conversations begin from. Reads a little of all its weights.
-    pub(super) fn kept_root(&self) -> Result<Key, Failure> {
-        let fingerprint = self.opened.fingerprint()?;
-        Ok(Key::root(&fingerprint, &self.engine.config, self.options, self.engine.kernels))
+    /// What blocks of its kept conversations in `folder` begin from, and what is to be written down there of the model. Reads
+    /// all its weights where nothing of the kind was written down.
+    pub(super) fn kept_root(&self, folder: &Folder) -> Result<(Key, Option<Known>), Failure> {
+        let (fingerprint, known) = self.opened.fingerprint(folder)?;
+        Ok((Key::root(&fingerprint, &self.engine.config, self.options, self.engine.kernels), known))
+    }
+
+    /// Tells from now on whether the model's files are as they were when they were opened.
+    pub(super) fn guard(&self) -> std::io::Result<Guard> {
+        self.opened.guard()
     }
 }
 

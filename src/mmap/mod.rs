@@ -7,12 +7,14 @@
 //! error like any other and is reported as one (see `sigbus`).
 #![expect(unsafe_code, reason = "the mapping is one of the addresses of unsafe (law 5)")]
 
+mod identity;
 mod memory;
 mod sigbus;
 mod warm;
 mod watch;
 mod zeros;
 
+pub use identity::{Guard, Identity};
 pub use watch::Watch;
 pub use zeros::Zeros;
 
@@ -113,8 +115,8 @@ pub enum MapError {
 enum Bytes {
     /// The file itself; kept open, so that it can still be read when another has taken its name.
     Mapped(Mmap, File),
-    /// What was read from it.
-    Memory(Zeros),
+    /// What was read from it; kept open, too.
+    Memory(Zeros, File),
     /// A part of the program.
     Static(&'static [u8]),
 }
@@ -123,14 +125,24 @@ enum Bytes {
 struct MappedFile {
     name: String,
     bytes: Bytes,
+    /// What it was when it was opened; `None` for a part of the program, and where the system does not tell.
+    identity: Option<Identity>,
 }
 
 impl MappedFile {
     fn bytes(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Mapped(map, _) => map,
-            Bytes::Memory(bytes) => bytes,
+            Bytes::Memory(bytes, _) => bytes,
             Bytes::Static(bytes) => bytes,
+        }
+    }
+
+    /// The file, where there is one.
+    fn file(&self) -> Option<&File> {
+        match &self.bytes {
+            Bytes::Mapped(_, file) | Bytes::Memory(_, file) => Some(file),
+            Bytes::Static(_) => None,
         }
     }
 
@@ -139,7 +151,7 @@ impl MappedFile {
     fn lock(&self) -> Result<(), std::io::Error> {
         match &self.bytes {
             Bytes::Mapped(map, _) => map.lock(),
-            Bytes::Memory(bytes) => bytes.lock(),
+            Bytes::Memory(bytes, _) => bytes.lock(),
             Bytes::Static(_) => Ok(()),
         }
     }
@@ -171,7 +183,9 @@ impl Mapping {
 
     /// A model that is a part of the program.
     pub fn of_bytes(name: &str, bytes: &'static [u8]) -> Mapping {
-        Mapping { files: vec![MappedFile { name: name.to_owned(), bytes: Bytes::Static(bytes) }] }
+        Mapping {
+            files: vec![MappedFile { name: name.to_owned(), bytes: Bytes::Static(bytes), identity: None }],
+        }
     }
 
     /// Each file's name and bytes, in shard order.
@@ -187,10 +201,12 @@ impl Mapping {
     pub fn into_memory(mut self, placement: &Placement, watch: Watch<'_>) -> Result<Mapping, MapError> {
         for (index, file) in self.files.iter_mut().enumerate() {
             if let Bytes::Mapped(map, opened) = &file.bytes {
+                let io = |source| MapError::Io { path: PathBuf::from(&file.name), source };
+                let opened = opened.try_clone().map_err(io)?;
                 let runs = (placement.seats(), placement.runs(index));
-                let read = memory::read(opened, Path::new(&file.name), runs, watch)?;
+                let read = memory::read(&opened, Path::new(&file.name), runs, watch)?;
                 sigbus::forget(map.as_ptr());
-                file.bytes = Bytes::Memory(read);
+                file.bytes = Bytes::Memory(read, opened);
             }
         }
         Ok(self)
@@ -236,6 +252,22 @@ impl Mapping {
     pub fn placement(&self, gguf: &Gguf<'_>, seats: &Seats) -> Placement {
         let sizes: Vec<usize> = self.files.iter().map(|file| file.bytes().len()).collect();
         Placement::of(gguf, &sizes, seats.clone())
+    }
+
+    /// What the files were when they were opened; `None` where one has no identity.
+    pub fn identities(&self) -> Option<Vec<Identity>> {
+        self.files.iter().map(|file| file.identity).collect()
+    }
+
+    /// Tells from now on whether the files are as they were when they were opened. Those without an identity cannot be told from
+    /// what they become, or are a part of the program.
+    ///
+    /// # Errors
+    /// If the system opens no more files.
+    pub fn guard(&self) -> std::io::Result<Guard> {
+        let known = self.files.iter().filter_map(|file| Some((file.file()?, file.identity?)));
+        let opened = known.map(|(file, identity)| Ok((file.try_clone()?, identity)));
+        Ok(Guard::new(opened.collect::<std::io::Result<_>>()?))
     }
 
     /// Bytes in all.
@@ -293,7 +325,8 @@ fn map_file(path: &Path) -> Result<MappedFile, MapError> {
     let _ = map.advise(memmap2::Advice::HugePage);
     let name = path.display().to_string();
     sigbus::watch(map.as_ptr(), map.len(), &name);
-    Ok(MappedFile { name, bytes: Bytes::Mapped(map, file) })
+    let identity = Identity::of(&file);
+    Ok(MappedFile { name, bytes: Bytes::Mapped(map, file), identity })
 }
 
 /// At most this many missing shards are named.

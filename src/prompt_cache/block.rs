@@ -8,7 +8,7 @@ use super::key::Key;
 use sha2::{Digest, Sha256};
 
 const MAGIC: [u8; 8] = *b"fathomKV";
-const HEAD: usize = 8 + 16 + 4 + 8;
+pub const HEAD: usize = 8 + 16 + 4 + 8;
 const DIGEST: usize = 32;
 
 /// A block that was read, whole and unchanged.
@@ -62,26 +62,30 @@ pub fn seal(bytes: &mut Vec<u8>) {
     bytes.extend_from_slice(&digest);
 }
 
+/// The number of tokens of a file of `found` bytes that begins so.
+///
+/// # Errors
+/// If it begins as no block does, or says that it has another size. That can be asked before the rest is read.
+pub fn check_head(bytes: &[u8], found: u64) -> Result<u32, BlockError> {
+    let head =
+        bytes.first_chunk::<HEAD>().ok_or(BlockError::Size { expected: (HEAD + DIGEST) as u64, found })?;
+    if !head.starts_with(&MAGIC) {
+        return Err(BlockError::Magic);
+    }
+    let (head, n_bytes) = head.split_at(HEAD - 8);
+    let n_tokens = u32::from_le_bytes(*head.last_chunk().expect("a head ends so"));
+    let n_bytes = u64::from_le_bytes(n_bytes.try_into().expect("eight bytes"));
+    let expected = n_bytes.saturating_add((HEAD + DIGEST) as u64 + 4 * u64::from(n_tokens));
+    if expected == found { Ok(n_tokens) } else { Err(BlockError::Size { expected, found }) }
+}
+
 impl<'b> Block<'b> {
     /// Checks a file's bytes.
     ///
     /// # Errors
     /// What is wrong with them.
     pub fn check(bytes: &'b [u8]) -> Result<Block<'b>, BlockError> {
-        let found = bytes.len() as u64;
-        let head = bytes
-            .first_chunk::<HEAD>()
-            .ok_or(BlockError::Size { expected: (HEAD + DIGEST) as u64, found })?;
-        if !head.starts_with(&MAGIC) {
-            return Err(BlockError::Magic);
-        }
-        let (head, n_bytes) = head.split_at(HEAD - 8);
-        let n_tokens = u32::from_le_bytes(*head.last_chunk().expect("a head ends so"));
-        let n_bytes = u64::from_le_bytes(n_bytes.try_into().expect("eight bytes"));
-        let expected = n_bytes.saturating_add((HEAD + DIGEST) as u64 + 4 * u64::from(n_tokens));
-        if expected != found {
-            return Err(BlockError::Size { expected, found });
-        }
+        let n_tokens = check_head(bytes, bytes.len() as u64)?;
         let (all, digest) = bytes.split_at(bytes.len() - DIGEST);
         if Sha256::digest(all).as_slice() != digest {
             return Err(BlockError::Checksum);

@@ -1,7 +1,9 @@
 //! The folder with everything that is kept: a folder for each model and way of keeping its rows, a file for each block.
 
-use super::block::{Block, BlockError};
+use super::block::{Block, BlockError, HEAD, check_head};
+use super::fingerprint::{Fingerprint, Glance, Known};
 use super::key::Key;
+use crate::mmap::Identity;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
@@ -16,6 +18,12 @@ const PART: &str = ".part-";
 const ABANDONED: Duration = Duration::from_secs(3600);
 /// Says whose rows a folder has.
 const ABOUT: &str = "about.json";
+/// The model's files when it was read through, and what it was then.
+const FILES: &str = "files.json";
+/// Files of one model that are remembered; copies of it, or the same file with other times.
+const MOST_KNOWN: usize = 16;
+/// Neither of the two is larger, if it is ours.
+const MOST_BYTES: u64 = 1 << 20;
 
 /// Whose rows a folder has, for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,8 +118,7 @@ impl Folder {
             if !is_key(&name) || !entry.file_type()?.is_dir() {
                 continue;
             }
-            let about = fs::read(entry.path().join(ABOUT)).ok();
-            let about = about.and_then(|text| serde_json::from_slice(&text).ok());
+            let about = read_json(&entry.path().join(ABOUT));
             let mut blocks = Vec::new();
             for file in listed(&entry.path())? {
                 blocks.extend(block_entry(&file));
@@ -131,11 +138,22 @@ impl Folder {
         let path = self.path.join(&shelf.name);
         for file in listed(&path)? {
             let name = file.file_name();
-            if block_entry(&file).is_some() || name == ABOUT || name.to_string_lossy().starts_with(PART) {
+            if block_entry(&file).is_some()
+                || name == ABOUT
+                || name == FILES
+                || name.to_string_lossy().starts_with(PART)
+            {
                 gone(fs::remove_file(file.path()))?;
             }
         }
         gone(fs::remove_dir(path))
+    }
+
+    /// The fingerprint of a model that was read through when its files were these.
+    pub(super) fn known(&self, files: &[Identity], glance: &Glance) -> Option<Fingerprint> {
+        let shelves = listed(&self.path).unwrap_or_default().into_iter();
+        let mut known = shelves.flat_map(|shelf| known_in(&shelf.path()));
+        known.find_map(|known| known.of(files, glance))
     }
 
     /// Removes what a killed program left half written.
@@ -168,9 +186,49 @@ impl Folder {
 /// # Errors
 /// `Ok(Err(..))` where there is a file, and it is damaged.
 pub fn read_block<'b>(path: &Path, bytes: &'b mut Vec<u8>) -> io::Result<Result<Block<'b>, BlockError>> {
+    check_kind(path)?;
     bytes.clear();
-    File::open(path)?.read_to_end(bytes)?;
+    let mut file = File::open(path)?;
+    let len = file.metadata()?.len();
+    // What is no block may be of any size: its head tells before the rest is read.
+    (&mut file).take(HEAD as u64).read_to_end(bytes)?;
+    if let Err(damage) = check_head(bytes, len) {
+        return Ok(Err(damage));
+    }
+    file.take(len - HEAD as u64).read_to_end(bytes)?;
     Ok(Block::check(bytes))
+}
+
+/// An error for what is no file: a pipe would be waited for until somebody writes to it.
+fn check_kind(path: &Path) -> io::Result<()> {
+    let kind = fs::metadata(path)?.file_type();
+    if kind.is_file() {
+        return Ok(());
+    }
+    let found = if kind.is_dir() { "a folder" } else { "a pipe, device or socket" };
+    Err(io::Error::new(ErrorKind::InvalidInput, format!("expected a file, found {found}")))
+}
+
+/// Remembers in a model's folder what its files were when it was read through.
+pub(super) fn note_known(shelf: &Path, known: Known) -> io::Result<()> {
+    let mut all = known_in(shelf);
+    all.insert(0, known);
+    all.truncate(MOST_KNOWN);
+    put(&shelf.join(FILES), &serde_json::to_vec(&all)?)
+}
+
+/// What a model's folder says of its files; nothing if it cannot be read.
+fn known_in(shelf: &Path) -> Vec<Known> {
+    read_json(&shelf.join(FILES)).unwrap_or_default()
+}
+
+/// A small file of ours; `None` if it is not there, or not ours.
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
+    let about = fs::metadata(path).ok()?;
+    if !about.is_file() || about.len() > MOST_BYTES {
+        return None;
+    }
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
 /// The name of a block's file.
@@ -190,6 +248,7 @@ pub(super) fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Says that a block was used at `now`.
 pub(super) fn touch(path: &Path, now: SystemTime) -> io::Result<()> {
+    check_kind(path)?;
     File::options().append(true).open(path)?.set_modified(now)
 }
 

@@ -6,22 +6,30 @@
 //! in common, an edited one costs what comes after the edit, and rows of anything else are never found. What does not fill a
 //! block at the end of an answer is a shorter one, which goes when a longer one replaces it.
 //!
+//! With the MTP layer the last row of a block depends on the token behind it (`model::mtp`): that token is then part of the
+//! block's name and of what it says of itself, and blocks that are taken must all agree with it. The last of all rows a session
+//! makes anew when it goes on.
+//!
 //! Files are written in the background, appear whole, and carry a checksum. Whatever is wrong with one, its tokens
 //! are computed again, with a notice.
 
 mod block;
+mod fingerprint;
 mod folder;
 mod key;
 mod writer;
 
 pub use block::{Block, BlockError};
+pub use fingerprint::{Fingerprint, Glance, Known, Search, UnknownModel};
 pub use folder::{About, Entry, Folder, Shelf, read_block};
-pub use key::{Fingerprint, Key};
+pub use key::Key;
 
 use crate::cache::KvCache;
-use folder::{block_path, gone};
+use crate::mmap::Guard;
+use folder::{block_path, gone, note_known};
 use rayon::prelude::*;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use writer::Writer;
 
@@ -30,24 +38,35 @@ pub const BLOCK_TOKENS: usize = 128;
 /// Blocks that are read at once.
 const AT_ONCE: usize = 16;
 
+/// A whole block's names.
+#[derive(Clone, Copy)]
+struct Link {
+    /// Its file's.
+    file: Key,
+    /// What the blocks behind it hang from: its tokens and those before, and no token more.
+    key: Key,
+}
+
 /// One session's side of what is kept.
 pub struct PromptCache {
     /// The model's folder.
     shelf: PathBuf,
     root: Key,
-    /// Keys of the whole blocks of the session's tokens, as far as they are known to be kept.
-    chain: Vec<Key>,
+    /// Tokens behind a block that its rows depend on, too: one with the MTP layer, otherwise none.
+    ahead: usize,
+    /// The whole blocks of the session's tokens, as far as they are known to be kept.
+    chain: Vec<Link>,
     /// The block at the end that is not whole: its key, and how many tokens the session had when it was kept.
     tail: Option<(Key, usize)>,
     writer: Writer,
+    /// Tells whether the model is still the one that the blocks are named after.
+    guard: Option<Guard>,
+    /// It is not.
+    is_other: bool,
     notices: Vec<String>,
 }
 
-/// The tokens of block `index`; fewer than a block's at the end.
-fn block_tokens(tokens: &[u32], index: usize) -> &[u32] {
-    let first = index * BLOCK_TOKENS;
-    &tokens[first..tokens.len().min(first + BLOCK_TOKENS)]
-}
+const CHANGED: &str = "the model's file was changed while it was in use: nothing more of this conversation is kept or read back";
 
 impl PromptCache {
     /// What is kept in `folder` for sessions whose blocks begin from `root`; at most `limit` bytes for all models.
@@ -57,7 +76,58 @@ impl PromptCache {
     pub fn open(folder: Folder, limit: u64, root: Key, about: &About) -> io::Result<PromptCache> {
         let shelf = folder.shelf(&root, about)?;
         let writer = Writer::start(folder, limit);
-        Ok(PromptCache { shelf, root, chain: Vec::new(), tail: None, writer, notices: Vec::new() })
+        Ok(PromptCache {
+            shelf,
+            root,
+            ahead: 0,
+            chain: Vec::new(),
+            tail: None,
+            writer,
+            guard: None,
+            is_other: false,
+            notices: Vec::new(),
+        })
+    }
+
+    /// From now on nothing is kept or read once `guard` says that the model's files were changed.
+    pub fn watch(&mut self, guard: Guard) {
+        self.guard = Some(guard);
+    }
+
+    /// Writes down what the model's files were when it was read through, so that it need not be read the next time.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn note(&self, known: Known) -> io::Result<()> {
+        note_known(&self.shelf, known)
+    }
+
+    /// Whether the session runs the MTP layer.
+    pub(crate) fn run_mtp(&mut self, mtp: bool) {
+        self.ahead = usize::from(mtp);
+    }
+
+    /// Whether the model is still what it was; if not, that is told once.
+    fn is_same_model(&mut self) -> bool {
+        if self.guard.take_if(|guard| !guard.holds()).is_some() {
+            self.is_other = true;
+            self.notices.push(CHANGED.to_owned());
+            self.writer.stop();
+        }
+        !self.is_other
+    }
+
+    /// The tokens that block `index` says it is of; fewer than a block's at the end.
+    fn block_tokens<'t>(&self, tokens: &'t [u32], index: usize) -> &'t [u32] {
+        let first = index * BLOCK_TOKENS;
+        &tokens[first..tokens.len().min(first + BLOCK_TOKENS + self.ahead)]
+    }
+
+    /// Block `index`, behind what `parent` names; `None` without all tokens that its rows depend on.
+    fn link(&self, parent: &Key, tokens: &[u32], index: usize) -> Option<Link> {
+        let held = self.block_tokens(tokens, index);
+        (held.len() == BLOCK_TOKENS + self.ahead)
+            .then(|| Link { file: parent.child(held), key: parent.child(&held[..BLOCK_TOKENS]) })
     }
 
     /// What a person should know, since the last time.
@@ -69,51 +139,59 @@ impl PromptCache {
     /// Reads rows of the first of `tokens` into `cache`, as far as they are kept; the session holds `held` of them already.
     /// Gives how many of `tokens` the cache then has rows of, at least `held`.
     pub(crate) fn recall(&mut self, tokens: &[u32], held: usize, cache: &mut KvCache) -> usize {
-        let first = held / BLOCK_TOKENS;
-        let mut keys = Vec::new();
-        let mut parent = self.root;
-        for index in 0..tokens.len() / BLOCK_TOKENS {
-            let key = parent.child(block_tokens(tokens, index));
-            if index >= first && !block_path(&self.shelf, &key).exists() {
+        if !self.is_same_model() {
+            return held;
+        }
+        // The session's last row is not what it will be if it depends on a token behind it.
+        let first = held.saturating_sub(self.ahead) / BLOCK_TOKENS;
+        let mut links: Vec<Link> = Vec::new();
+        while let Some(link) = self.link(&self.parent(&links, links.len()), tokens, links.len()) {
+            if links.len() >= first && !block_path(&self.shelf, &link.file).exists() {
                 break;
             }
-            keys.push(key);
-            parent = key;
+            links.push(link);
         }
-        let n_whole = self.copy_blocks(tokens, &keys, first, cache);
-        keys.truncate(n_whole);
+        let n_whole = self.copy_blocks(tokens, &links, first, cache);
+        links.truncate(n_whole);
         let mut n_tokens = n_whole * BLOCK_TOKENS;
-        if let Some((key, tail)) = self.find_tail(&tokens[n_tokens..], self.parent(&keys, n_whole))
+        if let Some((key, tail)) = self.find_tail(&tokens[n_tokens..], self.parent(&links, n_whole))
             && n_tokens + tail > held
-            && self.copy_tail(&tokens[..n_tokens + tail], key, &keys, cache)
+            && self.copy_tail(&tokens[..n_tokens + tail], key, &links, cache)
         {
             n_tokens += tail;
             self.tail = Some((key, n_tokens));
         }
-        self.chain = keys;
+        self.chain = links;
         self.tell_used();
         n_tokens.max(held)
     }
 
-    /// Keeps the whole blocks among `tokens` that are not kept yet. All rows of the first `n_done` tokens are there; the MTP
-    /// layer makes a token's row when it sees the next one.
-    pub(crate) fn keep(&mut self, tokens: &[u32], n_done: usize, cache: &KvCache) {
-        while self.writer.works() && n_done >= (self.chain.len() + 1) * BLOCK_TOKENS {
-            let key = self.put(tokens, self.chain.len(), cache);
-            self.chain.push(key);
+    /// Keeps the whole blocks among `tokens` that are not kept yet. All tokens have their rows.
+    pub(crate) fn keep(&mut self, tokens: &[u32], cache: &KvCache) {
+        while self.writer.works() {
+            let index = self.chain.len();
+            let parent = self.parent(&self.chain, index);
+            let Some(link) = self.link(&parent, tokens, index) else { return };
+            if !self.is_same_model() {
+                return;
+            }
+            self.put(&parent, tokens, index, cache);
+            self.chain.push(link);
         }
     }
 
     /// Keeps all of `tokens`: their last block may be a short one. (That of the last token wants no row yet: who goes on
     /// from it computes that token again.)
-    pub(crate) fn keep_all(&mut self, tokens: &[u32], n_done: usize, cache: &KvCache) {
-        self.keep(tokens, n_done, cache);
-        if !self.writer.works() {
+    pub(crate) fn keep_all(&mut self, tokens: &[u32], cache: &KvCache) {
+        self.keep(tokens, cache);
+        if !self.writer.works() || !self.is_same_model() {
             return;
         }
         let before = self.tail.take();
-        if !tokens.len().is_multiple_of(BLOCK_TOKENS) {
-            self.tail = Some((self.put(tokens, self.chain.len(), cache), tokens.len()));
+        let index = self.chain.len();
+        if tokens.len() > index * BLOCK_TOKENS {
+            let parent = self.parent(&self.chain, index);
+            self.tail = Some((self.put(&parent, tokens, index, cache), tokens.len()));
         }
         if let Some((key, _)) = before.filter(|before| self.tail.is_none_or(|(key, _)| key != before.0)) {
             self.writer.remove(block_path(&self.shelf, &key));
@@ -122,49 +200,49 @@ impl PromptCache {
     }
 
     fn tell_used(&self) {
-        let keys = self.chain.iter().chain(self.tail.as_ref().map(|(key, _)| key));
+        let keys = self.chain.iter().map(|link| &link.file).chain(self.tail.as_ref().map(|(key, _)| key));
         self.writer.used(keys.map(|key| block_path(&self.shelf, key)).collect());
     }
 
     /// The session holds `len` tokens and no more.
     pub(crate) fn truncate(&mut self, len: usize) {
-        self.chain.truncate(len / BLOCK_TOKENS);
+        self.chain.truncate(len.saturating_sub(self.ahead) / BLOCK_TOKENS);
         // Something else will follow: the short block stays for whoever goes back to it.
         self.tail = self.tail.filter(|&(_, end)| end <= len);
     }
 
-    fn parent(&self, keys: &[Key], index: usize) -> Key {
-        index.checked_sub(1).map_or(self.root, |last| keys[last])
+    fn parent(&self, links: &[Link], index: usize) -> Key {
+        index.checked_sub(1).map_or(self.root, |last| links[last].key)
     }
 
-    fn put(&self, tokens: &[u32], index: usize, cache: &KvCache) -> Key {
-        let parent = self.parent(&self.chain, index);
-        let held = block_tokens(tokens, index);
+    fn put(&self, parent: &Key, tokens: &[u32], index: usize, cache: &KvCache) -> Key {
+        let held = self.block_tokens(tokens, index);
         let key = parent.child(held);
         let path = block_path(&self.shelf, &key);
         if !path.exists() {
-            let first = index * BLOCK_TOKENS;
-            self.writer.put(path, block::encode(&parent, held, cache.parts(first..first + held.len())));
+            let parts = cache.parts(positions(index, held.len()));
+            self.writer.put(path, block::encode(parent, held, parts));
         }
         key
     }
 
     /// Copies the blocks from `first` on whose keys are known; gives how many whole blocks the cache has, from the
     /// beginning.
-    fn copy_blocks(&mut self, tokens: &[u32], keys: &[Key], first: usize, cache: &mut KvCache) -> usize {
-        let mut index = first.min(keys.len());
+    fn copy_blocks(&mut self, tokens: &[u32], links: &[Link], first: usize, cache: &mut KvCache) -> usize {
+        crate::threads::ready();
+        let mut index = first.min(links.len());
         // New memory for each block would take longer than the reading.
-        let mut buffers = vec![Vec::new(); AT_ONCE.min(keys.len() - index)];
-        while index < keys.len() {
-            let end = keys.len().min(index + AT_ONCE);
-            let read: Vec<_> = keys[index..end]
+        let mut buffers = vec![Vec::new(); AT_ONCE.min(links.len() - index)];
+        while index < links.len() {
+            let end = links.len().min(index + AT_ONCE);
+            let read: Vec<_> = links[index..end]
                 .par_iter()
                 .zip(&mut buffers)
-                .map(|(key, bytes)| self.read(key, bytes))
+                .map(|(link, bytes)| self.read(&link.file, bytes))
                 .collect();
             for block in read {
-                let parent = self.parent(keys, index);
-                if !self.copy(block, (keys[index], parent), tokens, index, cache) {
+                let parent = self.parent(links, index);
+                if !self.copy(block, (links[index].file, parent), tokens, index, cache) {
                     return index;
                 }
                 index += 1;
@@ -175,7 +253,7 @@ impl PromptCache {
 
     /// The longest short block that `rest` begins with.
     fn find_tail(&self, rest: &[u32], parent: Key) -> Option<(Key, usize)> {
-        let longest = rest.len().min(BLOCK_TOKENS - 1);
+        let longest = rest.len().min(BLOCK_TOKENS - 1 + self.ahead);
         (1..=longest).rev().find_map(|n| {
             let key = parent.child(&rest[..n]);
             block_path(&self.shelf, &key).exists().then_some((key, n))
@@ -183,10 +261,10 @@ impl PromptCache {
     }
 
     /// Copies the short block `key` at the end of `tokens`, behind the blocks of `keys`.
-    fn copy_tail(&mut self, tokens: &[u32], key: Key, keys: &[Key], cache: &mut KvCache) -> bool {
+    fn copy_tail(&mut self, tokens: &[u32], key: Key, links: &[Link], cache: &mut KvCache) -> bool {
         let mut bytes = Vec::new();
         let block = self.read(&key, &mut bytes);
-        self.copy(block, (key, self.parent(keys, keys.len())), tokens, keys.len(), cache)
+        self.copy(block, (key, self.parent(links, links.len())), tokens, links.len(), cache)
     }
 
     fn read<'b>(&self, key: &Key, bytes: &'b mut Vec<u8>) -> io::Result<Result<Block<'b>, BlockError>> {
@@ -202,9 +280,8 @@ impl PromptCache {
         index: usize,
         cache: &mut KvCache,
     ) -> bool {
-        let first = index * BLOCK_TOKENS;
-        let tokens = block_tokens(tokens, index);
-        let parts = cache.parts_mut(first..first + tokens.len());
+        let tokens = self.block_tokens(tokens, index);
+        let parts = cache.parts_mut(positions(index, tokens.len()));
         let path = block_path(&self.shelf, &key);
         let done = match block {
             Ok(block) => block.and_then(|block| block.copy_to(&parent, tokens, parts)),
@@ -222,6 +299,12 @@ impl PromptCache {
         }
         false
     }
+}
+
+/// Where the rows of a block lie that says it is of `n_tokens`.
+fn positions(index: usize, n_tokens: usize) -> Range<usize> {
+    let first = index * BLOCK_TOKENS;
+    first..first + n_tokens.min(BLOCK_TOKENS)
 }
 
 fn damaged(path: &Path, damage: &BlockError) -> String {

@@ -64,6 +64,11 @@ impl Writer {
         !self.shared.off.load(Ordering::Relaxed)
     }
 
+    /// Writes nothing more, for a reason that is told elsewhere.
+    pub(super) fn stop(&self) {
+        self.shared.off.store(true, Ordering::Relaxed);
+    }
+
     pub(super) fn put(&self, path: PathBuf, bytes: Vec<u8>) {
         self.send(Job::Put { path, bytes });
     }

@@ -5,7 +5,8 @@ use crate::prompt_cache::PromptCache;
 
 impl Session<'_> {
     /// From now on whole blocks of tokens are kept as they come; what is kept already is read by [`Session::recall`].
-    pub fn keep_in(&mut self, kept: PromptCache) {
+    pub fn keep_in(&mut self, mut kept: PromptCache) {
+        kept.run_mtp(self.options.mtp);
         self.kept = Some(kept);
     }
 
@@ -27,14 +28,14 @@ impl Session<'_> {
     /// Keeps all tokens, those at the end too that fill no block.
     pub fn keep_all(&mut self) {
         if let Some(kept) = &mut self.kept {
-            kept.keep_all(&self.tokens, done(&self.tokens, self.options.mtp), &self.cache);
+            kept.keep_all(&self.tokens, &self.cache);
         }
     }
 
     /// Keeps the whole blocks that are new.
     pub(super) fn keep_blocks(&mut self) {
         if let Some(kept) = &mut self.kept {
-            kept.keep(&self.tokens, done(&self.tokens, self.options.mtp), &self.cache);
+            kept.keep(&self.tokens, &self.cache);
         }
     }
 
@@ -42,9 +43,4 @@ impl Session<'_> {
     pub fn take_notices(&mut self) -> Vec<String> {
         self.kept.as_mut().map_or_else(Vec::new, PromptCache::take_notices)
     }
-}
-
-/// How many tokens have all their rows: the MTP layer makes a token's row when it sees the next one.
-fn done(tokens: &[u32], mtp: bool) -> usize {
-    tokens.len().saturating_sub(usize::from(mtp))
 }
