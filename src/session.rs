@@ -64,7 +64,7 @@ pub enum Wanted {
     AllMtp,
 }
 
-/// Why a session could not go on. The session is as it was before the call.
+/// Why a session could not go on. The session is as it was before the call; [`Session::sync`] says what it leaves.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
     /// An id outside the vocabulary.
@@ -79,7 +79,7 @@ pub enum SessionError {
     },
     /// No room.
     #[error(
-        "the context is full: it holds {n_ctx} tokens, {wanted} were to be in it; start with a larger context"
+        "the context is full: it has room for {n_ctx} tokens, and {wanted} are needed; start with a larger context"
     )]
     ContextFull {
         /// Room.
@@ -102,7 +102,7 @@ pub enum SessionError {
     },
     /// The system does not give the memory.
     #[error(
-        "the session's memory is not to be had: its cache needs {cache} bytes, its scratch {scratch}, and the system \
+        "the system does not give the session its memory: the cache needs {cache} bytes, the scratch {scratch}, and the system \
          refused a piece of {refused}; start with a shorter context, a smaller batch or narrower cache types, or raise \
          the limit (ulimit -v)", cache = .needed.cache, scratch = .needed.scratch
     )]
@@ -273,7 +273,7 @@ impl<'e> Session<'e> {
         assert!(!tokens.is_empty(), "a session is brought to at least one token");
         // The last token is computed again if it was there: its logits are not kept.
         let common = self.common_prefix(tokens).min(tokens.len() - 1);
-        self.check(common, &tokens[common..])?;
+        self.check(common, (tokens, common))?;
         self.truncate(common);
         let n_layers = self.engine.config.num_hidden_layers;
         loop {
@@ -330,7 +330,7 @@ impl<'e> Session<'e> {
         wanted: Wanted,
         mut hooks: Hooks<'_>,
     ) -> Result<bool, SessionError> {
-        self.check(self.tokens.len(), tokens)?;
+        self.check(self.tokens.len(), (tokens, 0))?;
         let before = self.tokens.len();
         // The MTP layer starts from the hidden state of the token before. A truncation threw it away: that token runs
         // through the main model again. Its own row in the MTP layer's cache is still there.
@@ -359,13 +359,14 @@ impl<'e> Session<'e> {
         Ok(true)
     }
 
-    /// Whether `tokens` can stand at position `first` and behind it.
-    fn check(&self, first: usize, tokens: &[u32]) -> Result<(), SessionError> {
+    /// Whether the tokens of `input` from `from` on can stand at position `first` and behind it.
+    fn check(&self, first: usize, (input, from): (&[u32], usize)) -> Result<(), SessionError> {
         let vocab_size = self.engine.config.vocab_size;
-        if let Some((index, &id)) = tokens.iter().enumerate().find(|&(_, &id)| id as usize >= vocab_size) {
+        let mut new = input.iter().copied().enumerate().skip(from);
+        if let Some((index, id)) = new.find(|&(_, id)| id as usize >= vocab_size) {
             return Err(SessionError::Token { index, id, vocab_size });
         }
-        let wanted = first + tokens.len();
+        let wanted = first + input.len() - from;
         if wanted > self.options.n_ctx {
             return Err(SessionError::ContextFull { n_ctx: self.options.n_ctx, wanted });
         }

@@ -197,9 +197,17 @@ fn a_refused_call_leaves_the_session_as_it_was() {
             Session::new(engine, SessionOptions { n_ctx: 32, ..SessionOptions::default() }).unwrap();
         let expected = session.sync(&tokens[..20]).unwrap().to_vec();
         let full = session.sync(&tokens[..33]).unwrap_err().to_string();
-        assert!(full.contains("holds 32 tokens, 33 were to be in it"), "{full}");
-        let foreign = session.sync(&[1, 2, 100_000]).unwrap_err().to_string();
-        assert!(foreign.contains("token 2") || foreign.contains("100000"), "{foreign}");
+        assert!(full.contains("it has room for 32 tokens, and 33 are needed"), "{full}");
+        // The place is one in what was given, however much of that the session holds already.
+        for n_held in [0, 1, 15] {
+            let mut list = tokens[..n_held].to_vec();
+            list.extend([tokens[n_held] ^ 1, 2, 100_000]);
+            let foreign = session.sync(&list).unwrap_err().to_string();
+            let told = format!("token {} of the input: expected an id below 320, found 100000", n_held + 2);
+            assert!(foreign.contains(&told), "{foreign}");
+        }
+        let pushed = session.push(100_000).unwrap_err().to_string();
+        assert!(pushed.contains("token 0 of the input"), "{pushed}");
         assert_same_bits(session.sync(&tokens[..20]).unwrap(), &expected, "after refusals");
     });
 }

@@ -222,21 +222,20 @@ fn a_tokenizer_of_another_size_is_refused() {
 }
 
 /// The whole model as a sparse file: larger than the memory of any machine that runs tests.
+#[cfg(target_os = "linux")]
 #[test]
 fn a_model_that_does_not_fit_is_refused_before_it_is_loaded() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("whole.gguf");
+    // 690 GiB, or on a machine that has room for those 2.5 TiB.
+    let usable = fathom::machine::Memory::read(Path::new("/")).usable().expect("Linux tells");
+    let ty = if usable < 600 << 30 { "q8_0" } else { "f32" };
     let made = fathom()
-        .args(["synth", "--preset", "v3.2", "--type", "q8_0", "--zeros", "-o"])
+        .args(["synth", "--preset", "v3.2", "--type", ty, "--zeros", "-o"])
         .arg(&path)
         .output()
         .unwrap();
     assert!(made.status.success(), "{}", stderr(&made));
-    let usable = fathom::machine::Memory::read(Path::new("/")).usable();
-    if usable.is_none_or(|usable| usable > 690 << 30) {
-        eprintln!("skipped: this machine has room for the whole model, or does not tell");
-        return;
-    }
     let out = folder.path().join("logits");
     let in_memory = ["--no-mmap", "--tokens", "0", "-o", out.to_str().unwrap()];
     for (verb, args) in [("run", &["-p", "Hi", "--no-warmup"][..]), ("logits", &in_memory)] {
@@ -260,7 +259,7 @@ fn memory_that_the_system_refuses_is_an_error_with_numbers() {
     let (model, list, out) = (model.path.to_str().unwrap(), list.to_str().unwrap(), out.to_str().unwrap());
     let done = limited("ulimit -v 1000000", &["logits", model, "--tokens-file", list, "-t", "2", "-o", out]);
     assert_eq!(done.status.code(), Some(4), "{}", stderr(&done));
-    for words in ["its cache needs 2013265920 bytes", "refused a piece", "ulimit -v"] {
+    for words in ["the cache needs 2013265920 bytes", "refused a piece", "ulimit -v"] {
         assert!(stderr(&done).contains(words), "{words} is missing in {}", stderr(&done));
     }
 }

@@ -39,6 +39,8 @@ impl Ggml {
     /// `None`, loudly, if there is no judge.
     fn load() -> Option<Ggml> {
         let Some(folder) = env::var_os("FATHOM_GGML_ORACLE") else {
+            let required = env::var_os("FATHOM_REQUIRE_ORACLES").is_some_and(|value| !value.is_empty());
+            assert!(!required, "FATHOM_REQUIRE_ORACLES is set, and FATHOM_GGML_ORACLE is not");
             eprintln!(
                 "SKIPPED: FATHOM_GGML_ORACLE is not set; simd/tests/ggml/build.sh builds what it names"
             );

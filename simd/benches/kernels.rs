@@ -5,6 +5,9 @@
 //! faster than what one core reads. The scalar level is always among the competitors. Every row checks what it
 //! computed against the scalar level, on a part small enough for it.
 //!
+//! `FATHOM_BENCH_SHORT=1` makes a run of seconds: everything is computed and checked as always, on less memory, and the figures
+//! mean nothing. A test (`tests/level.rs`) holds the list of ops against the kernels' table.
+//!
 //! Figures are the best of several runs over at least a quarter of a second. Bytes are weight (or cache) bytes for
 //! matrix work and all bytes in and out for vectors; a MAC is one multiplication with its addition.
 
@@ -27,6 +30,7 @@ fn main() {
             let stem = &id[..id.len() - kernels.level().name().len() - 1];
             let (op, format) = stem.split_once('-').unwrap_or((stem, "f32"));
             let format = Format::from_name(format).expect("a format of the table");
+            let bench = bench_of(op).unwrap_or_else(|| panic!("{op}: no bench"));
             bench(&Bench { id: &id, kernels, format }, op);
         }
     }
@@ -35,10 +39,16 @@ fn main() {
     }
 }
 
-struct Bench<'a> {
+/// One kernel of one level, and what to call it.
+pub struct Bench<'a> {
     id: &'a str,
     kernels: &'static Kernels,
     format: Format,
+}
+
+/// Whether only the checks count.
+fn short() -> bool {
+    std::env::var_os("FATHOM_BENCH_SHORT").is_some_and(|value| !value.is_empty())
 }
 
 /// Seconds of the best run. The work of one run should stay below a few milliseconds: longer ones are interrupted
@@ -51,7 +61,8 @@ fn measure(mut f: impl FnMut()) -> f64 {
 fn measure_parts(n_parts: usize, mut f: impl FnMut(usize)) -> f64 {
     (0..n_parts).for_each(&mut f);
     let (mut best, start) = (f64::INFINITY, Instant::now());
-    while start.elapsed() < Duration::from_millis(250) {
+    let enough = Duration::from_millis(if short() { 0 } else { 250 });
+    while best.is_infinite() || start.elapsed() < enough {
         for part in 0..n_parts {
             let start = Instant::now();
             f(part);
@@ -82,7 +93,8 @@ fn scalar() -> &'static Kernels {
 }
 
 fn memory() {
-    let (n, part) = (256 << 20, 2 << 20);
+    let (n, part) = (if short() { 8 << 20 } else { 256 << 20 }, 2 << 20);
+    let size = format!("2 MiB of {} MiB", n >> 20);
     let from: Vec<u64> = (0..n as u64 / 8).collect();
     let seconds = measure_parts(n / part, |at| {
         let from = &black_box(&from)[at * part / 8..][..part / 8];
@@ -92,12 +104,12 @@ fn memory() {
         });
         black_box(sums);
     });
-    row("memory-read", "2 MiB of 256 MiB", seconds, part, 0);
+    row("memory-read", &size, seconds, part, 0);
     let mut to = vec![0; part / 8];
     let seconds =
         measure_parts(n / part, |at| to.copy_from_slice(&black_box(&from)[at * part / 8..][..part / 8]));
     assert_eq!(to, from[from.len() - to.len()..]);
-    row("memory-copy", "2 MiB of 256 MiB", seconds, 2 * part, 0);
+    row("memory-copy", &size, seconds, 2 * part, 0);
 }
 
 fn floats(n: usize) -> Vec<f32> {
@@ -139,34 +151,39 @@ fn blocks(format: Format, n: usize) -> Vec<u8> {
     blocks.into_iter().cycle().take(n * bytes).collect()
 }
 
-fn bench(b: &Bench<'_>, op: &str) {
-    match op {
-        "product" => {
-            bench_gemv(b);
-            bench_product(b, b.scaled(512), b.format.block_len().max(128), 1);
-            for n_tokens in [1, 2, 4, 16, 64, 256] {
-                bench_product(b, b.scaled(128), 7168, n_tokens);
+/// What measures an op of the table; every one of them has something.
+pub fn bench_of(op: &str) -> Option<fn(&Bench<'_>, &str)> {
+    Some(match op {
+        "product" => bench_products,
+        "encode_row" => |b, _| bench_encode_row(b),
+        "decode_row" => |b, _| bench_decode_row(b),
+        "index_scores" => |b, _| bench_index_scores(b),
+        "index_scores_q8" => |b, _| bench_index_scores_q8(b),
+        "index_query" | "store_index_key" => bench_index_row,
+        "attend" => |b, _| {
+            for (n_heads, n_rows) in [(128, 256), (64, 2048), (32, 2048), (8, 2048)] {
+                bench_attend(b, n_heads, n_rows);
             }
-            bench_product(b, b.scaled(128), 512, 64);
-        }
-        "encode_row" => bench_encode_row(b),
-        "decode_row" => bench_decode_row(b),
-        "index_scores" => bench_index_scores(b),
-        "index_scores_q8" => bench_index_scores_q8(b),
-        "index_query" | "store_index_key" => bench_index_row(b, op),
-        "attend" => {
-            bench_attend(b, 128, 256);
-            bench_attend(b, 64, 2048);
-            bench_attend(b, 32, 2048);
-            bench_attend(b, 8, 2048);
-        }
-        "encode_q8" => bench_encode_q8(b),
-        "int_peak" => bench_int_peak(b),
-        "decode_e4m3" => bench_decode_e4m3(b),
+        },
+        "attend_fold" | "attend_end" => bench_attend_part,
+        "encode_q8" => |b, _| bench_encode_q8(b),
+        "int_peak" => |b, _| bench_int_peak(b),
+        "decode_e4m3" => |b, _| bench_decode_e4m3(b),
         "to_lanes" | "fit_totals" | "fit_scale" | "fit_line" | "fit_error" | "fit_quants"
-        | "nearest_scale" | "nearest_line" => bench_fit(b, op),
-        _ => bench_vector(b, op),
+        | "nearest_scale" | "nearest_line" => bench_fit,
+        "rms_norm" | "layer_norm" | "swiglu" | "softmax" | "sigmoid" | "add" | "axpy" | "rope_pairs"
+        | "rope_halves" | "hadamard" => bench_vector,
+        _ => return None,
+    })
+}
+
+fn bench_products(b: &Bench<'_>, _: &str) {
+    bench_gemv(b);
+    bench_product(b, b.scaled(512), b.format.block_len().max(128), 1);
+    for n_tokens in [1, 2, 4, 16, 64, 256] {
+        bench_product(b, b.scaled(128), 7168, n_tokens);
     }
+    bench_product(b, b.scaled(128), 512, 64);
 }
 
 struct Tokens {
@@ -199,7 +216,8 @@ impl Tokens {
 /// One token, a matrix of a quarter of a gigabyte, 256 rows at a time: what decoding does.
 fn bench_gemv(b: &Bench<'_>) {
     let (part, n_cols) = (b.scaled(256), 7168);
-    let n_parts = b.scaled(128 << 20) / (part * b.format.row_bytes(n_cols));
+    let n_bytes = b.scaled(if short() { 8 << 20 } else { 128 << 20 });
+    let n_parts = (n_bytes / (part * b.format.row_bytes(n_cols))).max(1);
     let bytes = weights(b.format, n_parts * part, n_cols);
     let tokens = Tokens::new(1, n_cols);
     let (w, x) = (Rows::new(b.format, &bytes, n_parts * part, n_cols), tokens.acts(b.format));
@@ -328,6 +346,25 @@ fn bench_attend(b: &Bench<'_>, n_heads: usize, n_rows: usize) {
     b.row(&size, seconds, bytes.len(), n_heads * n_rows * (dim + v_dim));
 }
 
+/// What joins the segments of all heads of a token.
+fn bench_attend_part(b: &Bench<'_>, op: &str) {
+    let (n_heads, v_dim) = (128, 512);
+    let part_len = Attend::part_len(v_dim);
+    let (part, total) = (floats(n_heads * part_len), floats(n_heads * part_len + 1).split_off(1));
+    let run = |kernels: &Kernels, out: &mut [f32]| match op {
+        "attend_fold" => {
+            out.copy_from_slice(&total);
+            kernels.attend_fold(v_dim, black_box(&part), out);
+        }
+        _ => kernels.attend_end(v_dim, black_box(&total), &mut out[..n_heads * v_dim]),
+    };
+    let (mut out, mut expected) = (vec![0.0; total.len()], vec![0.0; total.len()]);
+    let seconds = measure(|| run(b.kernels, black_box(&mut out)));
+    run(scalar(), &mut expected);
+    assert_eq!(out, expected);
+    b.row(&format!("{n_heads} heads of {v_dim}"), seconds, 8 * total.len(), 0);
+}
+
 fn bench_encode_q8(b: &Bench<'_>) {
     let x = floats(7168);
     let encode = |kernels: &Kernels, out: &mut (Vec<i8>, Vec<f32>, Vec<[i16; 2]>)| {
@@ -424,7 +461,7 @@ fn bench_vector(b: &Bench<'_>, op: &str) {
                 "rope_pairs" => kernels.rope_pairs(out, &x[..half], &y[..half]),
                 "rope_halves" => kernels.rope_halves(out, &x[..half], &y[..half]),
                 "hadamard" => out.chunks_exact_mut(128).for_each(|out| kernels.hadamard(out)),
-                _ => panic!("{op}: no bench"),
+                _ => unreachable!("{op}: no op of a slice"),
             }
         }
     };

@@ -24,6 +24,8 @@ const ROUNDS: usize = 5;
 
 fn main() {
     let Some(folder) = std::env::var_os("FATHOM_GGML_NATIVE") else {
+        let required = std::env::var_os("FATHOM_REQUIRE_ORACLES").is_some_and(|value| !value.is_empty());
+        assert!(!required, "FATHOM_REQUIRE_ORACLES is set, and FATHOM_GGML_NATIVE is not");
         eprintln!(
             "SKIPPED: FATHOM_GGML_NATIVE is not set; simd/tests/ggml/build.sh --native builds what it names"
         );
@@ -47,7 +49,7 @@ fn main() {
 fn compare(ggml: &Ggml, kernels: &Kernels, format: Format, n_tokens: usize) {
     // For one token matrices of 256 rows, together beyond a third-level cache; otherwise one that stays in the second.
     let (n_rows, n_parts) = match n_tokens {
-        1 => (256, (96 << 20) / (256 * format.row_bytes(N_COLS))),
+        1 => (256, (if short() { 8 << 20 } else { 96 << 20 } / (256 * format.row_bytes(N_COLS))).max(1)),
         _ => (64, 1),
     };
     let all = blocks(format, n_parts * n_rows * N_COLS / format.block_len());
@@ -64,7 +66,8 @@ fn compare(ggml: &Ggml, kernels: &Kernels, format: Format, n_tokens: usize) {
         .map(|bytes| Ours::new(kernels, Rows::new(format, bytes, n_rows, N_COLS), n_tokens))
         .collect();
     let mut best = [f64::INFINITY; 3];
-    for _ in 0..ROUNDS * (96 / n_parts).max(1) {
+    let n_rounds = if short() { 1 } else { ROUNDS * (96 / n_parts).max(1) };
+    for _ in 0..n_rounds {
         best[0] = ours.iter_mut().map(|part| seconds(|| part.run(x))).fold(best[0], f64::min);
         best[1] = plain.iter_mut().map(|part| seconds(|| part.run())).fold(best[1], f64::min);
         best[2] = repacked.iter_mut().map(|part| seconds(|| part.run())).fold(best[2], f64::min);
@@ -83,6 +86,11 @@ fn compare(ggml: &Ggml, kernels: &Kernels, format: Format, n_tokens: usize) {
     let ratio = rates[0] / rates[1].max(rates[2]);
     let [ours, plain, repacked] = rates;
     println!("{:8} {name:6} {ours:11.2} {plain:11.2} {repacked:11.2} {ratio:8.2}  {unit}", format.name());
+}
+
+/// Whether only the checks count: `FATHOM_BENCH_SHORT=1`.
+fn short() -> bool {
+    std::env::var_os("FATHOM_BENCH_SHORT").is_some_and(|value| !value.is_empty())
 }
 
 fn seconds(f: impl FnOnce()) -> f64 {

@@ -1,7 +1,8 @@
 //! Decoding against ggml's own `dequantize_row_*`: the same bits for whatever bytes.
 //!
 //! The oracle is ggml's base library, built by `tests/ggml/build.sh DIR`; `FATHOM_GGML_ORACLE=DIR` names the folder that
-//! holds it. Without it the test says SKIPPED, and passes.
+//! holds it. Without it the test says SKIPPED, and passes, unless
+//! `FATHOM_REQUIRE_ORACLES` is set.
 
 mod support;
 
@@ -25,6 +26,8 @@ fn symbol(format: Format) -> Option<String> {
 #[test]
 fn decoding_has_ggmls_bits() {
     let Some(folder) = std::env::var_os("FATHOM_GGML_ORACLE") else {
+        let required = std::env::var_os("FATHOM_REQUIRE_ORACLES").is_some_and(|value| !value.is_empty());
+        assert!(!required, "FATHOM_REQUIRE_ORACLES is set, and FATHOM_GGML_ORACLE is not");
         // Not eprintln: the test harness would swallow it.
         let _ = writeln!(std::io::stderr(), "SKIPPED ggml oracle: FATHOM_GGML_ORACLE is not set");
         return;

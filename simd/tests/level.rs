@@ -2,6 +2,20 @@
 
 use fathom_simd::{Kernels, Level};
 
+/// The program of `cargo bench`, for its list.
+#[allow(dead_code, reason = "it is run elsewhere")]
+#[path = "../benches/kernels.rs"]
+mod benches;
+
+#[test]
+fn every_op_has_a_bench() {
+    for id in Kernels::best().ids() {
+        let op = id.split('-').next().unwrap();
+        assert!(benches::bench_of(op).is_some(), "{op}: expected a bench in benches/kernels.rs, found none");
+    }
+    assert!(benches::bench_of("another_op").is_none());
+}
+
 #[test]
 fn a_cap_gives_the_highest_level_that_is_here_and_not_above_it() {
     for cap in Level::ALL {

@@ -73,7 +73,7 @@ fn fathoms_file_of_256_experts() {
 #[test]
 fn fathoms_file_of_the_dense_reference() {
     let Some(bench) = Bench::new(N_TOKENS) else { return };
-    let Some(folder) = bench.reference("dense") else { return };
+    let folder = bench.reference("dense");
     let file = bench.quantize(&folder, "f32");
     bench.exact("dense reference f32", &bench.llama(&file, &[]), &bench.fathom(&file, &[]));
 }
@@ -175,7 +175,7 @@ fn v32_as_deepseek2_is_dense() {
 #[test]
 fn fathoms_tokenizer_gives_the_reference_ids() {
     let Some(bench) = Bench::new(N_TOKENS) else { return };
-    let Some(folder) = bench.reference("base") else { return };
+    let folder = bench.reference("base");
     let text = std::fs::read_to_string(folder.join("tokenizer_vectors.json")).expect("the vectors are there");
     let vectors: Vec<serde_json::Value> = serde_json::from_str(&text).expect("a list of vectors");
     let texts = vectors.iter().map(|vector| vector["text"].as_str().expect("a text"));
@@ -194,7 +194,7 @@ fn fathoms_tokenizer_gives_the_reference_ids() {
 #[test]
 fn a_tokenizer_leaves_the_logits_alone() {
     let Some(bench) = Bench::new(N_TOKENS) else { return };
-    let Some(reference) = bench.reference("base") else { return };
+    let reference = bench.reference("base");
     let checkpoint = bench.checkpoint("v32");
     let bare = bench.quantize(&checkpoint, "f32");
     for name in ["tokenizer.json", "tokenizer_config.json"] {
@@ -209,7 +209,7 @@ fn a_tokenizer_leaves_the_logits_alone() {
 #[test]
 fn perplexity_is_that_of_llama_cpps_logits() {
     let Some(mut bench) = Bench::new(N_TOKENS) else { return };
-    let Some(reference) = bench.reference("base") else { return };
+    let reference = bench.reference("base");
     let checkpoint = bench.checkpoint("v32");
     for name in ["tokenizer.json", "tokenizer_config.json"] {
         std::fs::copy(reference.join(name), checkpoint.join(name)).expect("the tokenizer is there");

@@ -24,11 +24,14 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// None, with a word, where the programs are not named.
+    /// None, with a word, where the programs are not named; a failure where `FATHOM_REQUIRE_ORACLES` asks for them.
     pub fn new(n_tokens: usize) -> Option<Self> {
         let named = |name: &str| {
             let path = std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
             if path.is_none() {
+                let required =
+                    std::env::var_os("FATHOM_REQUIRE_ORACLES").is_some_and(|value| !value.is_empty());
+                assert!(!required, "FATHOM_REQUIRE_ORACLES is set, and {name} is not");
                 eprintln!("skipped: {name} is not set (tests/interop/run.sh sets it)");
             }
             path
@@ -45,14 +48,11 @@ impl Bench {
         out
     }
 
-    /// A reference checkpoint of the repository; none, with a word, where it is not there.
-    pub fn reference(&self, shape: &str) -> Option<PathBuf> {
+    /// A reference checkpoint of the repository.
+    pub fn reference(&self, shape: &str) -> PathBuf {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../reference").join(shape);
-        if !folder.join("config.json").is_file() {
-            eprintln!("skipped: {} holds no checkpoint", folder.display());
-            return None;
-        }
-        Some(folder)
+        assert!(folder.join("config.json").is_file(), "{} holds no checkpoint", folder.display());
+        folder
     }
 
     /// The GGUF that another tool chain makes of a checkpoint.
