@@ -34,6 +34,7 @@ pub mod cli;
 mod closest;
 pub mod config;
 pub mod engine;
+mod files;
 pub mod fit;
 pub mod generate;
 pub mod inventory;

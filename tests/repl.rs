@@ -318,3 +318,31 @@ fn fathom_alone_chats_with_the_built_in_model() {
     assert!(figures.contains("context"), "{figures}");
     terminal.leave();
 }
+
+#[test]
+fn only_regular_files_that_fit_are_read() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["-n", "2", "-c", "300"]);
+    let pipe = place.file("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for command in ["/read", "/load"] {
+        assert!(terminal.say(&format!("{command} {}", pipe.display())).contains("found a named pipe"));
+        assert!(terminal.say(&format!("{command} /dev/zero")).contains("found a device"));
+        assert!(terminal.say(&format!("{command} /")).contains("found a folder"));
+    }
+    std::fs::write(place.file("large.txt"), "a few words ".repeat(1000)).unwrap();
+    std::fs::write(place.file("small.txt"), "a few words").unwrap();
+    terminal.ask("hello");
+    let told = terminal.say(&format!("/read {}", place.file("large.txt").display()));
+    assert!(told.contains("tokens do not fit: the context holds 300, of which "), "{told}");
+    // What was read already counts as well.
+    let mut told = String::new();
+    for _ in 0..100 {
+        told = terminal.say(&format!("/read {}", place.file("small.txt").display()));
+        if told.contains("do not fit") {
+            break;
+        }
+    }
+    assert!(told.contains("do not fit"), "{told}");
+    terminal.leave();
+}

@@ -90,3 +90,65 @@ fn the_terminal_is_as_it_was() {
     assert!(told.contains(" icanon "), "{told}");
     assert_eq!(terminal.exit_code(), 0);
 }
+
+#[test]
+fn lines_that_come_at_once_are_all_taken_in_order() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["-n", "2"]);
+    terminal.press(
+        "/set n_predict 3\rone\r\"\"\"two\r  lines\"\"\"\rthr\u{e9}\u{7f}ee\\\rmore\r/set top_k 3\rno end",
+    );
+    terminal.until("n_predict = 3");
+    terminal.until("top_k = 3");
+    terminal.until("no end");
+    terminal.say("\u{15}/set seed 1");
+    assert_eq!(said(&mut terminal, &place), ["one", "two\n  lines", "three\nmore"]);
+    // Ctrl-D behind a line leaves.
+    terminal.press("/set seed 2\r\u{4}");
+    assert_eq!(terminal.exit_code(), 0);
+}
+
+#[test]
+fn lines_that_come_at_once_in_an_answer_are_all_taken_in_order() {
+    let place = Place::new();
+    let mut terminal = answering(&place, &["-n", "100"]);
+    terminal.press("/set n_predict 3\rone\r\u{1b}[200~two\r/set seed 1\u{1b}[201~\r/set top_k 3\r");
+    terminal.until("n_predict = 3");
+    terminal.until("top_k = 3");
+    terminal.until(LISTENS);
+    assert_eq!(said(&mut terminal, &place), ["ab", "one", "two\n/set seed 1"]);
+}
+
+#[test]
+fn esc_at_the_prompt_swallows_nothing() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["-n", "2"]);
+    terminal.press("a");
+    terminal.press(ESC);
+    // Longer than the bytes of one key are apart.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    terminal.press("b");
+    // A terminal may send both at once.
+    terminal.press("\u{1b}h");
+    terminal.ask("c");
+    assert_eq!(said(&mut terminal, &place), ["abhc"]);
+}
+
+#[test]
+fn a_long_text_arrives_whole_without_the_marks_of_a_paste() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["-n", "2"]);
+    let long: String = (0..).map(|n| format!("word{n} \u{e9} ")).take(17_000).collect();
+    assert!(long.len() > 200_000);
+    let long = long.trim_end();
+    let mut rest = long;
+    while !rest.is_empty() {
+        let (part, behind) = rest.split_at(rest.floor_char_boundary(1000));
+        terminal.press(part);
+        rest = behind;
+    }
+    let told = terminal.say("");
+    assert!(told.contains("/undo or /new"), "{}", &told[told.len().saturating_sub(500)..]);
+    let said = said(&mut terminal, &place);
+    assert!(said.len() == 1 && said[0] == long, "{} of {} bytes came", said[0].len(), long.len());
+}

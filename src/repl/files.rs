@@ -3,59 +3,140 @@
 use super::{Repl, complain};
 use crate::cli::show::aside;
 use crate::cli::signals;
-use crate::cli::tokenize::read_text;
+use crate::files;
 use glob::MatchOptions;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
-/// More bytes fit into no context.
+/// More bytes are not even counted in tokens.
 const LARGEST_READ: u64 = 64 << 20;
 /// More files of a pattern are a mistake in it.
 const MOST_FILES: usize = 256;
+/// Texts are counted in pieces of this many bytes, so that Ctrl-C ends it.
+const PIECE: usize = 256 << 10;
+/// How often a person is looked at during a search.
+const TICK: Duration = Duration::from_millis(50);
+/// Shorter waits are not worth a word.
+const WORTH_TELLING: f64 = 5.0;
 
 impl Repl<'_, '_> {
-    /// Takes all files, or none if one cannot be read.
+    /// Takes all files, or none if one cannot be read or they do not fit.
     pub(super) fn read_files(&mut self, paths: &[PathBuf]) -> Result<(), String> {
+        let signals = signals::listen().map_err(|failure| failure.message)?;
         sizes(paths)?;
-        let texts = paths.iter().map(|path| read_text(path).map_err(|failure| failure.message));
-        let texts = texts.collect::<Result<Vec<_>, _>>()?;
-        self.put_before(paths.iter().map(PathBuf::as_path).zip(texts).collect());
-        Ok(())
+        let texts = paths.iter().map(|path| text(path)).collect::<Result<Vec<_>, _>>()?;
+        self.put_before(paths.iter().map(PathBuf::as_path).zip(texts).collect(), signals.flag())
     }
 
     /// Takes the text files that a pattern names, in the order of their names.
     pub(super) fn read_pattern(&mut self, pattern: &str) -> Result<(), String> {
-        let paths = matching(pattern)?;
+        let signals = signals::listen().map_err(|failure| failure.message)?;
+        let paths = matching(pattern, signals.flag())?;
         sizes(&paths)?;
         let mut files = Vec::new();
         for path in &paths {
-            match read_text(path) {
+            match text(path) {
                 Ok(text) => files.push((path.as_path(), text)),
-                Err(failure) => complain(&format!("{}; left out", failure.message)),
+                Err(problem) => complain(&format!("{problem}; left out")),
             }
         }
         if files.is_empty() {
             return Err(format!("{pattern}: none of the {} files is text", paths.len()));
         }
-        self.put_before(files);
-        Ok(())
+        self.put_before(files, signals.flag())
     }
 
-    fn put_before(&mut self, files: Vec<(&Path, String)>) {
-        let (n_files, mut total) = (files.len(), 0);
+    fn put_before(&mut self, files: Vec<(&Path, String)>, stop: &AtomicBool) -> Result<(), String> {
+        let n_files = files.len();
+        let mut counted = Vec::new();
         for (path, text) in files {
             // Of one file the message itself says what it is; of several the model has to know which is which.
             let text = if n_files == 1 { text } else { named(path, &text) };
-            let n_tokens = self.loaded.tokenizer.encode_plain(&text).len();
-            total += n_tokens;
-            let what = if n_files == 1 { "; they go before your next message" } else { "" };
-            aside(&format!("{}: {n_tokens} tokens{what}", path.display()));
+            let n_tokens = self.count(&text, stop).ok_or("stopped; no file was taken")?;
+            counted.push((path, text, n_tokens));
+        }
+        let total = counted.iter().map(|(_, _, n_tokens)| n_tokens).sum();
+        let what = if n_files == 1 { counted[0].0.display().to_string() } else { format!("{n_files} files") };
+        let n_taken = self.n_taken();
+        let n_ctx = self.session.n_ctx();
+        if n_taken + total >= n_ctx {
+            return Err(format!(
+                "{what}: {total} tokens do not fit: the context holds {n_ctx}, of which {n_taken} are taken{}; start with a \
+                 larger one (-c {}), or make room with /new",
+                self.reading_time(total),
+                (n_taken + total + total / 8).next_multiple_of(1024),
+            ));
+        }
+        let behind = format!("{}; they go before your next message", self.reading_time(total));
+        for (path, text, n_tokens) in counted {
+            aside(&format!(
+                "{}: {n_tokens} tokens{}",
+                path.display(),
+                if n_files == 1 { &behind } else { "" }
+            ));
             self.files.push(text);
         }
         if n_files > 1 {
-            aside(&format!("{n_files} files, {total} tokens; they go before your next message"));
+            aside(&format!("{n_files} files, {total} tokens{behind}"));
+        }
+        Ok(())
+    }
+
+    /// Tokens of a text; `None`: the person does not want to wait for it.
+    fn count(&self, text: &str, stop: &AtomicBool) -> Option<usize> {
+        let (mut rest, mut n_tokens) = (text, 0);
+        while !rest.is_empty() {
+            if stop.load(Ordering::Relaxed) {
+                return None;
+            }
+            let end = rest.floor_char_boundary(PIECE);
+            // Behind a line, if there is one: no token goes over that border for sure.
+            let end =
+                if end < rest.len() { rest[..end].rfind('\n').map_or(end, |line| line + 1) } else { end };
+            let (piece, behind) = rest.split_at(end);
+            n_tokens += self.loaded.tokenizer.encode_plain(piece).len();
+            rest = behind;
+        }
+        Some(n_tokens)
+    }
+
+    /// Tokens of the conversation and of the files that wait.
+    fn n_taken(&self) -> usize {
+        let conversation =
+            if self.turns.is_empty() && self.talk.system.is_none() && self.toolbox.tools.is_empty() {
+                0
+            } else {
+                let prompt =
+                    self.chat.prompt_keeping(self.loaded.tokenizer, &self.conversation(), &self.spoken);
+                prompt.map_or(self.session.tokens().len(), |prompt| prompt.tokens.len())
+            };
+        let files = self.files.iter().map(|text| self.loaded.tokenizer.encode_plain(text).len());
+        conversation + files.sum::<usize>()
+    }
+
+    /// How long so many tokens take, at the rate at which the last prompt was read.
+    fn reading_time(&self, n_tokens: usize) -> String {
+        let Some(rate) = self.read_rate else { return String::new() };
+        let seconds = n_tokens as f64 / rate;
+        match seconds {
+            ..WORTH_TELLING => String::new(),
+            ..120.0 => format!(", {seconds:.0} s to read at {rate:.1} tokens/s"),
+            _ => format!(", {:.0} min to read at {rate:.1} tokens/s", seconds / 60.0),
         }
     }
+}
+
+/// A text file.
+fn text(path: &Path) -> Result<String, String> {
+    String::from_utf8(files::read(path, LARGEST_READ)?).map_err(|error| {
+        let place = error.utf8_error().valid_up_to();
+        format!(
+            "{}: expected UTF-8, found other bytes at byte {place}; convert it to UTF-8 first",
+            path.display()
+        )
+    })
 }
 
 /// A file as DeepSeek's own interface gives it to the model.
@@ -64,12 +145,11 @@ fn named(path: &Path, text: &str) -> String {
     format!("[file name]: {}\n[file content begin]\n{text}{end}[file content end]", path.display())
 }
 
-/// Refuses what no context holds before any of it is read.
+/// Refuses what is too large to be counted before any of it is read.
 fn sizes(paths: &[PathBuf]) -> Result<(), String> {
     let mut total = 0u64;
     for path in paths {
-        let metadata = std::fs::metadata(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        total = total.saturating_add(metadata.len());
+        total = total.saturating_add(files::size(path)?);
         if total > LARGEST_READ {
             let with = if paths.len() == 1 { "" } else { " with the files before it" };
             return Err(format!("{}: {total} bytes{with} are more than any context holds", path.display()));
@@ -79,17 +159,29 @@ fn sizes(paths: &[PathBuf]) -> Result<(), String> {
 }
 
 /// The files that a pattern names; Ctrl-C ends a long search.
-fn matching(pattern: &str) -> Result<Vec<PathBuf>, String> {
-    let signals = signals::listen().map_err(|failure| failure.message)?;
+fn matching(pattern: &str, stop: &AtomicBool) -> Result<Vec<PathBuf>, String> {
     // As in a shell: `*` leaves hidden files alone.
     let options = MatchOptions { require_literal_leading_dot: true, ..MatchOptions::new() };
     let found = glob::glob_with(pattern, options).map_err(|error| format!("{pattern}: {error}"))?;
+    // The search itself says nothing until it finds something.
+    let (finds, results) = channel();
+    std::thread::spawn(move || {
+        for path in found {
+            if finds.send(path.map_err(|error| error.to_string())).is_err() {
+                break;
+            }
+        }
+    });
     let mut paths = Vec::new();
-    for path in found {
-        if signals.flag().load(Ordering::Relaxed) {
+    loop {
+        if stop.load(Ordering::Relaxed) {
             return Err(format!("{pattern}: the search was stopped"));
         }
-        let path = path.map_err(|error| error.to_string())?;
+        let path = match results.recv_timeout(TICK) {
+            Ok(path) => path?,
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         if !path.is_file() {
             continue;
         }
@@ -119,7 +211,7 @@ mod tests {
         for name in ["b.txt", "a.txt", ".hidden.txt", "c.md", "deep/d.txt"] {
             std::fs::write(file(name), name).unwrap();
         }
-        let found = |pattern: &str| matching(file(pattern).to_str().unwrap());
+        let found = |pattern: &str| matching(file(pattern).to_str().unwrap(), &AtomicBool::new(false));
         assert_eq!(found("*.txt"), Ok(vec![file("a.txt"), file("b.txt")]));
         assert_eq!(found("**/*.txt"), Ok(vec![file("a.txt"), file("b.txt"), file("deep/d.txt")]));
         assert!(found("*.rs").unwrap_err().contains("no file has such a name"));

@@ -1,6 +1,7 @@
 //! Lines from a terminal: editing, history, completion, messages of several lines.
 
 use super::ahead::{Typed, Watch};
+use super::burst::Burst;
 use super::command::{ROWS, Takes};
 use super::shelf::Shelf;
 use crate::cli::{Failure, print};
@@ -11,16 +12,15 @@ use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
-use rustyline::{
-    Behavior, Cmd, CompletionType, ConditionalEventHandler, Config, Context, Editor, Event, EventContext,
-    EventHandler, Helper, KeyEvent, Movement, RepeatCount,
-};
+use rustyline::{Behavior, CompletionType, Config, Context, Editor, Event, EventHandler, Helper};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 const PROMPT: &str = "> ";
 const MOST_HISTORY: usize = 2000;
+/// Milliseconds within which the bytes of one key come: Esc alone is a key, and no beginning of one.
+const ONE_KEY: u16 = 50;
 
 /// The terminal.
 pub(super) struct Input {
@@ -28,6 +28,7 @@ pub(super) struct Input {
     history: Option<PathBuf>,
     /// What was typed before it was asked for.
     typed: Typed,
+    burst: Burst,
 }
 
 /// What a person did.
@@ -52,18 +53,19 @@ impl Input {
             false => Behavior::PreferTerm,
         };
         let config = Config::builder().behavior(behavior).completion_type(CompletionType::List);
+        let config = config.keyseq_timeout(Some(ONE_KEY));
         let config = config.max_history_size(MOST_HISTORY).map_err(failure)?.build();
         let lines = FileHistory::with_config(&config);
         let mut editor = Editor::with_history(config, lines).map_err(failure)?;
-        editor.set_helper(Some(Aid { files: FilenameCompleter::new(), shelf }));
-        editor.bind_sequence(KeyEvent::ctrl('C'), EventHandler::Conditional(Box::new(ClearLine)));
-        editor.bind_sequence(KeyEvent::alt('\r'), Cmd::Newline);
+        let burst = Burst::default();
+        editor.set_helper(Some(Aid { files: FilenameCompleter::new(), shelf, burst: burst.clone() }));
+        editor.bind_sequence(Event::Any, EventHandler::Conditional(Box::new(burst.clone())));
         let history = if remembers { history_file() } else { None };
         if let Some(path) = &history {
             // None the first time; a damaged one is no reason not to talk.
             let _ = editor.load_history(path);
         }
-        Ok(Input { editor, history, typed: Typed::default() })
+        Ok(Input { editor, history, typed: Typed::default(), burst })
     }
 
     /// While an answer comes, keys are kept for the next line, and Esc sets `stop`; until [`Input::take_back`].
@@ -104,7 +106,7 @@ impl Input {
             return Ok(meaning(&text));
         }
         let begun = std::mem::take(&mut self.typed.line);
-        match self.editor.readline_with_initial(PROMPT, (&begun, "")) {
+        match self.line(PROMPT, &begun) {
             Ok(text) => {
                 self.remember(&text);
                 Ok(meaning(&text))
@@ -117,11 +119,19 @@ impl Input {
 
     /// Waits for the answer to a question, which may be a block of lines; `None`: Ctrl-C or Ctrl-D.
     pub(super) fn ask(&mut self, question: &str) -> Result<Option<String>, Failure> {
-        match self.editor.readline(question) {
+        match self.line(question, "") {
             Ok(text) => Ok(Some(unfold(&text))),
             Err(ReadlineError::Interrupted | ReadlineError::Eof) => Ok(None),
             Err(error) => Err(failure(error)),
         }
+    }
+
+    /// A line; what came behind it waits for its turn.
+    fn line(&mut self, prompt: &str, begun: &str) -> rustyline::Result<String> {
+        let read = self.editor.readline_with_initial(prompt, (begun, ""));
+        let (line, behind) = self.burst.take();
+        self.typed.append(behind);
+        line.map_or(read, Ok)
     }
 
     fn remember(&mut self, text: &str) {
@@ -150,19 +160,10 @@ fn history_file() -> Option<PathBuf> {
     Some(folder.join("history"))
 }
 
-/// Ctrl-C: clears a line that has something on it.
-struct ClearLine;
-
-impl ConditionalEventHandler for ClearLine {
-    fn handle(&self, _: &Event, _: RepeatCount, _: bool, context: &EventContext) -> Option<Cmd> {
-        (!context.line().is_empty()).then_some(Cmd::Kill(Movement::WholeBuffer))
-    }
-}
-
 const BLOCK: &str = "\"\"\"";
 
 /// Whether a message may end here.
-fn is_complete(text: &str) -> bool {
+pub(super) fn is_complete(text: &str) -> bool {
     match text.trim_start().strip_prefix(BLOCK) {
         Some(rest) => rest.trim_end().ends_with(BLOCK),
         None => n_trailing_backslashes(text).is_multiple_of(2),
@@ -207,6 +208,7 @@ fn unfold(text: &str) -> String {
 struct Aid {
     files: FilenameCompleter,
     shelf: Option<Shelf>,
+    burst: Burst,
 }
 
 impl Completer for Aid {
@@ -229,7 +231,11 @@ impl Completer for Aid {
         };
         let takes = ROWS.iter().find(|row| row.name == &typed[..space]).map(|row| row.takes);
         match takes {
-            Some(Takes::File) => self.files.complete(line, at, context),
+            Some(Takes::File) => {
+                let (start, mut pairs) = self.files.complete(line, at, context)?;
+                pairs.iter_mut().for_each(|pair| pair.display = print::exact(&pair.display).into_owned());
+                Ok((start, pairs))
+            }
             Some(Takes::Conversation) => {
                 let begun = &typed[space + 1..];
                 let entries = self.shelf.iter().flat_map(Shelf::entries).map(|entry| entry.name);
@@ -260,6 +266,12 @@ impl Validator for Aid {
 
 impl Hinter for Aid {
     type Hint = String;
+
+    /// There are no hints, but this is told whenever the line is drawn.
+    fn hint(&self, line: &str, _: usize, _: &Context<'_>) -> Option<String> {
+        self.burst.drawn(line);
+        None
+    }
 }
 impl Highlighter for Aid {}
 impl Helper for Aid {}
@@ -296,7 +308,7 @@ mod tests {
 
     #[test]
     fn names_and_values_are_completed() {
-        let aid = Aid { files: FilenameCompleter::new(), shelf: None };
+        let aid = Aid { files: FilenameCompleter::new(), shelf: None, burst: Burst::default() };
         let history = FileHistory::new();
         let found = |line: &str| {
             let (start, pairs) = aid.complete(line, line.len(), &Context::new(&history)).unwrap();

@@ -4,6 +4,7 @@
 //! the conversation goes on; what a stopped answer has computed stays in the session.
 
 mod ahead;
+mod burst;
 mod command;
 mod editor;
 mod export;
@@ -134,6 +135,8 @@ struct Repl<'l, 'm> {
     held: Option<usize>,
     /// Tokens a second of the last answer.
     rate: Option<f64>,
+    /// The same for reading its prompt.
+    read_rate: Option<f64>,
     /// The line before the prompt, as it was last shown.
     status: String,
     kept: Kept,
@@ -181,6 +184,7 @@ impl<'l, 'm> Repl<'l, 'm> {
             totals: Totals::default(),
             held: Some(0),
             rate: None,
+            read_rate: None,
             status: String::new(),
             kept,
         })
@@ -383,6 +387,10 @@ impl<'l, 'm> Repl<'l, 'm> {
             aside(text);
         }
         self.rate = usage.decode_rate();
+        // A few tokens say little about many.
+        if usage.prefilled >= 32 || self.read_rate.is_none() {
+            self.read_rate = usage.prefill_rate().or(self.read_rate);
+        }
         // On a terminal the line before the prompt tells the context.
         let context = (!stderr().is_terminal()).then(|| (self.session.tokens().len(), n_ctx));
         aside(&show::figures(usage, context, seed));

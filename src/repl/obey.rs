@@ -3,9 +3,9 @@
 use super::command::{Command, SETTINGS};
 use super::{Flow, GO_ON, Repl, Totals, Trouble, command, editor, export, tell};
 use crate::chat::{Conversation, Message, System};
-use crate::cli::calls;
 use crate::cli::show::aside;
 use crate::cli::talk::{self, TalkArgs};
+use crate::cli::{calls, print};
 use std::fmt::Write;
 use std::ops::ControlFlow;
 
@@ -147,8 +147,10 @@ impl Repl<'_, '_> {
                 Message::User(said) => ("you", said.as_str()),
                 Message::Assistant(answer) => {
                     let said = Some(answer.content.trim_start().to_owned()).filter(|said| !said.is_empty());
-                    let parts: Vec<String> =
-                        said.into_iter().chain(answer.calls.iter().map(calls::shown)).collect();
+                    let parts: Vec<String> = said
+                        .into_iter()
+                        .chain(answer.calls.iter().map(|call| print::exact(&calls::shown(call)).into_owned()))
+                        .collect();
                     writeln!(text, "model: {}\n", parts.join("\nmodel: ")).expect("a string takes any text");
                     continue;
                 }

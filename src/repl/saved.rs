@@ -3,6 +3,7 @@
 use crate::chat::{Message, Tool};
 use crate::cli::adjust::AdjustArgs;
 use crate::cli::talk::{self, NPredict, SamplingArgs, Seed, TalkArgs};
+use crate::files;
 use crate::sampler::Sampling;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -140,13 +141,7 @@ impl Saved {
     /// Reads a file.
     pub(super) fn read(path: &Path) -> Result<Saved, String> {
         let at = |problem: &dyn std::fmt::Display| format!("{}: {problem}", path.display());
-        let size = std::fs::metadata(path).map_err(|error| at(&error))?.len();
-        if size > LARGEST {
-            return Err(at(&format!(
-                "expected a saved conversation of at most {LARGEST} bytes, found {size}"
-            )));
-        }
-        let bytes = std::fs::read(path).map_err(|error| at(&error))?;
+        let bytes = files::read(path, LARGEST)?;
         let json: Value = serde_json::from_slice(&bytes)
             .map_err(|error| at(&format!("expected a saved conversation (JSON), found {error}")))?;
         match json.get("fathom_conversation") {

@@ -1,6 +1,7 @@
 //! A file of tools: OpenAI's function schemas.
 
 use crate::chat::Tool;
+use crate::files;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::path::Path;
@@ -13,11 +14,7 @@ const LONGEST_NAME: usize = 64;
 /// Reads `[...]` or `{"tools": [...]}`.
 pub(super) fn read(path: &Path) -> Result<Vec<Tool>, String> {
     let at = |problem: String| format!("{}: {problem}", path.display());
-    let size = std::fs::metadata(path).map_err(|error| at(error.to_string()))?.len();
-    if size > LARGEST {
-        return Err(at(format!("expected at most {LARGEST} bytes of tools, found {size}")));
-    }
-    let bytes = std::fs::read(path).map_err(|error| at(error.to_string()))?;
+    let bytes = files::read(path, LARGEST)?;
     let json = serde_json::from_slice(&bytes)
         .map_err(|error| at(format!("expected JSON, an array of function schemas, found {error}")))?;
     all(json).map_err(at)

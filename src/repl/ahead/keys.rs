@@ -4,20 +4,30 @@ use super::Typed;
 
 const ESC: u8 = 0x1b;
 const BACKSPACE: u8 = 0x7f;
+const CTRL_D: u8 = 0x04;
 const CTRL_H: u8 = 0x08;
 const CTRL_U: u8 = 0x15;
+/// The numbers of the sequences that terminals put around what is pasted.
+const PASTE: u32 = 200;
+const PASTE_END: u32 = 201;
 
 /// Makes lines of keys.
 #[derive(Default)]
-pub(super) struct Keys {
+pub(in crate::repl) struct Keys {
     pub typed: Typed,
     /// Bytes of a character that has begun.
     begun: Vec<u8>,
     pub place: Place,
+    /// Inside what is pasted, where the end of a line is text.
+    pub pasting: bool,
+    /// The last byte of a paste was a carriage return: a line feed behind it is part of the same line end.
+    returned: bool,
+    /// The number of the sequence that has begun.
+    number: u32,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum Place {
+pub(in crate::repl) enum Place {
     #[default]
     Text,
     /// Behind Esc: a key of its own, or the first byte of an arrow and its like.
@@ -30,65 +40,90 @@ pub(super) enum Place {
 
 impl Keys {
     /// Goes on with what was typed before.
-    pub(super) fn after(typed: Typed) -> Keys {
+    pub(in crate::repl) fn after(typed: Typed) -> Keys {
         Keys { typed, ..Keys::default() }
     }
 
-    /// Takes what came at once; true if Esc is among it. A line end with more behind it was pasted and not typed: what was
-    /// pasted is one message.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> bool {
+    /// Takes keys as the terminal sends them; true if Esc is among them.
+    pub(in crate::repl) fn take(&mut self, bytes: &[u8]) -> bool {
         let mut escaped = false;
-        for (index, &byte) in bytes.iter().enumerate() {
-            let is_last = index + 1 == bytes.len();
+        for &byte in bytes {
+            let follows_return = std::mem::take(&mut self.returned);
             match (self.place, byte) {
                 (Place::Text, ESC) => self.place = Place::Escape,
-                (Place::Text, b'\r' | b'\n') if is_last => {
-                    self.typed.queue.push_back(std::mem::take(&mut self.typed.line));
-                }
+                (Place::Text, _) if self.pasting => self.pasted(byte, follows_return),
                 (Place::Text, _) => self.text(byte),
-                (Place::Escape, ESC) => escaped = true,
-                (Place::Escape, b'[') => self.place = Place::Sequence,
+                (Place::Escape, ESC) => escaped |= !self.pasting,
+                (Place::Escape, b'[') => (self.place, self.number) = (Place::Sequence, 0),
                 (Place::Escape, b'O') => self.place = Place::Letter,
                 (Place::Escape, _) => {
                     self.place = Place::Text;
                     // Alt-Enter, of which the terminal may make a line's end; other keys with Alt are for editing.
                     if matches!(byte, b'\r' | b'\n') {
-                        self.text(byte);
+                        self.typed.line.push('\n');
                     }
                 }
-                (Place::Sequence, b'@'..=b'~') | (Place::Letter, _) => self.place = Place::Text,
+                (Place::Sequence, b'0'..=b'9') => {
+                    self.number = self.number.saturating_mul(10).saturating_add(u32::from(byte - b'0'));
+                }
+                (Place::Sequence, b'@'..=b'~') => {
+                    self.place = Place::Text;
+                    self.pasting = match (byte, self.number) {
+                        (b'~', PASTE) => true,
+                        (b'~', PASTE_END) => false,
+                        _ => self.pasting,
+                    };
+                }
+                (Place::Letter, _) => self.place = Place::Text,
                 (Place::Sequence, _) => {}
             }
         }
         escaped
     }
 
+    /// Of what is pasted nothing is a key.
+    fn pasted(&mut self, byte: u8, follows_return: bool) {
+        match byte {
+            b'\n' if follows_return => {}
+            b'\r' | b'\n' => {
+                self.returned = byte == b'\r';
+                self.typed.line.push('\n');
+            }
+            b'\t' | b' '.. if byte != BACKSPACE => self.character(byte),
+            _ => {}
+        }
+    }
+
     fn text(&mut self, byte: u8) {
         let line = &mut self.typed.line;
         match byte {
+            b'\r' | b'\n' => self.typed.queue.push_back(std::mem::take(line)),
+            // As on an empty line at the prompt.
+            CTRL_D if line.is_empty() => self.typed.queue.push_back("/quit".to_owned()),
             BACKSPACE | CTRL_H => {
                 line.pop();
             }
             CTRL_U => line.clear(),
-            b'\r' | b'\n' => line.push('\n'),
-            b'\t' => line.push('\t'),
-            ..b' ' => {}
-            _ => {
-                self.begun.push(byte);
-                match str::from_utf8(&self.begun) {
-                    Ok(text) => line.push_str(text),
-                    Err(error) if error.error_len().is_none() => return,
-                    // No text: nothing to keep.
-                    Err(_) => {}
-                }
-                self.begun.clear();
-            }
+            b'\t' | b' '.. => self.character(byte),
+            _ => {}
         }
     }
 
+    /// A character, or a part of one.
+    fn character(&mut self, byte: u8) {
+        self.begun.push(byte);
+        match str::from_utf8(&self.begun) {
+            Ok(text) => self.typed.line.push_str(text),
+            Err(error) if error.error_len().is_none() => return,
+            // No text: nothing to keep.
+            Err(_) => {}
+        }
+        self.begun.clear();
+    }
+
     /// Nothing came for a moment: an Esc that stands last is a key of its own. True if it is.
-    pub(super) fn pause(&mut self) -> bool {
-        let is_key = self.place == Place::Escape;
+    pub(in crate::repl) fn pause(&mut self) -> bool {
+        let is_key = self.place == Place::Escape && !self.pasting;
         if is_key {
             self.place = Place::Text;
         }
@@ -117,11 +152,14 @@ mod tests {
         assert_eq!(typed(&["naïve 🦀x", "\u{7f}", "\u{7f}!"]), (vec![], "naïve !".into(), false));
         assert_eq!(typed(&["gone\u{15}kept\u{1}\u{4}"]), (vec![], "kept".into(), false));
         assert_eq!(typed(&["\u{7f}\r", "\r"]), (vec!["".into(), "".into()], "".into(), false));
+        assert_eq!(typed(&["one\r/set seed 1\rthree\rfo"]).0, ["one", "/set seed 1", "three"], "at once");
+        assert_eq!(typed(&["\u{4}"]).0, ["/quit"]);
     }
 
     #[test]
     fn a_paste_is_one_message() {
-        let (queue, line, _) = typed(&["fn a() {\r\tb\\\r}\r", "x\ry"]);
+        let (queue, line, _) =
+            typed(&["\u{1b}[200~fn a() {\r\tb\\\r\n}\u{1b}", "[201~\r\u{1b}[200~x\ry\u{15}\u{7f}\u{1b}[A"]);
         assert_eq!((queue, line), (vec!["fn a() {\n\tb\\\n}".into()], "x\ny".into()));
         for alt_enter in ["\u{1b}\r", "\u{1b}\n"] {
             assert_eq!(typed(&["a", alt_enter, "b\r"]).0, ["a\nb"], "Alt-Enter");

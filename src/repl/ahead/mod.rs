@@ -8,9 +8,11 @@ mod keys;
 #[cfg(unix)]
 mod unix;
 
+#[cfg(unix)]
+pub(super) use keys::Keys;
 use std::collections::VecDeque;
 #[cfg(unix)]
-pub(super) use unix::Watch;
+pub(super) use unix::{Watch, reads_what_is_there};
 
 /// What was typed and not read yet.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -27,6 +29,17 @@ impl Typed {
         self.queue.push_back(std::mem::take(&mut self.line));
         let lines: Vec<String> = self.queue.drain(..).filter(|line| !line.trim().is_empty()).collect();
         self.line = lines.join("\n");
+    }
+
+    /// Puts what was typed later behind it.
+    pub(super) fn append(&mut self, mut later: Typed) {
+        let begun = std::mem::take(&mut self.line);
+        match later.queue.front_mut() {
+            Some(first) => first.insert_str(0, &begun),
+            None => later.line.insert_str(0, &begun),
+        }
+        self.queue.append(&mut later.queue);
+        self.line = later.line;
     }
 }
 
@@ -54,5 +67,16 @@ mod tests {
         let mut typed = Typed { queue: ["one".into(), " ".into(), "two".into()].into(), line: String::new() };
         typed.reopen();
         assert_eq!(typed, Typed { line: "one\ntwo".into(), ..Typed::default() });
+    }
+
+    #[test]
+    fn what_comes_later_stands_behind() {
+        let mut typed = Typed { queue: ["one".into()].into(), line: "tw".into() };
+        typed.append(Typed { queue: ["o".into(), "three".into()].into(), line: "fo".into() });
+        typed.append(Typed { line: "ur".into(), ..Typed::default() });
+        assert_eq!(
+            typed,
+            Typed { queue: ["one".into(), "two".into(), "three".into()].into(), line: "four".into() }
+        );
     }
 }

@@ -5,12 +5,14 @@ use super::keys::{Keys, Place};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read};
 use rustix::process::getpgrp;
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
-use std::io::stdin;
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr,
+};
+use std::io::{IsTerminal, Write, stderr, stdin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, sleep, spawn};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How often the end of the answer is looked for.
 const TICK: Duration = Duration::from_millis(20);
@@ -18,6 +20,11 @@ const TICK: Duration = Duration::from_millis(20);
 const ONE_KEY: Duration = Duration::from_millis(50);
 /// Nobody types or pastes more at once.
 const MOST: usize = 1 << 20;
+/// The parts of one paste come closer together than this.
+const ONE_PASTE: Duration = Duration::from_millis(500);
+/// The terminal marks what is pasted, so that its line ends are text; the cursor is to be seen, too.
+const MARKS_PASTES: &str = "\u{1b}[?25;2004h";
+const MARKS_NOTHING: &str = "\u{1b}[?2004l";
 
 /// Watches the keys until it is dropped.
 pub(crate) struct Watch {
@@ -40,6 +47,7 @@ impl Watch {
         if tcsetattr(stdin(), OptionalActions::Now, &keys).is_err() {
             return Err(typed);
         }
+        ask_terminal(MARKS_PASTES);
         let over = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&over);
         let keys = Keys::after(typed);
@@ -55,6 +63,7 @@ impl Watch {
         let thread = self.thread.take()?;
         self.over.store(true, Ordering::Relaxed);
         let typed = thread.join().ok();
+        ask_terminal(MARKS_NOTHING);
         // A terminal that went away has no modes.
         let _ = tcsetattr(stdin(), OptionalActions::Now, &self.before);
         typed
@@ -67,9 +76,31 @@ impl Drop for Watch {
     }
 }
 
+/// Sets a mode of the terminal; one that is dumb would show the letters.
+fn ask_terminal(mode: &str) {
+    let is_dumb =
+        std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb" || term == "cons25");
+    let mut err = stderr().lock();
+    if !is_dumb && err.is_terminal() {
+        // A terminal that went away marks nothing.
+        let _ = err.write_all(mode.as_bytes()).and_then(|()| err.flush());
+    }
+}
+
+/// From now on, until the terminal's modes are set anew, reading takes what is there and waits for nothing: at the end of
+/// it, it reads nothing, as at the end of a file. False if the terminal cannot do it.
+pub(in crate::repl) fn reads_what_is_there() -> bool {
+    let Ok(mut modes) = tcgetattr(stdin()) else { return false };
+    modes.special_codes[SpecialCodeIndex::VMIN] = 0;
+    modes.special_codes[SpecialCodeIndex::VTIME] = 0;
+    tcsetattr(stdin(), OptionalActions::Now, &modes).is_ok()
+}
+
 fn follow(mut keys: Keys, over: &AtomicBool, stop: &AtomicBool) -> Typed {
     let mut bytes = Vec::new();
-    while !over.load(Ordering::Relaxed) {
+    let mut last = Instant::now();
+    // A paste is one piece, also where the answer ends in the middle of it.
+    while !over.load(Ordering::Relaxed) || (keys.pasting && last.elapsed() < ONE_PASTE) {
         let wait = if keys.place == Place::Escape { ONE_KEY } else { TICK };
         if !is_ours() {
             sleep(wait);
@@ -77,6 +108,9 @@ fn follow(mut keys: Keys, over: &AtomicBool, stop: &AtomicBool) -> Typed {
         }
         bytes.clear();
         let goes_on = gather(&mut bytes, wait);
+        if !bytes.is_empty() {
+            last = Instant::now();
+        }
         let escaped = if bytes.is_empty() { keys.pause() } else { keys.take(&bytes) };
         if escaped {
             stop.store(true, Ordering::Relaxed);

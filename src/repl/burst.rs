@@ -1,0 +1,261 @@
+//! What comes at once: lines behind the one that was ended, and text that comes faster than it can be drawn.
+//!
+//! The line editor reads the terminal in pieces. What it had read behind a line's end would be lost with it, so Enter alone
+//! does not end its work: it goes on, drawing nothing, until the terminal has nothing more to give. And it draws a long line
+//! anew whenever that reaches another row, so a text of some size that comes at once is put into the line in pieces.
+
+use super::ahead::Typed;
+#[cfg(unix)]
+use super::ahead::{Keys, reads_what_is_there};
+use super::input::is_complete;
+use rustyline::{
+    Cmd, ConditionalEventHandler, Event, EventContext, KeyCode, KeyEvent, Modifiers, Movement, RepeatCount,
+};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Shorter lines are drawn with every key.
+const LONG_LINE: usize = 2048;
+/// So much of a long line may be held back.
+const PIECE: usize = 4096;
+/// Nobody types two keys within this time.
+const AT_ONCE: Duration = Duration::from_millis(2);
+/// Keys that edit when they are pressed with Alt.
+const EDITING: &str = "bcdfltuy<>-0123456789";
+
+const CTRL_C: KeyEvent = KeyEvent(KeyCode::Char('C'), Modifiers::CTRL);
+const ENTER: KeyEvent = KeyEvent(KeyCode::Enter, Modifiers::NONE);
+const ENTER_TOO: KeyEvent = KeyEvent(KeyCode::Char('M'), Modifiers::CTRL);
+const LINE_FEED: KeyEvent = KeyEvent(KeyCode::Char('J'), Modifiers::CTRL);
+const ALT_ENTER: KeyEvent = KeyEvent(KeyCode::Enter, Modifiers::ALT);
+const TAB: KeyEvent = KeyEvent(KeyCode::Tab, Modifiers::NONE);
+const BACKSPACE: KeyEvent = KeyEvent(KeyCode::Backspace, Modifiers::NONE);
+
+/// Sees every key before the line editor does.
+#[derive(Clone, Default)]
+pub(super) struct Burst(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    /// The line that Enter ended.
+    line: Option<String>,
+    /// What came behind it.
+    #[cfg(unix)]
+    behind: Keys,
+    /// So much of the editor's line is known.
+    seen: usize,
+    /// Text for the end of a long line, not drawn yet.
+    held: String,
+    /// When the last character came.
+    last: Option<Instant>,
+}
+
+impl Burst {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The line that was ended, if one was, and what came behind it.
+    pub(super) fn take(&self) -> (Option<String>, Typed) {
+        let state = std::mem::take(&mut *self.state());
+        #[cfg(unix)]
+        let typed = state.behind.typed;
+        #[cfg(not(unix))]
+        let typed = Typed::default();
+        (state.line, typed)
+    }
+
+    /// The editor has drawn its line. Behind Enter it only grows by what was pasted.
+    pub(super) fn drawn(&self, line: &str) {
+        let mut state = self.state();
+        if state.line.is_some() {
+            let seen = std::mem::replace(&mut state.seen, line.len());
+            #[cfg(unix)]
+            state.behind.typed.line.push_str(line.get(seen..).unwrap_or_default());
+            #[cfg(not(unix))]
+            let _ = seen;
+        }
+    }
+}
+
+impl ConditionalEventHandler for Burst {
+    fn handle(&self, event: &Event, _: RepeatCount, _: bool, context: &EventContext) -> Option<Cmd> {
+        let Event::KeySeq(keys) = event else { return None };
+        let [key] = keys[..] else { return None };
+        self.state().key(key, context.line(), context.pos())
+    }
+}
+
+impl State {
+    fn key(&mut self, key: KeyEvent, line: &str, place: usize) -> Option<Cmd> {
+        if self.line.is_some() {
+            return self.follows(key);
+        }
+        let now = Instant::now();
+        let is_fast = self.last.replace(now).is_some_and(|last| now - last < AT_ONCE);
+        match key {
+            ENTER | ENTER_TOO | LINE_FEED => self.enter(line),
+            CTRL_C => {
+                let is_empty = line.is_empty() && self.held.is_empty();
+                self.held.clear();
+                (!is_empty).then_some(Cmd::Kill(Movement::WholeBuffer))
+            }
+            ALT_ENTER if self.held.is_empty() => Some(Cmd::Newline),
+            ALT_ENTER => self.character('\n', line, place, is_fast),
+            // Only commands are completed.
+            TAB if !line.starts_with('/') => self.character('\t', line, place, is_fast),
+            BACKSPACE if self.held.pop().is_some() => Some(Cmd::Noop),
+            KeyEvent(KeyCode::Char(c), Modifiers::NONE) if line.len() >= LONG_LINE => {
+                self.character(c, line, place, is_fast)
+            }
+            // Esc, and another key right behind it.
+            KeyEvent(KeyCode::Char(c), Modifiers::ALT) if !EDITING.contains(c.to_ascii_lowercase()) => {
+                self.character(c, line, place, is_fast)
+            }
+            // The text goes before the key, which finds it there when it is pressed again.
+            _ if !self.held.is_empty() => Some(Cmd::Insert(1, std::mem::take(&mut self.held))),
+            _ => None,
+        }
+    }
+
+    fn character(&mut self, c: char, line: &str, place: usize, is_fast: bool) -> Option<Cmd> {
+        let waits = line.len() >= LONG_LINE && place == line.len() && is_fast;
+        self.held.push(c);
+        if waits && self.held.len() < PIECE {
+            return Some(Cmd::Noop);
+        }
+        Some(Cmd::Insert(1, std::mem::take(&mut self.held)))
+    }
+
+    /// Ends the line, unless it goes on.
+    fn enter(&mut self, line: &str) -> Option<Cmd> {
+        let whole = format!("{line}{}", self.held);
+        if !is_complete(&whole) {
+            return match self.held.is_empty() {
+                true => Some(Cmd::Newline),
+                false => Some(Cmd::Insert(1, std::mem::take(&mut self.held) + "\n")),
+            };
+        }
+        if !can_follow() {
+            // The editor ends it: what may stand behind it is lost.
+            return match self.held.is_empty() {
+                true => None,
+                false => Some(Cmd::Insert(1, std::mem::take(&mut self.held))),
+            };
+        }
+        self.seen = whole.len();
+        self.line = Some(whole);
+        match self.held.is_empty() {
+            true => Some(Cmd::Move(Movement::EndOfBuffer)),
+            false => Some(Cmd::Insert(1, std::mem::take(&mut self.held))),
+        }
+    }
+
+    /// A key behind Enter: it is kept and not drawn.
+    #[cfg(unix)]
+    fn follows(&mut self, key: KeyEvent) -> Option<Cmd> {
+        let mut bytes = [0; 4];
+        match key {
+            ENTER | ENTER_TOO | LINE_FEED => self.behind.take(b"\r"),
+            ALT_ENTER => self.behind.take(b"\x1b\r"),
+            TAB => self.behind.take(b"\t"),
+            BACKSPACE => self.behind.take(b"\x7f"),
+            KeyEvent(KeyCode::Char('U'), Modifiers::CTRL) => self.behind.take(b"\x15"),
+            KeyEvent(KeyCode::Char('D'), Modifiers::CTRL) => self.behind.take(b"\x04"),
+            KeyEvent(KeyCode::Char(c), Modifiers::NONE) => {
+                self.behind.take(c.encode_utf8(&mut bytes).as_bytes())
+            }
+            // The editor puts what is pasted into its line, where it is found.
+            KeyEvent(KeyCode::BracketedPasteStart, _) => return None,
+            _ => false,
+        };
+        Some(Cmd::Noop)
+    }
+
+    #[cfg(not(unix))]
+    fn follows(&mut self, _: KeyEvent) -> Option<Cmd> {
+        None
+    }
+}
+
+#[cfg(unix)]
+fn can_follow() -> bool {
+    reads_what_is_there()
+}
+
+#[cfg(not(unix))]
+fn can_follow() -> bool {
+    false
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn char(c: char) -> KeyEvent {
+        KeyEvent::from(c)
+    }
+
+    #[test]
+    fn a_long_line_that_comes_at_once_is_drawn_in_pieces() {
+        let mut state = State::default();
+        let (mut line, mut n_drawn) = (String::new(), 0);
+        let text: String = ('a'..='z').cycle().take(50_000).collect();
+        for c in text.chars() {
+            match state.key(char(c), &line, line.len()) {
+                None => line.push(c),
+                Some(Cmd::Insert(1, piece)) => line += &piece,
+                Some(Cmd::Noop) => continue,
+                other => panic!("{other:?}"),
+            }
+            n_drawn += 1;
+        }
+        assert_eq!(line + &state.held, text);
+        assert!(n_drawn < LONG_LINE + 1000, "{n_drawn} times");
+    }
+
+    #[test]
+    fn what_is_held_is_part_of_the_line() {
+        let held = || State { held: "held".into(), ..State::default() };
+        assert_eq!(held().key(BACKSPACE, "line ", 5), Some(Cmd::Noop));
+        assert_eq!(
+            held().key(KeyEvent(KeyCode::Left, Modifiers::NONE), "", 0),
+            Some(Cmd::Insert(1, "held".into()))
+        );
+        assert_eq!(held().key(CTRL_C, "", 0), Some(Cmd::Kill(Movement::WholeBuffer)));
+        assert_eq!(State::default().key(CTRL_C, "", 0), None, "an empty line is left");
+        let mut state = State { held: "held\\".into(), ..State::default() };
+        assert_eq!(
+            state.key(ENTER, "line ", 5),
+            Some(Cmd::Insert(1, "held\\\n".into())),
+            "the message goes on"
+        );
+    }
+
+    #[test]
+    fn esc_swallows_no_key() {
+        assert_eq!(State::default().key(KeyEvent::alt('h'), "", 0), Some(Cmd::Insert(1, "h".into())));
+        assert_eq!(State::default().key(KeyEvent::alt('b'), "", 0), None, "a word back");
+        assert_eq!(State::default().key(TAB, "x", 1), Some(Cmd::Insert(1, "\t".into())));
+        assert_eq!(State::default().key(TAB, "/he", 3), None);
+    }
+
+    #[test]
+    fn what_comes_behind_a_line_is_kept_in_order() {
+        let burst = Burst::default();
+        burst.state().line = Some("one".into());
+        burst.state().seen = 3;
+        for key in "two\rth\u{e9}\u{7f}ree\r".chars() {
+            burst.state().key(char(key), "one", 3);
+        }
+        burst.drawn("onepasted\nlines");
+        burst.state().key(char('!'), "onepasted\nlines", 3);
+        let (line, typed) = burst.take();
+        assert_eq!(line.as_deref(), Some("one"));
+        assert_eq!(
+            typed,
+            Typed { queue: ["two".into(), "three".into()].into(), line: "pasted\nlines!".into() }
+        );
+        assert_eq!(burst.take(), (None, Typed::default()));
+    }
+}
