@@ -39,6 +39,7 @@ fn a_command_is_confirmed_and_always_stays_always() {
 
     let told = terminal.say("What is the weather in Boston?");
     assert!(told.contains("call get_weather(city: \"Boston\")"), "{told}");
+    terminal.until("run get_weather {\"city\":\"Boston\"} with `printf");
     let told = terminal.say("n");
     assert!(!told.contains("result of get_weather"), "{told}");
     terminal.say("/undo");
@@ -148,4 +149,31 @@ fn a_kept_conversation_brings_its_tools_and_leaves_them_to_no_other() {
     let done = place.command(&args);
     let told = rexpect::session::spawn_command(done, Some(60_000)).unwrap().exp_eof().unwrap();
     assert!(told.contains("start without --json-schema"), "{told}");
+}
+
+#[test]
+fn a_killed_program_leaves_no_command_behind() {
+    let place = Place::new();
+    let command = "get_weather=sleep 1000 & echo $! > sleeper; wait";
+    let mut terminal = chat(&place, &["--yes", "--tool-cmd", command]);
+    terminal.press("What is the weather in Boston?\r");
+    terminal.until("call get_weather");
+    let sleeper = loop {
+        match std::fs::read_to_string(place.file("sleeper")) {
+            Ok(pid) if pid.ends_with('\n') => break pid.trim().to_owned(),
+            _ => std::thread::sleep(std::time::Duration::from_millis(20)),
+        }
+    };
+    let is_there = || {
+        let status = std::fs::read_to_string(format!("/proc/{sleeper}/status"));
+        status.is_ok_and(|status| status.contains("sleep") && !status.contains("Z (zombie)"))
+    };
+    assert!(is_there());
+    // Nothing of the program is asked.
+    terminal.pty.process_mut().signal(rexpect::process::Signal::SIGKILL).unwrap();
+    let started = std::time::Instant::now();
+    while is_there() {
+        assert!(started.elapsed() < std::time::Duration::from_secs(100), "it lives on");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
 }

@@ -2,9 +2,11 @@
 
 use super::{End, Limits, Ran};
 use crate::chat::ToolCall;
+use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use std::io::{Error, ErrorKind, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +25,10 @@ const LONGEST_VARIABLE: usize = 100 << 10;
 const TICK: Duration = Duration::from_millis(10);
 /// What a killed group may take to let go of its pipes. What left the group may hold them for ever.
 const GRACE: Duration = Duration::from_secs(1);
+/// So long nothing more comes of a command that has ended while something it started holds its output open.
+const SILENCE: Duration = Duration::from_millis(200);
+/// Ends a group of processes when its stdin ends.
+const WATCH: &str = "read -r _; kill -9 -\"$1\"";
 
 /// Output as text: cut at a character's border, with a note; the last line end does not count, as in a shell.
 fn text(bytes: &[u8], n_written: usize) -> String {
@@ -56,6 +62,7 @@ pub(super) fn run(command: &str, call: &ToolCall, limits: Limits, stop: &AtomicB
         ErrorKind::NotFound => "commands of tools need the shell `sh`, which is not here".to_owned(),
         _ => format!("the command cannot be started: {error}"),
     })?;
+    let guard = Guard::new(&child);
     let (output, stderr) = talk(&mut child, arguments, limits.output).map_err(|error| {
         kill(&mut child);
         format!(
@@ -64,6 +71,7 @@ pub(super) fn run(command: &str, call: &ToolCall, limits: Limits, stop: &AtomicB
         )
     })?;
     let end = wait(&mut child, [&output, &stderr], limits.timeout, stop);
+    drop(guard);
     let (output, n_output) = output.taken();
     let (stderr, n_stderr) = stderr.taken();
     let stderr = text(&stderr, n_stderr.min(stderr.len()));
@@ -90,15 +98,49 @@ fn kill(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// Waits for the command and for the end of its output.
+/// While it lives, the end of this program, however it comes, ends the command and all that it started: a shell waits for
+/// the end of a pipe that only this program holds open.
+struct Guard(Option<Child>);
+
+impl Guard {
+    fn new(command: &Child) -> Guard {
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(WATCH).arg("sh").arg(command.id().to_string());
+        shell.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        // Without it the command still ends with its time.
+        Guard(shell.spawn().ok())
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if let Some(shell) = &mut self.0 {
+            // Before its stdin ends: the group may be others' by now.
+            let _ = shell.kill();
+            let _ = shell.wait();
+        }
+    }
+}
+
+/// Waits for the command and for the end of its output. What it leaves running may hold that open for ever, and is not
+/// waited for.
 fn wait(child: &mut Child, outputs: [&Reading; 2], timeout: Duration, stop: &AtomicBool) -> End {
     let started = Instant::now();
     let mut status = None;
+    let (mut n_written, mut last) = (0, Instant::now());
     let end = loop {
         if status.is_none() {
             status = child.try_wait().ok().flatten();
         }
-        if let Some(status) = status.filter(|_| outputs.iter().all(|output| output.is_done())) {
+        let n_now = outputs.iter().map(|output| output.n_written()).sum();
+        if status.is_none() || n_now != n_written {
+            (n_written, last) = (n_now, Instant::now());
+        }
+        let is_over = || {
+            let is_silent = last.elapsed() >= SILENCE && outputs.iter().all(|output| output.is_empty());
+            is_silent || outputs.iter().all(|output| output.is_done())
+        };
+        if let Some(status) = status.filter(|_| is_over()) {
             return ended(status);
         }
         if stop.load(Ordering::Relaxed) {
@@ -158,22 +200,34 @@ impl Kept {
 /// A pipe that is read by a thread of its own.
 struct Reading {
     kept: Arc<Mutex<Kept>>,
+    /// To see whether there is more to read.
+    pipe: Option<OwnedFd>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Reading {
-    fn new(pipe: Option<impl Read + Send + 'static>, keep: Keep) -> Result<Reading, Error> {
+    fn new(pipe: Option<impl Read + AsFd + Send + 'static>, keep: Keep) -> Result<Reading, Error> {
         let kept = Arc::<Mutex<Kept>>::default();
+        let seen = pipe.as_ref().and_then(|pipe| pipe.as_fd().try_clone_to_owned().ok());
         let start = |pipe| {
             let kept = Arc::clone(&kept);
             thread::Builder::new().spawn(move || read(pipe, keep, &kept))
         };
         let thread = pipe.map(start).transpose()?;
-        Ok(Reading { kept, thread })
+        Ok(Reading { kept, pipe: seen, thread })
+    }
+
+    /// Nothing waits to be read.
+    fn is_empty(&self) -> bool {
+        self.pipe.as_ref().is_none_or(|pipe| ioctl_fionread(pipe).is_ok_and(|n| n == 0))
     }
 
     fn is_done(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    fn n_written(&self) -> usize {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).n_written
     }
 
     fn taken(&self) -> (Vec<u8>, usize) {
@@ -249,6 +303,15 @@ mod tests {
         assert_eq!(ran("printf 'abcde'", cut).output, "abcde");
         assert_eq!(ran("printf 'a\\377b\\n'", limits()).output, "a\u{fffd}b");
         assert_eq!(ran("printf 'a\\303'", limits()).output, "a\u{fffd}");
+    }
+
+    #[test]
+    fn what_a_command_leaves_running_is_not_waited_for() {
+        let started = Instant::now();
+        let done = ran("sleep 60 & echo $!", limits());
+        assert_eq!(done.end, End::Success);
+        assert!(started.elapsed() < Duration::from_secs(50), "it waited for what was left running");
+        assert_eq!(ran(&format!("kill {}", done.output), limits()).end, End::Success, "it runs on");
     }
 
     #[test]
