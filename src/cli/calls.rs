@@ -1,6 +1,6 @@
 //! Calls of tools on their way: shown, confirmed, answered.
 
-use super::show::{aside, call_json};
+use super::show::{aside, aside_whole, call_json};
 use super::{Failure, print, signals};
 use crate::chat::{Assistant, Chat, Message, Tool, ToolCall, ToolResult};
 use crate::tools::Toolbox;
@@ -10,6 +10,8 @@ use std::fmt::Write as _;
 
 /// Calls up to this long are shown in one line.
 const ONE_LINE: usize = 100;
+/// Longer calls do not stand in the question whether to run them, but before it.
+const ONE_QUESTION: usize = 400;
 /// So much of a result is shown.
 const SHOWN_RESULT: usize = 160;
 
@@ -90,8 +92,7 @@ fn one(call: &ToolCall, toolbox: &mut Toolbox, ask: Ask<'_>) -> Result<Option<St
         }));
     };
     if !toolbox.allows(&call.name) {
-        let question = format!("run {}? [y/N/a(lways)] ", call_json_line(call));
-        let Some(said) = ask(&question)? else { return Ok(None) };
+        let Some(said) = ask(&question(call, &command))? else { return Ok(None) };
         match said.trim().to_lowercase().as_str() {
             "y" | "yes" => {}
             "a" | "always" => toolbox.allow(&call.name),
@@ -101,8 +102,15 @@ fn one(call: &ToolCall, toolbox: &mut Toolbox, ask: Ask<'_>) -> Result<Option<St
     run(&command, call, toolbox)
 }
 
-fn call_json_line(call: &ToolCall) -> String {
-    print::plain(&format!("{} {}", call.name, Value::Object(call.arguments.clone())))
+/// Whether to run a call, in one line: every character of call and command is seen before it is answered.
+fn question(call: &ToolCall, command: &str) -> String {
+    let arguments = Value::Object(call.arguments.clone()).to_string();
+    let (arguments, command) = (print::exact(&arguments), print::exact(command).replace('\n', "\\n"));
+    if arguments.len() + command.len() <= ONE_QUESTION {
+        return format!("run {} {arguments} with `{command}`? [y/N/a(lways)] ", call.name);
+    }
+    aside_whole(&format!("arguments of {}: {arguments}\ncommand: {command}", call.name));
+    format!("run {} with these {} bytes of arguments? [y/N/a(lways)] ", call.name, arguments.len())
 }
 
 fn run(command: &str, call: &ToolCall, toolbox: &Toolbox) -> Result<Option<String>, Failure> {
@@ -152,7 +160,7 @@ pub(crate) fn list(toolbox: &Toolbox) -> String {
         format!("{:<20} {description}\n{:<20} {command}", tool.name(), "")
     };
     let lines: Vec<String> = toolbox.tools.iter().map(one).collect();
-    lines.join("\n")
+    print::exact(&lines.join("\n")).into_owned()
 }
 
 /// Lines of JSON for programs that answer the calls themselves.
@@ -183,6 +191,17 @@ mod tests {
     fn call(arguments: Value) -> ToolCall {
         let Value::Object(arguments) = arguments else { panic!("not an object") };
         ToolCall { id: None, name: "f".into(), arguments }
+    }
+
+    #[test]
+    fn a_question_hides_nothing() {
+        let short = question(&call(json!({"to": "a\u{202e}b", "text": "x\ny"})), "mail\n--now");
+        assert_eq!(
+            short,
+            "run f {\"to\":\"a\\u{202e}b\",\"text\":\"x\\ny\"} with `mail\\n--now`? [y/N/a(lways)] "
+        );
+        let long = question(&call(json!({"text": "x".repeat(30_000)})), "mail");
+        assert_eq!(long, "run f with these 30011 bytes of arguments? [y/N/a(lways)] ");
     }
 
     #[test]

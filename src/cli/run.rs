@@ -319,9 +319,11 @@ fn generate_shown(
         interrupt: signals.flag(),
     };
     let mut face = Face::new(how, !wanted.tools.is_empty());
-    let outcome = generate(session, loaded.tokenizer, &request, &mut |event| face.event(event))?;
-    let closed =
-        face.finish().map_err(|error| Failure::runtime(format!("cannot write the answer: {error}")))?;
+    let outcome = generate(session, loaded.tokenizer, &request, &mut |event| face.event(event));
+    // The line is ended also where an error comes.
+    let closed = face.finish();
+    let outcome = outcome?;
+    let closed = closed.map_err(|error| Failure::runtime(format!("cannot write the answer: {error}")))?;
     Ok((outcome, closed))
 }
 

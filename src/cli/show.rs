@@ -2,7 +2,7 @@
 
 use super::calls;
 use super::markdown::Markdown;
-use super::print;
+use super::print::{self, Screen};
 use super::talk::TalkArgs;
 use crate::chat::{Event as Part, ToolCall};
 use crate::generate::{Cycle, Outcome, Stop, Usage};
@@ -35,6 +35,8 @@ pub(crate) struct Show {
     /// On a terminal that takes styles, unless it is unwanted.
     markdown: Option<Markdown>,
     place: Place,
+    /// Make the answer, and the reasoning, fit for a terminal.
+    screens: (Screen, Screen),
     /// The answer so far ends a line.
     ends_line: bool,
     failed: Option<io::Error>,
@@ -51,6 +53,7 @@ impl Show {
             hidden: None,
             markdown: (takes_styles && !talk.no_markdown).then(Markdown::new),
             place: Place::Nowhere,
+            screens: (Screen::prose(), Screen::prose()),
             ends_line: true,
             failed: None,
         }
@@ -78,12 +81,12 @@ impl Show {
             self.answer("\n");
         }
         self.place = Place::Nowhere;
-        aside(&calls::shown(call));
+        aside_whole(&calls::shown(call));
     }
 
     fn thinking(&mut self, text: &str) {
         let mut err = io::stderr().lock();
-        let text = if err.is_terminal() { print::for_screen(text) } else { Cow::Borrowed(text) };
+        let text = if err.is_terminal() { self.screens.1.show(text) } else { Cow::Borrowed(text) };
         if self.place != Place::Thinking && self.style == Style::new() {
             let _ = err.write_all(b"<think>\n");
         }
@@ -113,7 +116,7 @@ impl Show {
         self.end_thinking();
         self.place = Place::Answer;
         self.ends_line = text.ends_with('\n');
-        let text = if io::stdout().is_terminal() { print::for_screen(text) } else { Cow::Borrowed(text) };
+        let text = if io::stdout().is_terminal() { self.screens.0.show(text) } else { Cow::Borrowed(text) };
         match &mut self.markdown {
             Some(markdown) => {
                 let styled = markdown.push(&text);
@@ -219,6 +222,12 @@ pub(crate) fn dim() -> Style {
 pub(crate) fn aside(text: &str) {
     let style = dim();
     let _ = writeln!(io::stderr().lock(), "{style}{}{style:#}", print::plain(text));
+}
+
+/// The same for what somebody decides by: all of it, however long.
+pub(crate) fn aside_whole(text: &str) {
+    let style = dim();
+    let _ = writeln!(io::stderr().lock(), "{style}{}{style:#}", print::exact(text));
 }
 
 /// Why an answer is not whole, where the person did not ask for it.

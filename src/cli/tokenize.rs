@@ -4,8 +4,10 @@ use super::detokenize::load;
 use super::{Failure, print};
 use crate::tokenizer::Tokenizer;
 use serde_json::{Value, json};
-use std::io::Read;
+use std::io::{BufRead, IsTerminal, Read};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
 
 /// Print the token ids of a text, with the tokenizer inside a model file.
 ///
@@ -68,12 +70,34 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
     })
 }
 
+/// All of stdin. A person who did not know that it is waited for is told so.
+fn stdin() -> std::io::Result<Vec<u8>> {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    let (comes, ended) = channel::<()>();
+    if std::io::stderr().is_terminal() {
+        std::thread::spawn(move || {
+            if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                let how = if std::io::stdin().is_terminal() {
+                    "Ctrl-D on a line of its own ends it"
+                } else {
+                    "it is no terminal; < /dev/null leaves it out"
+                };
+                tell!("note: reading the text from stdin until it ends ({how})");
+            }
+        });
+    }
+    let mut bytes = Vec::new();
+    let mut stdin = std::io::stdin().lock();
+    // The first bytes say that somebody writes.
+    let begun = stdin.fill_buf().map(<[u8]>::len);
+    drop(comes);
+    begun.and_then(|_| stdin.read_to_end(&mut bytes)).map(|_| bytes)
+}
+
 /// A file, or stdin for `-`.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
     if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        let read = std::io::stdin().lock().read_to_end(&mut bytes);
-        return read.map(|_| bytes).map_err(|error| Failure::runtime(format!("stdin: {error}")));
+        return stdin().map_err(|error| Failure::runtime(format!("stdin: {error}")));
     }
     std::fs::read(path).map_err(|error| Failure::runtime(format!("{}: {error}", path.display())))
 }
