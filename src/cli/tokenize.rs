@@ -75,7 +75,8 @@ fn stdin() -> std::io::Result<Vec<u8>> {
     const PATIENCE: Duration = Duration::from_secs(1);
     let (comes, ended) = channel::<()>();
     if std::io::stderr().is_terminal() {
-        std::thread::spawn(move || {
+        // Without a thread nothing is said.
+        let _ = std::thread::Builder::new().spawn(move || {
             if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
                 let how = if std::io::stdin().is_terminal() {
                     "Ctrl-D on a line of its own ends it"

@@ -165,13 +165,15 @@ fn matching(pattern: &str, stop: &AtomicBool) -> Result<Vec<PathBuf>, String> {
     let found = glob::glob_with(pattern, options).map_err(|error| format!("{pattern}: {error}"))?;
     // The search itself says nothing until it finds something.
     let (finds, results) = channel();
-    std::thread::spawn(move || {
+    let search = move || {
         for path in found {
             if finds.send(path.map_err(|error| error.to_string())).is_err() {
                 break;
             }
         }
-    });
+    };
+    let started = std::thread::Builder::new().spawn(search);
+    started.map_err(|error| format!("{pattern}: the system gives no thread to search with: {error}"))?;
     let mut paths = Vec::new();
     loop {
         if stop.load(Ordering::Relaxed) {
