@@ -281,6 +281,54 @@ fn threads_that_the_system_refuses_are_an_error() {
     assert_eq!(done.status.code(), Some(1), "{}", stderr(&done));
 }
 
+/// A user's limit on threads does not bind the superuser: then the program runs as somebody else. Whatever wants a thread, the
+/// team, the pool, the keeper of conversations, the catcher of signals, there is an answer or an error.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_system_without_threads_gives_an_answer_or_an_error() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (program, text, cache) = (at("fathom"), at("text"), at("cache"));
+    std::fs::copy(env!("CARGO_BIN_EXE_fathom"), &program).unwrap();
+    std::fs::write(&text, "the quick brown fox jumps over the lazy dog. ".repeat(8)).unwrap();
+    std::fs::create_dir(&cache).unwrap();
+    for path in [folder.path(), Path::new(&cache)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
+    let start = |n: u32, args: &[&str]| {
+        let nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+        let mut words: Vec<&str> = if is_root { nobody.to_vec() } else { Vec::new() };
+        let limit = format!("--nproc={n}");
+        words.extend(["prlimit", &limit, &program]);
+        let mut command = common::program::without_settings(Command::new(words[0]));
+        command.args(&words[1..]).args(args).env("FATHOM_CACHE_DIR", &cache).env("HOME", folder.path());
+        command.stdin(std::process::Stdio::null()).output().unwrap()
+    };
+    let hello = ["run", "builtin", "-p", "Hello there", "-n", "3"];
+    let two = [&hello[..], &["-t", "2"]].concat();
+    let one = [&hello[..], &["-t", "1"]].concat();
+    let text = ["perplexity", "builtin", "-f", &text, "-c", "16", "-t", "1"];
+    let mut n_refused = 0;
+    for n in [1, 2, 3, 4] {
+        for args in [&two[..], &one, &text, &["models"], &["cache", "verify"]] {
+            let done = start(n, args);
+            let message = stderr(&done);
+            assert!(!message.contains("panicked"), "{n} {args:?}: {message}");
+            match done.status.code() {
+                Some(0) => {}
+                Some(1) => {
+                    assert!(message.contains("error: "), "{n} {args:?}: {message}");
+                    n_refused += 1;
+                }
+                code => panic!("{n} {args:?}: {code:?} {message}"),
+            }
+        }
+    }
+    assert!(n_refused > 0, "the limit did not bind");
+}
+
 /// What may not be locked is told of, and the model runs all the same.
 #[cfg(target_os = "linux")]
 #[test]

@@ -13,6 +13,31 @@ use std::process::Output;
 const TEXT: &str = "It was a bright cold day in April, and the clocks were striking thirteen. 1984 + 16 = 2000; \
                     naïve café, 你好，世界! fn main() { println!(\"{}\", 42); }\n\n\tThe end of the beginning.";
 
+/// Logits that are numbers, of which no probability can be made.
+#[test]
+fn a_figure_that_is_no_number_is_an_error() {
+    let bench = Bench::new("f32");
+    let mut model = common::forge::Model::read(&bench.model.path);
+    for value in model.tensor("output.weight").bytes.as_chunks_mut().0 {
+        *value = (f32::from_le_bytes(*value) * 1e30).to_le_bytes();
+    }
+    let path = bench.file("huge.gguf");
+    model.write(&path);
+    for form in [&[][..], &["--json"]] {
+        let done = bench.run_on(&path, form);
+        let message = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(3), "{message}");
+        assert!(
+            message.contains("the perplexity is not a number") && message.contains("found inf"),
+            "{message}"
+        );
+        assert!(!String::from_utf8_lossy(&done.stdout).contains("PPL"), "no figure");
+    }
+    let base = bench.file("huge.base");
+    let done = bench.run_on(&path, &["--save-base", base.to_str().unwrap()]);
+    assert_eq!((done.status.code(), base.exists()), (Some(3), false), "no base of such a model");
+}
+
 struct Bench {
     folder: tempfile::TempDir,
     model: Converted,
