@@ -1,11 +1,14 @@
-//! The built-in model's greedy answers are those of the day it was shipped, on every level.
+//! The built-in model's greedy answers are those of the day it was shipped, on every level; and what it says to a newcomer
+//! is nothing to be ashamed of.
 //!
 //! `models/train/ship.py` writes tests/greedy.json with the program itself, on whatever level its machine has.
 
 mod common;
 
 use common::with_engine;
+use fathom::builtin::decent;
 use fathom::cache::{CacheTypes, IndexType};
+use fathom::chat::{Chat, Conversation, Message};
 use fathom::generate::{Request, generate};
 use fathom::mmap::Mapping;
 use fathom::sampler::Sampling;
@@ -15,7 +18,8 @@ use fathom_gguf::Gguf;
 use fathom_simd::{Format, Kernels};
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// Tokens of an answer; ship.py has the same number.
 const MOST: usize = 64;
@@ -67,4 +71,75 @@ fn greedy_answers_are_those_that_were_shipped() {
             }
         });
     }
+}
+
+/// Answers to some of the prompts, each with so many seeds, at temperature 1 as `fathom chat` draws them; all that is wrong
+/// with them.
+fn complaints(every: usize, n_seeds: u64) -> (usize, Vec<String>) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let prompts = std::fs::read_to_string(root.join("models/train/first_minute.txt")).unwrap();
+    let prompts: Vec<&str> =
+        prompts.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    assert!(prompts.len() >= 200);
+    let chosen: Vec<&str> = prompts.into_iter().step_by(every).collect();
+    let file = root.join("models/builtin/builtin.gguf");
+    let mapping = Mapping::open(&file).unwrap();
+    let gguf = Gguf::from_shards(mapping.shards()).unwrap();
+    let tokenizer = Tokenizer::from_gguf(gguf.metadata()).unwrap();
+    let chat = Chat::new(&tokenizer).unwrap();
+    let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
+            scope.spawn(|| {
+                with_engine(&file, Kernels::from_env().unwrap(), 1, |engine| {
+                    let mut session =
+                        Session::new(engine, SessionOptions { n_ctx: 1024, ..SessionOptions::default() })
+                            .unwrap();
+                    while let Some(said) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        for seed in 0..n_seeds {
+                            // Every fourth time with reasoning.
+                            let thinking = seed % 4 == 3;
+                            let conversation =
+                                Conversation { messages: vec![Message::user(*said)], thinking };
+                            let prompt = chat.prompt(&tokenizer, &conversation).unwrap();
+                            let request = Request {
+                                prompt: &prompt.tokens,
+                                start: Some(prompt.start),
+                                tools: &[],
+                                sampling: Sampling { top_p: 1.0, seed, ..Sampling::default() },
+                                n_predict: Some(MOST),
+                                reasoning_budget: None,
+                                stops: &[],
+                                constraint: None,
+                                interrupt: &AtomicBool::new(false),
+                            };
+                            let go_on = &mut |_: &_| ControlFlow::Continue(());
+                            let answer =
+                                decent::generate(&mut session, &tokenizer, &request, go_on).unwrap().answer;
+                            let whole = format!("{}\n{}", answer.reasoning, answer.content);
+                            let is_empty = answer.content.trim().is_empty();
+                            if decent::is_touchy(&whole) || is_empty || !answer.calls.is_empty() {
+                                found.lock().unwrap().push(format!("{said} (seed {seed}): {answer:?}"));
+                            }
+                        }
+                    }
+                });
+            });
+        }
+    });
+    (chosen.len() * n_seeds as usize, found.into_inner().unwrap())
+}
+
+#[test]
+fn the_first_minute_is_nothing_to_be_ashamed_of() {
+    let (n, found) = complaints(8, 1);
+    assert!(n >= 25 && found.is_empty(), "{} of {n} answers:\n{}", found.len(), found.join("\n"));
+}
+
+/// Some thousand answers: a minute in a release build.
+#[test]
+#[ignore = "`.ci/run builtin` runs it, in a release build"]
+fn the_first_minute_with_20_seeds() {
+    let (n, found) = complaints(1, 20);
+    assert!(n >= 4000 && found.is_empty(), "{} of {n} answers:\n{}", found.len(), found.join("\n"));
 }

@@ -3,13 +3,17 @@
 use super::Failure;
 use super::flags::{index_type, latent_type, token_count};
 use super::loading::{Asked, LoadArgs, Opened};
+use crate::builtin;
 use crate::cache::{CacheTypes, IndexType};
+use crate::generate::{Event, Outcome, Request, generate};
 use crate::mmap::Guard;
 use crate::prompt_cache::{Folder, Key, Known};
+use crate::session::{Session, SessionError};
 use crate::tokenizer::Tokenizer;
 use crate::{Engine, SessionOptions};
 use fathom_quantize::metadata::{DEMONSTRATION_WEIGHTS, RANDOM_WEIGHTS, WEIGHTS_KEY};
 use fathom_simd::Format;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 /// Which model, and how it is set up.
@@ -57,6 +61,20 @@ pub struct Loaded<'m> {
 }
 
 impl Loaded<'_> {
+    /// Makes an answer. The built-in model's own are held to what may be said.
+    ///
+    /// # Errors
+    /// As [`generate`].
+    pub fn answer(
+        &self,
+        session: &mut Session<'_>,
+        request: &Request<'_>,
+        sink: &mut dyn FnMut(&Event) -> ControlFlow<()>,
+    ) -> Result<Outcome, SessionError> {
+        let make = if self.opened.is_builtin() { builtin::decent::generate } else { generate };
+        make(session, self.tokenizer, request, sink)
+    }
+
     /// What blocks of its kept conversations in `folder` begin from, and what is to be written down there of the model. Reads
     /// all its weights where nothing of the kind was written down.
     pub(super) fn kept_root(&self, folder: &Folder) -> Result<(Key, Option<Known>), Failure> {

@@ -23,7 +23,7 @@ use crate::cli::schema::Schema;
 use crate::cli::show::{self, Show, aside};
 use crate::cli::talk::TalkArgs;
 use crate::cli::{Failure, calls, print, signals, tools};
-use crate::generate::{Constraint, Event, Outcome, Request, Stop, generate};
+use crate::generate::{Constraint, Event, Outcome, Request, Stop};
 use crate::tools::Toolbox;
 use crate::{Session, SessionError};
 use input::{Input, Line};
@@ -334,22 +334,21 @@ impl<'l, 'm> Repl<'l, 'm> {
             interrupt: signals.as_ref().map_or(&never, |signals| signals.flag()),
         };
         let mut progress = Some(PromptProgress::new());
-        let outcome =
-            generate(&mut self.session, self.loaded.tokenizer, &request, &mut |event| match event {
-                Event::Prompt { done, total } if done == total => {
-                    progress = None;
-                    GO_ON
-                }
-                Event::Prompt { done, total } => {
-                    progress.iter().for_each(|progress| progress.at(*done, *total));
-                    GO_ON
-                }
-                Event::Part(part) => show.part(part),
-                Event::Repeats(cycle) => {
-                    show.repeats(*cycle);
-                    GO_ON
-                }
-            });
+        let outcome = self.loaded.answer(&mut self.session, &request, &mut |event| match event {
+            Event::Prompt { done, total } if done == total => {
+                progress = None;
+                GO_ON
+            }
+            Event::Prompt { done, total } => {
+                progress.iter().for_each(|progress| progress.at(*done, *total));
+                GO_ON
+            }
+            Event::Part(part) => show.part(part),
+            Event::Repeats(cycle) => {
+                show.repeats(*cycle);
+                GO_ON
+            }
+        });
         let stopped = request.interrupt.load(Ordering::Relaxed);
         if let Some(watch) = watch {
             self.input.take_back(watch, stopped);
