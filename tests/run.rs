@@ -250,7 +250,7 @@ fn exit_codes() {
     let (too_long, message) = told(&["-p", "a b c d e f g h", "-c", "5"]);
     assert_eq!(too_long, 2);
     assert!(message.contains("room for 5 tokens") && message.contains("larger context"), "{message}");
-    assert_eq!(told(&["-f", "/nowhere/at/all"]).0, 1);
+    assert_eq!(told(&["-f", "/nowhere/at/all"]).0, 3);
     let absent = common::fathom().args(["run", "/nowhere.gguf", "-p", "x"]).output().unwrap();
     assert_eq!(code(&absent), 3);
 }

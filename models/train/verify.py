@@ -91,7 +91,7 @@ def fathom_judge(program, folder, ids, scratch):
     (scratch / "ids").write_text(",".join(map(str, ids)))
     for kind in ("dense", "sparse"):
         for head in ("", "mtp "):
-            command = [program, "logits", file, "--tokens-file", scratch / "ids", "-o", scratch / "logits"]
+            command = [program, "logits", file, "--tokens-file", scratch / "ids", "-o", scratch / "logits", "--force"]
             command += (["--dense"] if kind == "dense" else []) + (["--mtp"] if head else [])
             subprocess.run(command, check=True)
             out[head + kind] = np.fromfile(scratch / "logits", np.float32).reshape(-1, Config().vocab_size)

@@ -1,11 +1,12 @@
 //! Any source as a checkpoint folder: shards, index, `config.json`.
 
 use crate::error::Error;
-use crate::output::PartFile;
+use crate::output::{PartFile, Target};
+use crate::part::{self, Part};
 use crate::slabs::{self, Watch};
 use crate::source::{Found, Source, Stored};
+use crate::writing::Disk;
 use serde_json::{Map, Value, json};
-use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -94,8 +95,20 @@ impl<'a> CheckpointJob<'a> {
     /// # Errors
     /// If the folder is in use, the disk fails or `watch` says stop. The unfinished folder is gone then.
     pub fn write(&self, folder: &Path, config: &str, zeros: bool, watch: Watch<'_>) -> Result<(), Error> {
-        let part = PartFolder::create(folder)?;
-        let shards = self.create_shards(&part.part, zeros)?;
+        self.write_to(folder, config, zeros, watch, Disk::SYSTEM)
+    }
+
+    /// The same to a disk that may fail.
+    pub(crate) fn write_to(
+        &self,
+        folder: &Path,
+        config: &str,
+        zeros: bool,
+        watch: Watch<'_>,
+        disk: Disk,
+    ) -> Result<(), Error> {
+        let part = PartFolder::create(folder, disk)?;
+        let shards = self.create_shards(part.path(), zeros, disk)?;
         for (shard, header) in shards.iter().zip(&self.headers) {
             shard.write_at(header, 0)?;
         }
@@ -113,23 +126,25 @@ impl<'a> CheckpointJob<'a> {
         for (name, text) in
             [("config.json", config), ("model.safetensors.index.json", &self.index.to_string())]
         {
-            let path = part.part.join(name);
-            fs::write(&path, text).map_err(Error::io("write", &path))?;
+            let written = disk.create_new(&part.path().join(name)).and_then(|file| {
+                disk.write_all(&file, text.as_bytes())?;
+                disk.sync(&file)
+            });
+            written.map_err(Error::io("write", &folder.join(name)))?;
         }
         part.finish()
     }
 
-    fn create_shards(&self, folder: &Path, zeros: bool) -> Result<Vec<PartFile>, Error> {
+    fn create_shards(&self, folder: &Path, zeros: bool, disk: Disk) -> Result<Vec<PartFile>, Error> {
         if !zeros {
             PartFile::check_room(folder, self.bytes())?;
         }
         let create = if zeros { PartFile::create_sparse } else { PartFile::create };
-        let name = |shard| folder.join(shard_name(shard, self.n_shards()));
-        self.shard_bytes
-            .iter()
-            .enumerate()
-            .map(|(shard, &bytes)| create(&name(shard), bytes, false))
-            .collect()
+        let target = |shard| {
+            let path = folder.join(shard_name(shard, self.n_shards()));
+            Target { disk, ..Target::new(path) }
+        };
+        self.shard_bytes.iter().enumerate().map(|(shard, &bytes)| create(&target(shard), bytes)).collect()
     }
 
     fn slabs(&self) -> Vec<Slab> {
@@ -177,49 +192,43 @@ fn header(arrays: &[Placed<'_>], shard: usize) -> Vec<u8> {
     header
 }
 
-/// `NAME.part/`, removed unless it is finished.
+/// A folder on its way, removed unless it is finished.
 struct PartFolder {
-    part: PathBuf,
-    target: PathBuf,
-    finished: bool,
+    part: Part,
+    /// Where it goes.
+    place: PathBuf,
+    disk: Disk,
 }
 
 impl PartFolder {
-    fn create(target: &Path) -> Result<PartFolder, Error> {
-        let in_use = |path: &Path| match fs::read_dir(path) {
+    fn create(target: &Path, disk: Disk) -> Result<PartFolder, Error> {
+        let in_use = match fs::read_dir(target) {
             Ok(mut entries) => entries.next().is_some(),
-            Err(_) => path.exists(),
+            Err(_) => fs::symlink_metadata(target).is_ok(),
         };
-        if in_use(target) {
+        if in_use || target.file_name().is_none() {
             return Err(Error::FolderInUse(target.to_owned()));
         }
-        let mut name = OsString::from(target);
-        name.push(".part");
-        let part = PathBuf::from(name);
-        if part.exists() {
-            return Err(Error::FolderInUse(part));
-        }
-        fs::create_dir_all(&part).map_err(Error::io("create", &part))?;
-        Ok(PartFolder { part, target: target.to_owned(), finished: false })
+        // Through a link, and whatever ends the name.
+        let place = target.canonicalize().unwrap_or_else(|_| target.components().collect());
+        Ok(PartFolder { part: Part::folder(&place)?, place, disk })
+    }
+
+    fn path(&self) -> &Path {
+        self.part.path()
     }
 
     fn finish(mut self) -> Result<(), Error> {
-        if self.target.exists() {
-            fs::remove_dir(&self.target).map_err(Error::io("replace the empty folder", &self.target))?;
-        }
-        fs::rename(&self.part, &self.target)
-            .map_err(Error::io("rename the finished folder to", &self.target))?;
-        self.finished = true;
-        Ok(())
-    }
-}
-
-impl Drop for PartFolder {
-    fn drop(&mut self) {
-        if !self.finished {
-            // Nothing better can be done with a failure here: the reason for stopping is on its way already.
-            let _ = fs::remove_dir_all(&self.part);
-        }
+        let rename = Error::io("rename the finished folder to", &self.place);
+        self.disk.sync_folder(self.path()).map_err(Error::io("write", &self.place))?;
+        // An empty folder gives way to another by itself, but not on every system.
+        #[cfg(not(unix))]
+        let _ = fs::remove_dir(&self.place);
+        self.disk.rename(self.path(), &self.place).map_err(rename)?;
+        self.part.keep();
+        self.disk
+            .sync_folder(part::folder(&self.place))
+            .map_err(|source| Error::NotDurable { path: self.place.clone(), source })
     }
 }
 
@@ -229,6 +238,7 @@ mod tests {
     use crate::plan::{Origin, Role, TensorPlan};
     use crate::source::Checkpoint;
     use crate::synth::Synthetic;
+    use crate::writing::{Fault, Faults};
     use std::sync::atomic::AtomicBool;
 
     fn plan() -> Vec<TensorPlan> {
@@ -282,5 +292,50 @@ mod tests {
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("precious"), "").unwrap();
         assert!(matches!(job.write(&folder, "{}", false, watch), Err(Error::FolderInUse(_))));
+    }
+
+    #[test]
+    fn whichever_step_fails_no_folder_is_left() {
+        let model = Synthetic::new(&plan(), 3);
+        let job = CheckpointJob::new(&model, model.names());
+        let stop = AtomicBool::new(false);
+        let watch = Watch { stop: &stop, progress: &|_| {} };
+        for fault in [Fault::Damaged, Fault::Short] {
+            for at in 0.. {
+                let temp = crate::writing::quick_folder();
+                let folder = temp.path().join("model");
+                let faults = Faults::at(at, fault);
+                let done = job.write_to(&folder, "{}", false, watch, Disk::failing(faults));
+                let n_left = fs::read_dir(temp.path()).unwrap().count();
+                let case = format!("step {at}, {fault:?}: {done:?}");
+                match done {
+                    Ok(()) => {
+                        assert!(!faults.happened() && at > 10, "{case}");
+                        break;
+                    }
+                    Err(error) if folder.exists() => {
+                        assert!(matches!(error, Error::NotDurable { .. }) && n_left == 1, "{case}");
+                        Checkpoint::open(&folder).unwrap();
+                    }
+                    Err(_) => assert_eq!(n_left, 0, "{case}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn two_writers_of_a_folder_do_not_meet_and_remains_are_removed() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path().join("model");
+        let first = PartFolder::create(&folder, Disk::SYSTEM).unwrap();
+        assert!(matches!(PartFolder::create(&folder, Disk::SYSTEM), Err(Error::Busy(_))));
+        let dead = first.path().to_owned();
+        drop(first);
+        fs::create_dir(&dead).unwrap();
+        fs::write(dead.join("model-00001-of-000001.safetensors"), "remains").unwrap();
+        let unrelated = temp.path().join("model.part");
+        fs::create_dir(&unrelated).unwrap();
+        PartFolder::create(&folder, Disk::SYSTEM).unwrap().finish().unwrap();
+        assert!(!dead.exists() && unrelated.exists() && folder.exists());
     }
 }

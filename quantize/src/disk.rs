@@ -1,6 +1,6 @@
 //! What the standard library leaves to the platform: positioned reads and writes, and room on a disk.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::path::Path;
 
@@ -93,4 +93,89 @@ pub(crate) fn reserve(file: &File, bytes: u64) -> io::Result<()> {
         }
     }
     file.set_len(bytes)
+}
+
+/// Gives a file another name, which nothing may have: in one step where the file system can.
+#[cfg(unix)]
+pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    #[cfg(any(target_os = "linux", target_vendor = "apple"))]
+    {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        use rustix::io::Errno;
+        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+            done => return Ok(done?),
+        }
+    }
+    match std::fs::hard_link(from, to) {
+        // The old name is one too many, and no more than that.
+        Ok(()) => std::fs::remove_file(from).or(Ok(())),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+        // Some file systems of sticks and of networks know neither.
+        Err(_) if std::fs::symlink_metadata(to).is_ok() => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(_) => std::fs::rename(from, to),
+    }
+}
+
+/// Gives a file another name, which nothing may have.
+#[cfg(not(unix))]
+pub(crate) fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    if std::fs::symlink_metadata(to).is_ok() {
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    std::fs::rename(from, to)
+}
+
+/// A rename is durable only when its folder is.
+#[cfg(unix)]
+pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
+    use rustix::io::Errno;
+    let done = File::open(folder).and_then(|folder| folder.sync_all());
+    // Some file systems sync no folders, and some folders may be written and not read: neither is the file's fault.
+    let cannot =
+        [Errno::INVAL, Errno::NOTSUP, Errno::BADF, Errno::ACCESS].map(|errno| Some(errno.raw_os_error()));
+    done.or_else(|error| if cannot.contains(&error.raw_os_error()) { Ok(()) } else { Err(error) })
+}
+
+#[cfg(not(unix))]
+pub(crate) fn sync_folder(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// Whether two paths lead to one file: through links, too.
+pub(crate) fn same_file(one: &Path, other: &Path) -> bool {
+    match (std::fs::metadata(one), std::fs::metadata(other)) {
+        (Ok(a), Ok(b)) => same(&a, &b, one, other),
+        _ => false,
+    }
+}
+
+/// Whether `path` itself, not what a link there leads to, is the open `file`.
+pub(crate) fn is_still(path: &Path, file: &File) -> bool {
+    match (std::fs::symlink_metadata(path), file.metadata()) {
+        (Ok(a), Ok(b)) => same_or_unknown(&a, &b),
+        _ => false,
+    }
+}
+
+#[cfg(unix)]
+fn same(a: &Metadata, b: &Metadata, _one: &Path, _other: &Path) -> bool {
+    same_or_unknown(a, b)
+}
+
+#[cfg(not(unix))]
+fn same(_a: &Metadata, _b: &Metadata, one: &Path, other: &Path) -> bool {
+    matches!((one.canonicalize(), other.canonicalize()), (Ok(a), Ok(b)) if a == b)
+}
+
+#[cfg(unix)]
+fn same_or_unknown(a: &Metadata, b: &Metadata) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+/// Nobody can say on this platform; names here are random enough.
+#[cfg(not(unix))]
+fn same_or_unknown(_a: &Metadata, _b: &Metadata) -> bool {
+    true
 }

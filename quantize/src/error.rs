@@ -91,6 +91,47 @@ pub enum Error {
     /// The file to be written is there already.
     #[error("{}: the file exists; give another name, or --force to replace it", .0.display())]
     Exists(PathBuf),
+    /// The file to be written is read, too.
+    #[error("{}: this is {}, which is read; give another name", .path.display(), .input.display())]
+    IsInput {
+        /// The file.
+        path: PathBuf,
+        /// What it is read as.
+        input: PathBuf,
+    },
+    /// A pipe or a device where a file is to be.
+    #[error("{}: expected the name of a file to write, found a pipe or a device; give another name", .0.display())]
+    NotAFile(PathBuf),
+    /// The name was free at the beginning and taken at the end.
+    #[error(
+        "{}: a file of this name appeared while this one was written; the finished file is {}: rename it",
+        .path.display(), .kept.display()
+    )]
+    Taken {
+        /// The name.
+        path: PathBuf,
+        /// Where the finished file is.
+        kept: PathBuf,
+    },
+    /// The file is there, but a power cut may take its name away.
+    #[error("{}: the file is whole, but the disk does not confirm its name: {source}; check the disk", .path.display())]
+    NotDurable {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// More bytes than a file may have.
+    #[error(
+        "{}: the system takes no file of {needed} bytes here; write to another disk (FAT32 has at most 4 GiB), or raise the \
+         limit (ulimit -f)", .path.display()
+    )]
+    FileTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Size of the whole file.
+        needed: u64,
+    },
     /// The folder to be written is not empty.
     #[error("{}: the folder is in use; give another name, or remove it if it is the remains of an earlier run", .0.display())]
     FolderInUse(PathBuf),
@@ -98,7 +139,7 @@ pub enum Error {
     #[error("{}: another process is writing this file; wait for it or give another name", .0.display())]
     Busy(PathBuf),
     /// There is not enough room.
-    #[error("{}: {needed} bytes are needed and {available} are available; free {} bytes or choose another disk or a smaller --type", .path.display(), .needed.saturating_sub(*.available))]
+    #[error("{}: {needed} bytes are needed and {available} are available; free {} bytes, or choose another disk or a smaller type", .path.display(), .needed.saturating_sub(*.available))]
     DiskFull {
         /// The file.
         path: PathBuf,

@@ -16,8 +16,10 @@ mod disk;
 pub mod encode;
 mod error;
 pub mod hub;
+pub mod input;
 pub mod metadata;
-mod output;
+pub mod output;
+mod part;
 pub mod pipeline;
 pub mod plan;
 pub mod recipe;
@@ -25,5 +27,6 @@ mod slabs;
 pub mod source;
 pub mod synth;
 pub mod tokenizer;
+pub mod writing;
 
 pub use error::Error;

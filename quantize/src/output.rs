@@ -1,36 +1,91 @@
 //! A file that exists under its name only when it is whole.
+//!
+//! While it is written it has a name of its own beside its place, which nobody else has, and a lock. A run that was killed
+//! leaves both the name and no lock; the next one that writes the same file removes it. Whatever lies there under other
+//! names is left alone.
 
 use crate::disk;
 use crate::error::Error;
-use std::ffi::OsString;
-use std::fs::{self, File, TryLockError};
+use crate::part::{self, Part};
+use crate::writing::Disk;
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// `NAME.part`, removed unless it is finished. Threads write to it at their own offsets.
-///
-/// A killed process leaves it behind; the next run takes it over, because nobody holds its lock.
+/// Where a file is to be written, and what must not happen there.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its name.
+    pub path: PathBuf,
+    /// A file of that name gives way, at the end.
+    pub replace: bool,
+    /// What is read meanwhile: none of these is written over, whatever is to give way.
+    pub inputs: Vec<PathBuf>,
+    /// What it is written to.
+    pub disk: Disk,
+}
+
+impl Target {
+    /// A new file of this name.
+    pub fn new(path: PathBuf) -> Target {
+        Target { path, replace: false, inputs: Vec::new(), disk: Disk::SYSTEM }
+    }
+
+    /// Whether the file may be written, asked before hours are spent on it. Gives its place, which is another one than its
+    /// name says where a link is to be written through.
+    ///
+    /// # Errors
+    /// If something has the name that may not give way.
+    pub fn check(&self) -> Result<PathBuf, Error> {
+        if let Some(input) = self.inputs.iter().find(|input| disk::same_file(input, &self.path)) {
+            return Err(Error::IsInput { path: self.path.clone(), input: input.clone() });
+        }
+        let is_folder = |path: &Path| path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/");
+        if is_folder(&self.path) || self.path.file_name().is_none() {
+            let source = io::ErrorKind::IsADirectory.into();
+            return Err(Error::Io { action: "write to", path: self.path.clone(), source });
+        }
+        let Ok(found) = fs::symlink_metadata(&self.path) else { return Ok(self.path.clone()) };
+        if fs::metadata(&self.path).is_ok_and(|about| !about.is_file()) {
+            return Err(Error::NotAFile(self.path.clone()));
+        }
+        if !self.replace {
+            return Err(Error::Exists(self.path.clone()));
+        }
+        // Who links a name to a larger disk wants the file there.
+        let place = if found.is_symlink() { self.path.canonicalize().ok() } else { None };
+        Ok(place.unwrap_or_else(|| self.path.clone()))
+    }
+}
+
+/// A file on its way, removed unless it is finished. Threads write to it at their own offsets.
 #[derive(Debug)]
-pub(crate) struct PartFile {
+pub struct PartFile {
     file: File,
-    part: PathBuf,
-    target: PathBuf,
+    part: Part,
+    /// Where it goes.
+    place: PathBuf,
+    target: Target,
     bytes: u64,
-    replace: bool,
-    finished: bool,
 }
 
 impl PartFile {
-    /// Creates the file with all the room it needs. With `replace`, a finished file of that name gives way at the end.
-    pub fn create(target: &Path, bytes: u64, replace: bool) -> Result<PartFile, Error> {
-        let output = PartFile::open(target, bytes, replace)?;
+    /// Creates the file with all the room it needs.
+    ///
+    /// # Errors
+    /// If the name is taken, another process writes the same file, or there is no room.
+    pub fn create(target: &Target, bytes: u64) -> Result<PartFile, Error> {
+        let output = PartFile::open(target, bytes)?;
         // Asked first, because reserving too much fills the disk for a moment, and others write there too.
-        PartFile::check_room(&output.part, bytes).map_err(|_| output.full())?;
-        disk::reserve(&output.file, bytes).map_err(|e| output.explained(e))?;
+        PartFile::check_room(output.part.path(), bytes).map_err(|_| output.full())?;
+        target.disk.reserve(&output.file, bytes).map_err(|e| output.explained(e))?;
         Ok(output)
     }
 
     /// Whether `bytes` fit on the file system that holds `path`.
+    ///
+    /// # Errors
+    /// If they do not.
     pub fn check_room(path: &Path, bytes: u64) -> Result<(), Error> {
         match disk::available(path) {
             Some(available) if available < bytes => {
@@ -41,177 +96,147 @@ impl PartFile {
     }
 
     /// Creates the file as one hole.
-    pub fn create_sparse(target: &Path, bytes: u64, replace: bool) -> Result<PartFile, Error> {
-        let output = PartFile::open(target, bytes, replace)?;
-        output.file.set_len(bytes).map_err(|e| output.explained(e))?;
+    ///
+    /// # Errors
+    /// As [`PartFile::create`].
+    pub fn create_sparse(target: &Target, bytes: u64) -> Result<PartFile, Error> {
+        let output = PartFile::open(target, bytes)?;
+        target.disk.set_len(&output.file, bytes).map_err(|e| output.explained(e))?;
         Ok(output)
     }
 
-    fn open(target: &Path, bytes: u64, replace: bool) -> Result<PartFile, Error> {
-        if target.is_dir() {
-            return Err(Error::Io {
-                action: "write to",
-                path: target.to_owned(),
-                source: io::ErrorKind::IsADirectory.into(),
-            });
-        }
-        if !replace && target.exists() {
-            return Err(Error::Exists(target.to_owned()));
-        }
-        let mut name = OsString::from(target);
-        name.push(".part");
-        let part = PathBuf::from(name);
-        // Not truncated yet: it may be another process's.
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&part)
-            .map_err(Error::io("create", &part))?;
-        match file.try_lock() {
-            Err(TryLockError::WouldBlock) => return Err(Error::Busy(target.to_owned())),
-            // File systems without locks: go on without.
-            Ok(()) | Err(TryLockError::Error(_)) => {}
-        }
-        let output = PartFile { file, part, target: target.to_owned(), bytes, replace, finished: false };
-        output.file.set_len(0).map_err(Error::io("empty", &output.part))?;
-        Ok(output)
+    fn open(target: &Target, bytes: u64) -> Result<PartFile, Error> {
+        let place = target.check()?;
+        let (part, file) = Part::file(&place, target.disk)?;
+        Ok(PartFile { file, part, place, target: target.clone(), bytes })
     }
 
     /// Writes at an absolute offset.
+    ///
+    /// # Errors
+    /// If the disk fails.
     pub fn write_at(&self, bytes: &[u8], offset: u64) -> Result<(), Error> {
-        disk::write_all_at(&self.file, bytes, offset).map_err(|e| self.explained(e))
+        self.target.disk.write_all_at(&self.file, bytes, offset).map_err(|e| self.explained(e))
     }
 
     /// Makes the file durable and gives it its name, unless `stop` says no at the last moment.
+    ///
+    /// # Errors
+    /// If the disk fails, or the name was taken meanwhile: the file then has another one.
     pub fn finish(mut self, stop: impl Fn() -> bool) -> Result<(), Error> {
-        self.file.sync_all().map_err(|e| self.explained(e))?;
+        let disk = self.target.disk;
+        disk.sync(&self.file).map_err(|e| self.explained(e))?;
         if stop() {
             return Err(Error::Interrupted);
         }
-        if !self.replace && self.target.exists() {
-            return Err(Error::Exists(self.target.clone()));
+        if !self.part.is(&self.file) {
+            let source = io::Error::other("it was removed or replaced while it was written");
+            return Err(Error::Io { action: "finish", path: self.part.path().to_owned(), source });
         }
-        fs::rename(&self.part, &self.target)
-            .map_err(Error::io("rename the finished file to", &self.target))?;
-        self.finished = true;
+        let rename = if self.target.replace { Disk::rename } else { Disk::rename_new };
+        match rename(disk, self.part.path(), &self.place) {
+            Ok(()) => {}
+            Err(error) if !self.target.replace && error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(self.under_another_name());
+            }
+            Err(error) => return Err(Error::io("rename the finished file to", &self.target.path)(error)),
+        }
+        self.part.keep();
         disk::forget_cached(&self.file);
-        sync_folder(&self.target)
+        disk.sync_folder(part::folder(&self.place))
+            .map_err(|source| Error::NotDurable { path: self.target.path.clone(), source })
+    }
+
+    /// What took hours is not thrown away because of a name.
+    fn under_another_name(&mut self) -> Error {
+        let taken = Error::Exists(self.target.path.clone());
+        for number in 1..1000 {
+            let mut name = self.place.clone().into_os_string();
+            name.push(format!(".new-{number}"));
+            let kept = PathBuf::from(name);
+            match self.target.disk.rename_new(self.part.path(), &kept) {
+                Ok(()) => {
+                    self.part.keep();
+                    return Error::Taken { path: self.target.path.clone(), kept };
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(_) => break,
+            }
+        }
+        taken
     }
 
     fn explained(&self, error: io::Error) -> Error {
-        if error.kind() != io::ErrorKind::StorageFull {
-            return Error::Io { action: "write", path: self.part.clone(), source: error };
+        match error.kind() {
+            io::ErrorKind::StorageFull => {
+                // What this file already holds is counted as free again; should that fail, the message is off by as much.
+                let _ = self.file.set_len(0);
+                self.full()
+            }
+            io::ErrorKind::FileTooLarge => {
+                Error::FileTooLarge { path: self.target.path.clone(), needed: self.bytes }
+            }
+            _ => Error::Io { action: "write", path: self.target.path.clone(), source: error },
         }
-        // What this file already holds is counted as free again; should that fail, the message is off by as much.
-        let _ = self.file.set_len(0);
-        self.full()
     }
 
     fn full(&self) -> Error {
-        let available = disk::available(&self.part).unwrap_or(0);
-        Error::DiskFull { path: self.target.clone(), needed: self.bytes, available }
+        let available = disk::available(self.part.path()).unwrap_or(0);
+        Error::DiskFull { path: self.target.path.clone(), needed: self.bytes, available }
     }
 }
 
-impl Drop for PartFile {
-    fn drop(&mut self) {
-        if !self.finished {
-            // Nothing better can be done with a failure here: the reason for stopping is on its way already.
-            let _ = fs::remove_file(&self.part);
-        }
+/// Bytes that are written before the system is asked.
+const BUFFER: usize = 1 << 20;
+
+/// A file that is written from its beginning to its end.
+#[derive(Debug)]
+pub struct Appending {
+    part: PartFile,
+    buffer: Vec<u8>,
+    /// Bytes written before those in the buffer.
+    written: u64,
+}
+
+impl Appending {
+    /// Begins with an empty file that has all the room it needs.
+    ///
+    /// # Errors
+    /// As [`PartFile::create`].
+    pub fn create(target: &Target, bytes: u64) -> Result<Appending, Error> {
+        Ok(Appending { part: PartFile::create(target, bytes)?, buffer: Vec::new(), written: 0 })
     }
-}
 
-/// A rename is durable only when its folder is.
-#[cfg(unix)]
-fn sync_folder(file: &Path) -> Result<(), Error> {
-    let folder = match file.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    File::open(folder).and_then(|f| f.sync_all()).map_err(Error::io("make durable", folder))
-}
+    /// Where it is while it is written.
+    pub fn path(&self) -> &Path {
+        self.part.part.path()
+    }
 
-#[cfg(not(unix))]
-fn sync_folder(_file: &Path) -> Result<(), Error> {
-    Ok(())
+    /// Writes what comes next.
+    ///
+    /// # Errors
+    /// If the disk fails.
+    pub fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= BUFFER { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Result<(), Error> {
+        self.part.write_at(&self.buffer, self.written)?;
+        self.written += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// As [`PartFile::finish`].
+    ///
+    /// # Errors
+    /// As it has.
+    pub fn finish(mut self, stop: impl Fn() -> bool) -> Result<(), Error> {
+        self.flush()?;
+        self.part.finish(stop)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(folder: &Path) -> Vec<String> {
-        let mut names: Vec<String> =
-            fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn the_name_appears_when_the_file_is_whole() {
-        let temp = tempfile::tempdir().unwrap();
-        let target = temp.path().join("a.gguf");
-        let output = PartFile::create(&target, 6, false).unwrap();
-        output.write_at(b"def", 3).unwrap();
-        output.write_at(b"abc", 0).unwrap();
-        assert_eq!(names(temp.path()), ["a.gguf.part"]);
-        output.finish(|| false).unwrap();
-        assert_eq!(names(temp.path()), ["a.gguf"]);
-        assert_eq!(fs::read(&target).unwrap(), b"abcdef");
-    }
-
-    #[test]
-    fn what_is_not_finished_is_removed() {
-        let temp = tempfile::tempdir().unwrap();
-        let target = temp.path().join("a.gguf");
-        drop(PartFile::create(&target, 6, false).unwrap());
-        assert!(names(temp.path()).is_empty());
-        let interrupted = PartFile::create(&target, 6, false).unwrap().finish(|| true).unwrap_err();
-        assert!(matches!(interrupted, Error::Interrupted));
-        assert!(names(temp.path()).is_empty());
-    }
-
-    #[test]
-    fn an_existing_file_is_replaced_only_on_request() {
-        let temp = tempfile::tempdir().unwrap();
-        let target = temp.path().join("a.gguf");
-        fs::write(&target, "old").unwrap();
-        assert!(matches!(PartFile::create(&target, 3, false), Err(Error::Exists(_))));
-        let output = PartFile::create(&target, 3, true).unwrap();
-        output.write_at(b"new", 0).unwrap();
-        assert_eq!(fs::read(&target).unwrap(), b"old");
-        output.finish(|| false).unwrap();
-        assert_eq!(fs::read(&target).unwrap(), b"new");
-    }
-
-    #[test]
-    fn two_writers_do_not_meet_and_a_dead_ones_remains_are_taken_over() {
-        let temp = tempfile::tempdir().unwrap();
-        let target = temp.path().join("a.gguf");
-        fs::write(temp.path().join("a.gguf.part"), "remains of a killed process").unwrap();
-        let first = PartFile::create(&target, 3, false).unwrap();
-        assert!(matches!(PartFile::create(&target, 3, false), Err(Error::Busy(_))));
-        assert_eq!(names(temp.path()), ["a.gguf.part"]);
-        first.write_at(b"abc", 0).unwrap();
-        first.finish(|| false).unwrap();
-        assert_eq!(fs::read(&target).unwrap(), b"abc");
-    }
-
-    #[test]
-    fn too_large_a_file_is_refused_with_both_numbers() {
-        let temp = tempfile::tempdir().unwrap();
-        let needed = u64::MAX / 2;
-        let error = PartFile::create(&temp.path().join("a.gguf"), needed, false).unwrap_err();
-        assert!(names(temp.path()).is_empty());
-        match error {
-            Error::DiskFull { needed: found, available, .. } => {
-                assert!(found == needed && available < needed)
-            }
-            // Where nobody can say how much room there is.
-            Error::Io { .. } if !cfg!(unix) => {}
-            other => panic!("{other}"),
-        }
-    }
-}
+mod tests;

@@ -8,14 +8,13 @@
 use crate::dequant::{Buffers, read_rows};
 use crate::encode::Encoding;
 use crate::error::Error;
-use crate::output::PartFile;
+use crate::output::{PartFile, Target};
 use crate::plan::{KvHalf, Origin, Role, TensorPlan};
 use crate::slabs;
 use crate::source::{Found, Source, problems, scale_name};
 use fathom_gguf::{Layout, OwnedValue, Writer};
 use fathom_simd::Kernels;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 pub use crate::slabs::Watch;
 
@@ -137,14 +136,8 @@ impl<'a> Job<'a> {
     /// # Errors
     /// If the source or the disk fails, a weight is not finite or does not fit its type, or `watch` says stop. The
     /// unfinished file is gone then.
-    pub fn write(
-        &self,
-        kernels: &Kernels,
-        target: &Path,
-        replace: bool,
-        watch: Watch<'_>,
-    ) -> Result<(), Error> {
-        let output = PartFile::create(target, self.file_bytes(), replace)?;
+    pub fn write(&self, kernels: &Kernels, target: &Target, watch: Watch<'_>) -> Result<(), Error> {
+        let output = PartFile::create(target, self.file_bytes())?;
         output.write_at(&self.layout.header, 0)?;
         (watch.progress)(self.header_bytes());
         let slabs = self.slabs(slab_values(rayon::current_num_threads()));
@@ -156,8 +149,8 @@ impl<'a> Job<'a> {
     ///
     /// # Errors
     /// If the disk fails.
-    pub fn write_zeros(&self, target: &Path, replace: bool) -> Result<(), Error> {
-        let output = PartFile::create_sparse(target, self.file_bytes(), replace)?;
+    pub fn write_zeros(&self, target: &Target) -> Result<(), Error> {
+        let output = PartFile::create_sparse(target, self.file_bytes())?;
         output.write_at(&self.layout.header, 0)?;
         output.finish(|| false)
     }

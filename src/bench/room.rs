@@ -11,6 +11,7 @@ use crate::session::{Session, SessionError, SessionOptions, Wanted};
 use fastrand::Rng;
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// How the depth is filled.
@@ -181,7 +182,8 @@ impl<'e> Room<'e> {
         Ok(seconds)
     }
 
-    /// Everything about one test: a warm-up, then `repetitions` runs with the limits measured around each.
+    /// Everything about one test: a warm-up, then `repetitions` runs with the limits measured around each; nothing if `stop`
+    /// was set meanwhile.
     ///
     /// # Errors
     /// As [`Room::run`].
@@ -190,7 +192,11 @@ impl<'e> Room<'e> {
         session: &mut Session<'_>,
         test: Test,
         repetitions: usize,
-    ) -> Result<Measured, SessionError> {
+        stop: &AtomicBool,
+    ) -> Result<Option<Measured>, SessionError> {
+        if stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
         let work = self.warm_up(session, test)?;
         let mut found = Measured {
             test,
@@ -201,12 +207,15 @@ impl<'e> Room<'e> {
             resident: None,
         };
         for _ in 0..repetitions {
+            if stop.load(Ordering::Relaxed) {
+                return Ok(None);
+            }
             found.seconds.push(self.run(session, test)?);
             found.read_bandwidth.push(self.read_bandwidth());
             found.int_peak.push(self.int_peak());
         }
         found.resident = machine::resident(Path::new("/"));
-        Ok(found)
+        Ok(Some(found))
     }
 
     /// Bytes a second that the engine's threads read from the model's mapping.

@@ -1,9 +1,9 @@
 //! `fathom bench`: how fast a model runs here, and what holds it back.
 
-use super::bench_table::{Format as Table, Model, Record};
+use super::bench_table::{Format as Table, Model, Record, Writer};
 use super::flags::{index_type, latent_type, thread_count, token_count, tokens_or_none};
 use super::loading::map_files;
-use super::{Failure, print};
+use super::{Failure, print, signals};
 use crate::Engine;
 use crate::bench::{Fill, Kind, Room, RoomOptions, Test};
 use crate::cache::{CacheTypes, IndexType};
@@ -18,7 +18,9 @@ use clap::ValueEnum;
 use fathom_gguf::{Gguf, TensorType};
 use fathom_simd::{Format, Kernels};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 /// Measure how fast a model runs on this machine, with llama-bench's tests and columns.
 ///
@@ -93,36 +95,56 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let threads = if args.threads.is_empty() { vec![default_threads()] } else { args.threads.clone() };
     let most_threads = threads.iter().copied().max().unwrap_or(1);
     let model = describe(&args, &mapping, &tests, most_threads)?;
+    // Ctrl-C is heard between runs; a second one does not wait for the end of this one.
+    let signals = signals::listen_once()?;
     let mut out = args.output.writer();
     if !print::piece(&out.begin())? {
         return Ok(());
     }
-    for n_threads in threads {
+    let done = measure_all(&args, &mapping, (&tests, &threads), (kernels, &model), &mut out, signals.flag());
+    // Whatever ended it: what was measured before is a whole answer.
+    match done {
+        Ok(ControlFlow::Break(())) => Ok(()),
+        done => print::piece(&out.end()).and(done.map(|_| ())),
+    }
+}
+
+/// Breaks if nobody reads the answer any more.
+fn measure_all(
+    args: &Args,
+    mapping: &Mapping,
+    (tests, threads): (&[(usize, Vec<Test>)], &[usize]),
+    (kernels, model): (&'static Kernels, &Model),
+    out: &mut Writer,
+    stop: &AtomicBool,
+) -> Result<ControlFlow<()>, Failure> {
+    for &n_threads in threads {
         let seats = Seats::of(n_threads);
         let engine = Engine::load(mapping.shards(), &Overrides::default(), kernels, &seats)
             .map_err(|error| named(&args.model, error))?;
         let bytes = mapping.shards().into_iter().map(|(_, bytes)| bytes);
-        let mut room = Room::new(&engine, bytes, options(&args));
+        let mut room = Room::new(&engine, bytes, options(args));
         let mut session: Option<Session<'_>> = None;
-        for (depth, tests) in &tests {
+        for (depth, tests) in tests {
             if session.is_none() || !args.sweep {
                 // The old one's memory goes first.
                 drop(session.take());
-                session = Some(room.session(n_ctx(&args, *depth))?);
+                session = Some(room.session(n_ctx(args, *depth))?);
             }
             let session = session.as_mut().expect("made above");
             room.fill(session, *depth)?;
             for test in tests {
-                let found = room.measure(session, *test, args.repetitions as usize)?;
-                let record =
-                    Record { model: &model, options: options(&args), n_threads, kernels, found: &found };
+                let Some(found) = room.measure(session, *test, args.repetitions as usize, stop)? else {
+                    return Err(Failure::interrupted("stopped; what is above was measured before"));
+                };
+                let record = Record { model, options: options(args), n_threads, kernels, found: &found };
                 if !print::piece(&out.row(&record))? {
-                    return Ok(());
+                    return Ok(ControlFlow::Break(()));
                 }
             }
         }
     }
-    print::piece(&out.end()).map(|_| ())
+    Ok(ControlFlow::Continue(()))
 }
 
 /// The tests by depth, in llama-bench's order: prompts before generation.

@@ -16,7 +16,7 @@ use crate::{Engine, LoadError, SessionError, SessionOptions, builtin};
 use fathom_gguf::Gguf;
 use fathom_simd::Kernels;
 use std::fmt::Display;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// How a model is loaded.
@@ -84,6 +84,10 @@ impl LoadArgs {
         let invalid = |error: &dyn Display| Failure::invalid(format!("{name}: {error}"));
         let gguf = Gguf::from_shards(mapping.shards()).map_err(Failure::invalid)?;
         let config = Config::from_gguf(gguf.metadata(), &overrides).map_err(|e| invalid(&e))?;
+        for (key, meant) in overrides.without_effect(gguf.metadata()) {
+            let meant = meant.map_or(String::new(), |meant| format!("; did you mean {meant}?"));
+            tell!("warning: --override-kv: nothing is read from {}{meant}", print::plain(&key));
+        }
         let weights = WeightBytes::of(&gguf, &config).map_err(|e| invalid(&e))?;
         if let Some(why) = asked.session.cache.refusal(&config) {
             return Err(Failure::usage(why));
@@ -157,6 +161,13 @@ impl LoadArgs {
             tell!("{}", lock_warning(&error, lock_limit(Path::new("/"))));
         }
         Ok(opened)
+    }
+}
+
+impl LoadArgs {
+    /// Whether everything is to be done that is refused otherwise.
+    pub(super) fn is_forced(&self) -> bool {
+        self.force
     }
 }
 
@@ -238,6 +249,11 @@ fn map(model: Option<&Path>) -> Result<(Mapping, String), Failure> {
 impl Opened {
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The model's files; none of the one that is a part of the program.
+    pub(super) fn files(&self) -> Vec<PathBuf> {
+        self.mapping.paths()
     }
 
     pub(super) fn is_builtin(&self) -> bool {

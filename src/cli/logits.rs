@@ -2,15 +2,17 @@
 
 use super::flags::{index_type, latent_type, token_count};
 use super::loading::{Asked, LoadArgs};
+use super::tokenize::read_text;
 use super::{Failure, print};
 use crate::cache::{CacheTypes, IndexType};
 use crate::probe::NoProbe;
 use crate::{Session, SessionOptions, Wanted};
+use fathom_quantize::output::{Appending, Target};
 use fathom_simd::Format;
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Compute a model's logits for given tokens and write them to a file.
 ///
@@ -18,6 +20,7 @@ use std::time::Instant;
 /// holds the MTP head's logits, `[n_tokens - 1, vocab_size]`: row j is drafted from token j+1 and the hidden state
 /// of token j, and stands for token j+2.
 #[derive(clap::Args, Debug)]
+#[command(mut_arg("force", |force| force.help(FORCE)))]
 pub struct Args {
     /// GGUF file, any shard of a split one, a folder that holds one model, or an alias [default: the built-in model].
     model: Option<PathBuf>,
@@ -29,11 +32,11 @@ pub struct Args {
         conflicts_with = "tokens_file"
     )]
     tokens: Option<String>,
-    /// File with token ids, separated by commas or white space.
+    /// File with token ids, separated by commas or white space; - is stdin.
     #[arg(long, value_name = "FILE")]
     tokens_file: Option<PathBuf>,
-    /// File to write.
-    #[arg(short, long, value_name = "FILE")]
+    /// File to write; - is stdout, and a pipe or device is written to as it is.
+    #[arg(short, long, value_name = "FILE", value_parser = clap::value_parser!(PathBuf))]
     output: PathBuf,
     /// Most tokens in one forward call [default: 2048, or what memory has room for if that is less]; the result does not
     /// depend on it.
@@ -61,11 +64,16 @@ pub struct Args {
     json: bool,
 }
 
+/// What --force does where a file is written.
+pub(super) const FORCE: &str =
+    "Load a model even if it does not fit in memory, and replace the file to be written if it exists";
+
 /// Runs the verb.
 ///
 /// # Errors
 /// A model that cannot be loaded, tokens that cannot be read, a file that cannot be written.
 pub fn run(args: Args) -> Result<(), Failure> {
+    let output = Output::of(&args)?;
     let tokens = read_tokens(&args)?;
     let session = SessionOptions {
         n_ctx: tokens.len(),
@@ -77,11 +85,16 @@ pub fn run(args: Args) -> Result<(), Failure> {
     };
     let asked = Asked { n_ctx: Some(tokens.len()), batch: args.batch, session, from_disk: true };
     let opened = args.load.open(args.model.as_deref(), asked)?;
+    let n_rows = if args.mtp { tokens.len() - 1 } else { tokens.len() };
+    // Before the weights are brought in: a name that is taken or a full disk is told at once.
+    let mut sink =
+        output.begin(opened.files(), (n_rows * opened.config().vocab_size * size_of::<f32>()) as u64)?;
     let opened = args.load.bring_in(opened)?;
     let engine = opened.engine()?;
     let mut session = Session::new(&engine, opened.options())?;
     let started = Instant::now();
-    let n_rows = write_logits(&mut session, &tokens, args.mtp, &args.output)?;
+    compute(&mut session, &tokens, args.mtp, &mut sink)?;
+    sink.finish()?;
     let seconds = started.elapsed().as_secs_f64();
     if args.json {
         let report = serde_json::json!({
@@ -99,11 +112,8 @@ fn read_tokens(args: &Args) -> Result<Vec<u32>, Failure> {
     let (place, text) = match (&args.tokens, &args.tokens_file) {
         (Some(list), _) => ("--tokens".to_owned(), list.clone()),
         (None, Some(path)) => {
-            let read = std::fs::read_to_string(path);
-            (
-                path.display().to_string(),
-                read.map_err(|e| Failure::runtime(format!("{}: {e}", path.display())))?,
-            )
+            let name = if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() };
+            (name, read_text(path)?)
         }
         (None, None) => return Err(Failure::usage("expected --tokens or --tokens-file")),
     };
@@ -122,47 +132,149 @@ fn read_tokens(args: &Args) -> Result<Vec<u32>, Failure> {
     Ok(tokens)
 }
 
-/// Writes to a temporary name beside the output, syncs and renames: the file is whole or not there.
-fn write_logits(
-    session: &mut Session<'_>,
-    tokens: &[u32],
-    mtp: bool,
-    output: &Path,
-) -> Result<usize, Failure> {
-    let mut name = output.as_os_str().to_owned();
-    name.push(".part");
-    let part = PathBuf::from(name);
-    let done = write_part(session, tokens, mtp, &part).and_then(|n_rows| {
-        std::fs::rename(&part, output).map(|()| n_rows).map_err(|e| io_failure(output, &e))
-    });
-    if done.is_err() {
-        // The first error is the one to report.
-        let _ = std::fs::remove_file(&part);
+/// Where the logits go, looked at before anything else is done.
+enum Output {
+    /// A file that is whole or not there.
+    File(Target),
+    /// Whatever takes bytes as they come, under this name.
+    Stream(Box<dyn Write>, PathBuf),
+}
+
+impl Output {
+    fn of(args: &Args) -> Result<Output, Failure> {
+        let path = &args.output;
+        if path == Path::new("-") || path == Path::new("/dev/stdout") {
+            if args.json {
+                return Err(Failure::usage(
+                    "-o -: expected one answer on stdout, found two; leave out --json",
+                ));
+            }
+            if std::io::stdout().is_terminal() {
+                return Err(Failure::usage("-o -: logits are no text; redirect stdout to a file or a pipe"));
+            }
+            return Ok(Output::Stream(Box::new(std::io::stdout()), PathBuf::from("stdout")));
+        }
+        if takes_bytes(path) {
+            let opened = open_stream(path).map_err(|error| {
+                let why = if error.raw_os_error() == Some(NOBODY) {
+                    "nobody reads this pipe".to_owned()
+                } else {
+                    error.to_string()
+                };
+                Failure::runtime(format!("{}: cannot write: {why}", path.display()))
+            })?;
+            return Ok(Output::Stream(Box::new(opened), path.clone()));
+        }
+        let inputs = args.model.iter().chain(&args.tokens_file).cloned().collect();
+        let target = Target { replace: args.load.is_forced(), inputs, ..Target::new(path.clone()) };
+        target.check()?;
+        Ok(Output::File(target))
     }
-    done
+
+    /// Begins with `n_bytes` to be written; `model` are the files that these are computed from.
+    fn begin(self, model: Vec<PathBuf>, n_bytes: u64) -> Result<Sink, Failure> {
+        match self {
+            Output::File(mut target) => {
+                target.inputs.extend(model);
+                Ok(Sink::File(Appending::create(&target, n_bytes)?))
+            }
+            Output::Stream(stream, name) => Ok(Sink::Stream(stream, name)),
+        }
+    }
 }
 
-fn io_failure(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::runtime(format!("{}: {error}", path.display()))
+/// Logits on their way.
+enum Sink {
+    File(Appending),
+    Stream(Box<dyn Write>, PathBuf),
 }
 
-fn write_part(session: &mut Session<'_>, tokens: &[u32], mtp: bool, part: &Path) -> Result<usize, Failure> {
-    let io = |error: std::io::Error| io_failure(part, &error);
-    let mut file = BufWriter::new(File::create(part).map_err(io)?);
+impl Sink {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        match self {
+            Sink::File(file) => Ok(file.write(bytes)?),
+            Sink::Stream(stream, name) => written(stream.write_all(bytes), name),
+        }
+    }
+
+    fn finish(self) -> Result<(), Failure> {
+        match self {
+            Sink::File(file) => Ok(file.finish(|| false)?),
+            Sink::Stream(mut stream, name) => written(stream.flush(), &name),
+        }
+    }
+}
+
+/// A reader that has seen enough is no error.
+fn written(done: std::io::Result<()>, name: &Path) -> Result<(), Failure> {
+    match done {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::runtime(format!("{}: cannot write: {error}", name.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(unix)]
+const NOBODY: i32 = rustix::io::Errno::NXIO.raw_os_error();
+#[cfg(not(unix))]
+const NOBODY: i32 = i32::MIN;
+
+/// Whether it is a pipe, a terminal or the like. A disk's device is not: what it holds would be gone.
+#[cfg(unix)]
+fn takes_bytes(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    std::fs::metadata(path)
+        .is_ok_and(|about| about.file_type().is_fifo() || about.file_type().is_char_device())
+}
+
+#[cfg(not(unix))]
+fn takes_bytes(_path: &Path) -> bool {
+    false
+}
+
+/// Opens a pipe or device. A reader that is started beside this program may come a little later; nobody waits for ever.
+#[cfg(unix)]
+fn open_stream(path: &Path) -> std::io::Result<File> {
+    use rustix::fs::{OFlags, fcntl_setfl};
+    use std::os::unix::fs::OpenOptionsExt;
+    let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed();
+    let open = || File::options().write(true).custom_flags(flags).open(path);
+    let is_alone = |opened: &std::io::Result<File>| {
+        opened.as_ref().is_err_and(|error| error.raw_os_error() == Some(NOBODY))
+    };
+    let mut opened = open();
+    for _ in 0..TRIES {
+        if !is_alone(&opened) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+        opened = open();
+    }
+    let file = opened?;
+    // Whoever reads may take their time.
+    fcntl_setfl(&file, OFlags::empty())?;
+    Ok(file)
+}
+
+/// Hundredths of a second that a pipe without a reader is tried.
+#[cfg(unix)]
+const TRIES: usize = 300;
+
+#[cfg(not(unix))]
+fn open_stream(path: &Path) -> std::io::Result<File> {
+    File::options().write(true).open(path)
+}
+
+fn compute(session: &mut Session<'_>, tokens: &[u32], mtp: bool, sink: &mut Sink) -> Result<(), Failure> {
     let mut written = Ok(());
-    let mut n_values = 0;
     let wanted = if mtp { Wanted::AllMtp } else { Wanted::All };
-    let vocab_size = session.vocab_size();
     session.extend(tokens, wanted, &mut NoProbe, &mut |_, logits| {
-        n_values += logits.len();
         if written.is_ok() {
-            written = file.write_all(&to_le_bytes(logits));
+            written = sink.write(&to_le_bytes(logits));
         }
     })?;
-    written.map_err(io)?;
-    let file = file.into_inner().map_err(|error| io(error.into_error()))?;
-    file.sync_all().map_err(io)?;
-    Ok(n_values / vocab_size)
+    written
 }
 
 fn to_le_bytes(values: &[f32]) -> Vec<u8> {

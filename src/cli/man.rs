@@ -4,6 +4,8 @@ use super::{Cli, EXIT_CODES, Failure, print};
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
+use fathom_quantize::input;
+use fathom_quantize::output::{Appending, Target};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +18,9 @@ pub struct Args {
     /// Write every page to this folder, as fathom.1, fathom-quantize.1 and so on.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// Replace files in that folder that are other than what is written.
+    #[arg(long, requires = "dir")]
+    force: bool,
 }
 
 /// What the environment changes.
@@ -42,7 +47,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let mut program = Cli::command().disable_help_subcommand(true);
     program.build();
     if let Some(dir) = &args.dir {
-        return write_all(&program, dir);
+        return write_all(&program, dir, args.force);
     }
     let command = match &args.verb {
         None => &program,
@@ -55,13 +60,25 @@ pub fn run(args: Args) -> Result<(), Failure> {
     print::answer_bytes(&text)
 }
 
-fn write_all(program: &Command, dir: &Path) -> Result<(), Failure> {
+fn write_all(program: &Command, dir: &Path, force: bool) -> Result<(), Failure> {
     let io = |path: &Path, error: io::Error| Failure::runtime(format!("{}: {error}", path.display()));
     std::fs::create_dir_all(dir).map_err(|error| io(dir, error))?;
+    let mut pages = Vec::new();
     for command in std::iter::once(program).chain(program.get_subcommands()) {
         let (name, text) = page(command).map_err(Failure::runtime)?;
-        let path = dir.join(name);
-        std::fs::write(&path, text).map_err(|error| io(&path, error))?;
+        let target = Target { replace: force, ..Target::new(dir.join(name)) };
+        // What a run before this one wrote is what it should be.
+        if input::read(&target.path, text.len() as u64).is_ok_and(|found| found == text) {
+            continue;
+        }
+        // All names are looked at before the first page is written.
+        target.check()?;
+        pages.push((target, text));
+    }
+    for (target, text) in pages {
+        let mut file = Appending::create(&target, text.len() as u64)?;
+        file.write(&text)?;
+        file.finish(|| false)?;
     }
     Ok(())
 }

@@ -132,7 +132,7 @@ impl Cli {
             Ok(cli) => wrong.map_or(Ok(Cli { settings, ..cli }), Err),
             Err(error) => match wrong.filter(|_| error.use_stderr()) {
                 Some(wrong) => Err(wrong),
-                None => error.exit(),
+                None => end(&error),
             },
         }
     }
@@ -163,6 +163,19 @@ impl Cli {
             Verb::Man(args) => man::run(args),
         }
     }
+}
+
+/// Shows what the parser has to say, an error or a page of help, and ends the program.
+fn end(error: &clap::Error) -> ! {
+    let code = match error.print() {
+        // Help that could not be written was no help; one that nobody reads to its end was enough.
+        Err(problem) if !error.use_stderr() && problem.kind() != std::io::ErrorKind::BrokenPipe => {
+            Failure::runtime(format!("cannot write the answer: {problem}")).tell();
+            1
+        }
+        _ => error.exit_code(),
+    };
+    std::process::exit(code)
 }
 
 /// The end of a run that did not succeed: one message, one exit code.

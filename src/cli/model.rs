@@ -89,6 +89,16 @@ impl Loaded<'_> {
 }
 
 impl ModelArgs {
+    /// What was named.
+    pub(super) fn path(&self) -> Option<&PathBuf> {
+        self.model.as_ref()
+    }
+
+    /// Whether everything is to be done that is refused otherwise.
+    pub(super) fn is_forced(&self) -> bool {
+        self.load.is_forced()
+    }
+
     /// Maps the model's files, or the built-in one's bytes, checks them, and brings the weights into memory, with
     /// progress on stderr. Says there when the weights are random or a demonstration.
     ///
@@ -145,6 +155,11 @@ fn check_sizes(tokenizer: &Tokenizer, vocab_size: usize) -> Result<(), String> {
 }
 
 impl ModelFiles {
+    /// Where its files are.
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        self.opened.files()
+    }
+
     /// How many tokens the vocabulary has.
     pub(super) fn n_tokens(&self) -> usize {
         self.tokenizer.n_tokens()

@@ -1,5 +1,6 @@
 //! `fathom perplexity`: how well a model predicts a text, and how far it strays from a base.
 
+use super::logits::FORCE;
 use super::model::{Loaded, ModelArgs};
 use super::tokenize::read_text;
 use super::{Failure, print, signals};
@@ -8,6 +9,7 @@ use crate::mmap::Mapping;
 use crate::perplexity::base::{Base, BaseError, BaseWriter, TopRow};
 use crate::perplexity::divergence::{Divergence, PERCENTILES, Report, Sample};
 use crate::perplexity::{Chunks, Estimate, Running, log_sum_exp};
+use fathom_quantize::output::Target;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::io::{IsTerminal, stderr};
@@ -21,6 +23,7 @@ use std::time::Instant;
 /// done; the last line on stdout is `PPL = VALUE +/- ERROR`. With --kl-base the figures of another model's base file
 /// (--save-base) are compared too.
 #[derive(clap::Args, Debug)]
+#[command(mut_arg("force", |force| force.help(FORCE)))]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -52,6 +55,10 @@ const DEFAULT_CTX: usize = 512;
 /// # Errors
 /// A model that cannot be loaded, a text too short, a base that does not fit, Ctrl-C.
 pub fn run(args: Args) -> Result<(), Failure> {
+    let mut save = args.save_target();
+    if let Some(target) = &save {
+        target.check()?;
+    }
     let base_file = args.kl_base.as_deref().map(Mapping::open).transpose().map_err(Failure::invalid)?;
     let base = match (&base_file, &args.kl_base) {
         (Some(file), Some(path)) => Some(Base::read(file.shards()).map_err(|e| base_failure(path, e))?),
@@ -61,6 +68,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let n_ctx = base.as_ref().map(|base| base.chunks().n_ctx());
     model.ctx_size = n_ctx.or(model.ctx_size).or(Some(DEFAULT_CTX));
     let files = model.open()?;
+    if let Some(target) = &mut save {
+        target.inputs.extend(files.paths());
+        target.check()?;
+    }
     let loaded = files.load()?;
     let chunks = chunks(&args, &loaded, base.as_ref())?;
     if let (Some(base), Some(path)) = (&base, &args.kl_base) {
@@ -72,13 +83,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
         chunks: &chunks,
         stop: signals.flag(),
         show: !args.json,
+        saves: save.is_some(),
         nll: Running::default(),
     };
     let started = Instant::now();
     let report = match (&base, &args.kl_base) {
         (Some(base), Some(path)) => Some(work.compare(base, path)?),
         _ => {
-            work.measure(args.save_base.as_deref(), args.base_top_k, &loaded.name)?;
+            work.measure(save.as_ref(), args.base_top_k, &loaded.name)?;
             None
         }
     };
@@ -107,9 +119,18 @@ fn finite(what: &str, value: f64) -> Result<(), Failure> {
     )))
 }
 
+impl Args {
+    /// Where the base goes, if one is wanted.
+    fn save_target(&self) -> Option<Target> {
+        let path = self.save_base.clone()?;
+        let inputs = self.file.iter().chain(self.model.path()).cloned().collect();
+        Some(Target { replace: self.model.is_forced(), inputs, ..Target::new(path) })
+    }
+}
+
 fn base_failure(path: &Path, error: BaseError) -> Failure {
     match error {
-        BaseError::Io { .. } => Failure::runtime(error),
+        BaseError::Output(error) => error.into(),
         other => Failure::invalid(format!("{}: {other}", path.display())),
     }
 }
@@ -147,38 +168,44 @@ struct Work<'w> {
     stop: &'static AtomicBool,
     /// Show running values on stdout.
     show: bool,
+    /// A base is written.
+    saves: bool,
     nll: Running,
 }
 
 impl Work<'_> {
     /// Perplexity alone, and a base file where one is wanted.
-    fn measure(&mut self, save: Option<&Path>, top_k: usize, model: &str) -> Result<(), Failure> {
+    fn measure(&mut self, save: Option<&Target>, top_k: usize, model: &str) -> Result<(), Failure> {
         let vocab_size = self.session.vocab_size();
         let mut writer = match save {
-            Some(path) => Some(
-                BaseWriter::create(path, self.chunks, vocab_size, top_k, model)
-                    .map_err(|e| base_failure(path, e))?,
+            Some(target) => Some(
+                BaseWriter::create(target, self.chunks, vocab_size, top_k, model)
+                    .map_err(|e| base_failure(&target.path, e))?,
             ),
             None => None,
         };
         let progress = Progress::new(self.chunks.len());
         for index in 0..self.chunks.len() {
-            self.check_stop()?;
+            self.check_stop(index)?;
             let kept = writer.as_ref().map(BaseWriter::top_k);
             let rows = self.chunks.score(&mut self.session, index, |_, logits, target| {
                 let nll = log_sum_exp(logits) - f64::from(logits[target as usize]);
                 (nll, kept.map(|top_k| TopRow::new(logits, target, top_k)))
             });
-            let (nlls, tops): (Vec<f64>, Vec<Option<TopRow>>) = rows?.into_iter().unzip();
+            let rows = rows.map_err(|e| self.so_far(index, e.into()))?;
+            let (nlls, tops): (Vec<f64>, Vec<Option<TopRow>>) = rows.into_iter().unzip();
             nlls.into_iter().for_each(|nll| self.nll.add(nll));
-            if let (Some(writer), Some(path)) = (&mut writer, save) {
+            if let (Some(writer), Some(target)) = (&mut writer, save) {
                 let tops: Vec<TopRow> = tops.into_iter().flatten().collect();
-                writer.chunk(&tops).map_err(|e| base_failure(path, e))?;
+                writer.chunk(&tops).map_err(|e| self.so_far(index + 1, base_failure(&target.path, e)))?;
             }
             self.chunk_done(index, &progress)?;
         }
         match (writer, save) {
-            (Some(writer), Some(path)) => writer.finish().map_err(|e| base_failure(path, e)),
+            (Some(writer), Some(target)) => {
+                let n_done = self.chunks.len();
+                writer.finish().map_err(|e| self.so_far(n_done, base_failure(&target.path, e)))
+            }
             _ => Ok(()),
         }
     }
@@ -188,12 +215,12 @@ impl Work<'_> {
         let mut divergence = Divergence::default();
         let progress = Progress::new(self.chunks.len());
         for index in 0..self.chunks.len() {
-            self.check_stop()?;
+            self.check_stop(index)?;
             let rows = base.chunk(index).map_err(|e| base_failure(path, e))?;
             let samples = self.chunks.score(&mut self.session, index, |row, logits, target| {
                 Sample::new(logits, target, &rows.row(row))
             });
-            for sample in samples? {
+            for sample in samples.map_err(|e| self.so_far(index, e.into()))? {
                 self.nll.add(sample.nll);
                 divergence.add(sample);
             }
@@ -202,11 +229,26 @@ impl Work<'_> {
         Ok(divergence.report())
     }
 
-    fn check_stop(&self) -> Result<(), Failure> {
-        if self.stop.load(Ordering::Relaxed) {
-            return Err(Failure::interrupted("stopped; no base file was written"));
+    fn check_stop(&self, n_done: usize) -> Result<(), Failure> {
+        if !self.stop.load(Ordering::Relaxed) {
+            return Ok(());
         }
-        Ok(())
+        let base = if self.saves { "; no base file was written" } else { "" };
+        Err(self.so_far(n_done, Failure::interrupted(format!("stopped{base}"))))
+    }
+
+    /// The end of a walk that did not come to its own: what it found is said.
+    fn so_far(&self, n_done: usize, why: Failure) -> Failure {
+        if n_done == 0 {
+            return why;
+        }
+        let Estimate { value, error } = self.nll.perplexity();
+        let n_chunks = self.chunks.len();
+        let message = format!(
+            "{}\nPPL of the first {n_done} of {n_chunks} chunks = {value:.4} +/- {error:.5}",
+            why.message
+        );
+        Failure { message, ..why }
     }
 
     /// Shows the running value, as llama.cpp does.

@@ -3,12 +3,39 @@
 use super::Failure;
 use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, IsTerminal, StderrLock, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Behind `tell!`, the one way to stderr for lines: `eprintln!` panics where stderr is gone, and hours of work with it.
 pub(crate) fn tell(line: std::fmt::Arguments<'_>) {
     // Where this cannot be written, that cannot be told either.
-    let _ = writeln!(std::io::stderr().lock(), "{line}");
+    let _ = writeln!(fresh_line(), "{line}");
+}
+
+/// What was shown last does not end its line: on stdout, on stderr.
+static OPEN_LINES: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
+
+/// Whoever shows a part of a line on stdout says so: what is told next begins a line of its own.
+pub(crate) fn out_line_is_open(is_open: bool) {
+    OPEN_LINES[0].store(is_open, Ordering::Relaxed);
+}
+
+/// The same on stderr.
+pub(crate) fn err_line_is_open(is_open: bool) {
+    OPEN_LINES[1].store(is_open, Ordering::Relaxed);
+}
+
+/// stderr at the beginning of a line, also where stdout shares the terminal and is in the middle of one.
+pub(crate) fn fresh_line() -> StderrLock<'static> {
+    let mut err = std::io::stderr().lock();
+    let [out, in_err] = &OPEN_LINES;
+    let shares = out.load(Ordering::Relaxed) && err.is_terminal() && std::io::stdout().is_terminal();
+    if shares || in_err.load(Ordering::Relaxed) {
+        let _ = err.write_all(b"\n");
+        out.store(false, Ordering::Relaxed);
+        in_err.store(false, Ordering::Relaxed);
+    }
+    err
 }
 
 /// Prints an answer in one piece. A reader that has seen enough (`| head`) is no error.
@@ -29,7 +56,10 @@ pub(super) fn piece(text: &str) -> Result<bool, Failure> {
 fn written(bytes: &[u8]) -> Result<bool, Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Ok(()) => Ok(true),
+        Ok(()) => {
+            out_line_is_open(bytes.last().is_some_and(|&last| last != b'\n'));
+            Ok(true)
+        }
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(Failure::runtime(format!("cannot write the answer: {error}"))),
     }

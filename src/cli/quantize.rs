@@ -1,13 +1,14 @@
 //! `fathom quantize`: a checkpoint to one GGUF file.
 
 use super::Failure;
-use super::writing::{self, Destination};
+use super::writing;
 use crate::config::Config;
 use crate::names;
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
 use fathom_quantize::encode::Encoding;
 use fathom_quantize::metadata::{DEMONSTRATION_WEIGHTS, RANDOM_WEIGHTS, WEIGHTS_KEY};
+use fathom_quantize::output::Target;
 use fathom_quantize::pipeline::Job;
 use fathom_quantize::plan::{Role, TensorPlan};
 use fathom_quantize::recipe::Recipe;
@@ -128,7 +129,15 @@ pub fn run(args: Args) -> Result<(), Failure> {
         recipe.except(exception)?;
     }
     let folder = hub::resolve(&args.checkpoint, |name| env::var_os(name))?;
+    let mut target =
+        args.output.map(|path| Target { replace: args.force, inputs: files(&folder), ..Target::new(path) });
+    if let Some(target) = target.as_ref().filter(|_| !args.dry_run) {
+        target.check()?;
+    }
     let checkpoint = Checkpoint::open(&folder)?;
+    if let Some(target) = &mut target {
+        target.inputs.extend(checkpoint.shards().map(Path::to_owned));
+    }
     let config = Config::from_json(checkpoint.config(), |layer| {
         let prefix = format!("model.layers.{layer}.");
         checkpoint.names().any(|name| name.starts_with(&prefix))
@@ -153,8 +162,18 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if args.dry_run {
         return writing::print_sizes(&job, args.json);
     }
-    let output = args.output.expect("clap asks for it unless this is a dry run");
-    writing::write(&job, &Destination { path: output, force: args.force }, args.threads, args.json)
+    let target = target.expect("clap asks for it unless this is a dry run");
+    writing::write(&job, &target, args.threads, args.json)
+}
+
+/// Files of the kinds that a checkpoint has: whichever of them are read, none is written over.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let is_read = |path: &PathBuf| {
+        path.extension().is_some_and(|end| ["json", "jinja", "safetensors"].iter().any(|kind| end == *kind))
+    };
+    // A folder that cannot be listed is an error as soon as it is opened.
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(is_read).collect()
 }
 
 /// What config.json says of the weights, as the one of the built-in model does.

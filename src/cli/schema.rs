@@ -4,8 +4,12 @@ use super::Failure;
 use super::show::aside;
 use crate::generate::Constraint;
 use crate::tokenizer::Tokenizer;
+use fathom_quantize::input;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
+
+/// Larger schemas are a mistake.
+const LARGEST: u64 = 16 << 20;
 
 /// The form of the answer.
 #[derive(clap::Args, Clone, Debug)]
@@ -52,8 +56,8 @@ impl SchemaArgs {
 impl Schema {
     fn read(path: &Path) -> Result<Schema, Failure> {
         let from = path.display().to_string();
-        let schema = std::fs::read_to_string(path).map_err(|error| error.to_string()).and_then(|text| {
-            serde_json::from_str(&text).map_err(|error| format!("expected a JSON schema, found {error}"))
+        let schema = input::read_or_pipe(path, LARGEST).map_err(|error| error.to_string()).and_then(|text| {
+            serde_json::from_slice(&text).map_err(|error| format!("expected a JSON schema, found {error}"))
         });
         match schema {
             Ok(schema) => Ok(Schema { from, schema }),

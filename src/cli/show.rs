@@ -93,6 +93,7 @@ impl Show {
         self.place = Place::Thinking;
         // Nobody reads stderr: the answer is still wanted.
         let _ = write!(err, "{0}{text}{0:#}", self.style).and_then(|()| err.flush());
+        print::err_line_is_open(true);
     }
 
     fn hidden(&mut self) {
@@ -109,6 +110,7 @@ impl Show {
         if self.place == Place::Thinking {
             let end = if self.style == Style::new() { "\n</think>\n" } else { "\n\n" };
             let _ = io::stderr().lock().write_all(end.as_bytes());
+            print::err_line_is_open(false);
         }
     }
 
@@ -124,6 +126,7 @@ impl Show {
             }
             None => self.write(&text),
         }
+        print::out_line_is_open(!self.ends_line);
     }
 
     /// Part of the answer that is no Markdown.
@@ -146,14 +149,6 @@ impl Show {
 
     /// Tells, while the answer goes on, that it turns in a circle.
     pub(crate) fn repeats(&mut self, cycle: Cycle) {
-        let in_a_line = match self.place {
-            Place::Nowhere | Place::Hidden => false,
-            Place::Thinking => true,
-            Place::Answer => !self.ends_line && io::stdout().is_terminal(),
-        };
-        if in_a_line {
-            tell!("");
-        }
         let Cycle { period, times } = cycle;
         let what = if period == 1 { "token".to_owned() } else { format!("{period} tokens") };
         let note = format!(
@@ -221,7 +216,7 @@ pub(crate) fn dim() -> Style {
 /// A line on stderr that stands back.
 pub(crate) fn aside(text: &str) {
     let style = dim();
-    let _ = writeln!(io::stderr().lock(), "{style}{}{style:#}", print::plain(text));
+    let _ = writeln!(print::fresh_line(), "{style}{}{style:#}", print::plain(text));
 }
 
 /// The same for what somebody decides by: all of it, however long.

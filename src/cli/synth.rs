@@ -1,12 +1,13 @@
 //! `fathom synth`: a made-up model of true size, for benchmarks and tests of scale.
 
-use super::writing::{self, Destination};
+use super::writing;
 use super::{Failure, signals};
 use crate::config::Config;
 use crate::names;
 use fathom_quantize::checkpoint_writer::CheckpointJob;
 use fathom_quantize::encode::Encoding;
 use fathom_quantize::metadata;
+use fathom_quantize::output::Target;
 use fathom_quantize::pipeline::{Job, Watch};
 use fathom_quantize::plan::{Role, TensorPlan};
 use fathom_quantize::recipe::Recipe;
@@ -212,6 +213,12 @@ impl Types {
     }
 }
 
+impl Args {
+    fn target(&self, path: PathBuf) -> Target {
+        Target { replace: self.force, ..Target::new(path) }
+    }
+}
+
 /// Runs the verb.
 ///
 /// # Errors
@@ -223,6 +230,16 @@ pub fn run(args: Args) -> Result<(), Failure> {
         .map_err(|e| Failure::invalid(e.to_string()))?;
     let plan = names::plan(&config, |_| true);
     let model = Synthetic::new(&plan, args.seed);
+    if let Some(path) = &args.output {
+        // Before the checkpoint is written, which takes its time.
+        args.target(path.clone()).check()?;
+        if args.checkpoint.as_ref() == Some(path) {
+            return Err(Failure::usage(format!(
+                "{}: expected two names for -o and --checkpoint, found one",
+                path.display()
+            )));
+        }
+    }
     if args.checkpoint.is_some() {
         write_checkpoint(&args, &model, &text)?;
     }
@@ -260,11 +277,11 @@ fn write_gguf(
     metadata.extend(no_tokenizer());
     let job = Job::new(model, &args.preset.name(), plan, &encodings, metadata)?;
     if args.zeros {
-        job.write_zeros(&path, args.force)?;
+        job.write_zeros(&args.target(path.clone()))?;
         tell!("wrote {}: {} bytes, all weights zero", path.display(), job.file_bytes());
         return Ok(());
     }
-    writing::write(&job, &Destination { path, force: args.force }, args.threads, false)
+    writing::write(&job, &args.target(path), args.threads, false)
 }
 
 /// A slice with one layer of each kind: its numbers, and the bytes of its weights in these types.

@@ -3,8 +3,9 @@
 use super::detokenize::load;
 use super::{Failure, print};
 use crate::tokenizer::Tokenizer;
+use fathom_quantize::input::{self, ReadError};
 use serde_json::{Value, json};
-use std::io::{BufRead, IsTerminal, Read};
+use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
@@ -64,14 +65,17 @@ pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
     let name = if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() };
     String::from_utf8(read(path)?).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
-        Failure::runtime(format!(
-            "{name}: expected UTF-8, found something else at byte {place}; tokens are made of text, convert it first"
+        Failure::invalid(format!(
+            "{name}: expected UTF-8 text, found other bytes at offset {place}; convert the file to UTF-8 first"
         ))
     })
 }
 
+/// A text that is larger is a mistake: a hundred times the longest context, and more than any text for measuring.
+const LARGEST_TEXT: u64 = 256 << 20;
+
 /// All of stdin. A person who did not know that it is waited for is told so.
-fn stdin() -> std::io::Result<Vec<u8>> {
+fn stdin() -> Result<Vec<u8>, ReadError> {
     const PATIENCE: Duration = Duration::from_secs(1);
     let (comes, ended) = channel::<()>();
     if std::io::stderr().is_terminal() {
@@ -87,18 +91,22 @@ fn stdin() -> std::io::Result<Vec<u8>> {
             }
         });
     }
-    let mut bytes = Vec::new();
     let mut stdin = std::io::stdin().lock();
     // The first bytes say that somebody writes.
     let begun = stdin.fill_buf().map(<[u8]>::len);
     drop(comes);
-    begun.and_then(|_| stdin.read_to_end(&mut bytes)).map(|_| bytes)
+    begun?;
+    input::read_stream(stdin, LARGEST_TEXT)
 }
 
-/// A file, or stdin for `-`.
+/// A file or what a shell hands over as one, or stdin for `-`.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    if path == Path::new("-") {
-        return stdin().map_err(|error| Failure::runtime(format!("stdin: {error}")));
-    }
-    std::fs::read(path).map_err(|error| Failure::runtime(format!("{}: {error}", path.display())))
+    let (name, read) = match path == Path::new("-") {
+        true => ("stdin".to_owned(), stdin()),
+        false => (path.display().to_string(), input::read_or_pipe(path, LARGEST_TEXT)),
+    };
+    read.map_err(|error| match error {
+        ReadError::Io(_) if !error.is_missing() => Failure::runtime(format!("{name}: {error}")),
+        error => Failure::invalid(format!("{name}: {error}")),
+    })
 }

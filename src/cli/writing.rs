@@ -3,19 +3,12 @@
 use super::meter::Meter;
 use super::{Failure, print, signals};
 use fathom_quantize::Error;
+use fathom_quantize::output::Target;
 use fathom_quantize::pipeline::{Job, RoleSize, Watch};
 use fathom_simd::Kernels;
 use serde_json::json;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
-
-/// Where the file goes.
-pub(super) struct Destination {
-    pub path: PathBuf,
-    /// Replace a file of that name.
-    pub force: bool,
-}
 
 /// Runs `work` on `threads` threads, or on all cores.
 pub(super) fn on_threads<T: Send>(
@@ -38,7 +31,7 @@ pub(super) fn on_threads<T: Send>(
 /// Writes the job's file, with progress on stderr, and says what it took.
 pub(super) fn write(
     job: &Job<'_>,
-    to: &Destination,
+    to: &Target,
     threads: Option<NonZeroUsize>,
     json: bool,
 ) -> Result<(), Failure> {
@@ -49,7 +42,7 @@ pub(super) fn write(
     let start = Instant::now();
     on_threads(threads, || {
         let watch = Watch { stop: signals.flag(), progress: &|bytes| advance(&meter, bytes) };
-        job.write(kernels, &to.path, to.force, watch)
+        job.write(kernels, to, watch)
     })??;
     meter.finish();
     let seconds = start.elapsed().as_secs_f64();
@@ -155,7 +148,11 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let message = error.to_string();
         match error {
-            Error::Recipe(_) | Error::Exists(_) | Error::FolderInUse(_) => Failure::usage(message),
+            Error::Recipe(_)
+            | Error::Exists(_)
+            | Error::IsInput { .. }
+            | Error::NotAFile(_)
+            | Error::FolderInUse(_) => Failure::usage(message),
             Error::Json { .. }
             | Error::NotACheckpoint { .. }
             | Error::NotCached { .. }
@@ -165,6 +162,9 @@ impl From<Error> for Failure {
             | Error::NotFinite { .. } => Failure::invalid(message),
             Error::Interrupted => Failure::interrupted(message),
             Error::Io { .. }
+            | Error::Taken { .. }
+            | Error::NotDurable { .. }
+            | Error::FileTooLarge { .. }
             | Error::TooLarge { .. }
             | Error::Busy(_)
             | Error::DiskFull { .. }

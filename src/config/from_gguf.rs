@@ -1,8 +1,13 @@
 //! GGUF metadata of `deepseek32`, and of `deepseek2` in its dense layouts.
 
 use super::{Config, ConfigError, IndexerConfig, Yarn};
+use crate::closest::closest;
 use fathom_gguf::{Metadata, Value};
+use std::collections::BTreeSet;
 use std::str::FromStr;
+
+/// Likeness of keys that can be meant: all have a beginning in common.
+const CLOSE: f64 = 0.9;
 
 const ARCHITECTURES: &str = "deepseek32, deepseek2";
 
@@ -40,6 +45,25 @@ impl Overrides {
         parsed.collect::<Result<_, String>>().map(Overrides)
     }
 
+    /// Keys that change nothing of this file's numbers, each with one that may have been meant.
+    pub fn without_effect(&self, metadata: &Metadata<'_>) -> Vec<(String, Option<String>)> {
+        let arch = match metadata.str("general.architecture") {
+            Ok(Some("deepseek32")) => "deepseek32",
+            _ => "deepseek2",
+        };
+        let mut reader =
+            Reader { metadata, overrides: self, arch, problems: Vec::new(), asked: BTreeSet::new() };
+        // What is wrong with the numbers is told by whoever needs them.
+        let _ = reader.numbers();
+        let asked: Vec<&str> = reader.asked.iter().map(String::as_str).collect();
+        let unread = self.0.iter().filter(|(key, _)| !reader.asked.contains(key));
+        unread
+            .map(|(key, _)| {
+                (key.clone(), closest(key, asked.iter().copied(), CLOSE).map(ToString::to_string))
+            })
+            .collect()
+    }
+
     fn get(&self, key: &str) -> Option<Scalar> {
         self.0.iter().rev().find(|(k, _)| k == key).map(|&(_, value)| value)
     }
@@ -51,6 +75,8 @@ struct Reader<'r, 'd> {
     overrides: &'r Overrides,
     arch: &'static str,
     problems: Vec<String>,
+    /// Keys whose values were asked for.
+    asked: BTreeSet<String>,
 }
 
 impl Reader<'_, '_> {
@@ -60,6 +86,7 @@ impl Reader<'_, '_> {
 
     fn scalar(&mut self, key: &str) -> Option<Scalar> {
         let key = self.key(key);
+        self.asked.insert(key.clone());
         if let Some(value) = self.overrides.get(&key) {
             return Some(value);
         }
@@ -150,7 +177,7 @@ impl Config {
                 return Err(ConfigError::OtherModel { found, expected: ARCHITECTURES });
             }
         };
-        let mut r = Reader { metadata, overrides, arch, problems: Vec::new() };
+        let mut r = Reader { metadata, overrides, arch, problems: Vec::new(), asked: BTreeSet::new() };
         let config = r.numbers();
         if let Some(vocabulary) = metadata.array("tokenizer.ggml.tokens")?
             && config.vocab_size == 0

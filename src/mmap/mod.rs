@@ -124,6 +124,8 @@ enum Bytes {
 /// One file.
 struct MappedFile {
     name: String,
+    /// Where it is; nothing for a part of the program.
+    path: Option<PathBuf>,
     bytes: Bytes,
     /// What it was when it was opened; `None` for a part of the program, and where the system does not tell.
     identity: Option<Identity>,
@@ -183,14 +185,18 @@ impl Mapping {
 
     /// A model that is a part of the program.
     pub fn of_bytes(name: &str, bytes: &'static [u8]) -> Mapping {
-        Mapping {
-            files: vec![MappedFile { name: name.to_owned(), bytes: Bytes::Static(bytes), identity: None }],
-        }
+        let bytes = Bytes::Static(bytes);
+        Mapping { files: vec![MappedFile { name: name.to_owned(), path: None, bytes, identity: None }] }
     }
 
     /// Each file's name and bytes, in shard order.
     pub fn shards(&self) -> Vec<(String, &[u8])> {
         self.files.iter().map(|file| (file.name.clone(), file.bytes())).collect()
+    }
+
+    /// Where the files are, in shard order.
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.files.iter().filter_map(|file| file.path.clone()).collect()
     }
 
     /// Reads the files into memory, in large pages where the system gives them; what is there already stays. `placement` is
@@ -326,7 +332,7 @@ fn map_file(path: &Path) -> Result<MappedFile, MapError> {
     let name = path.display().to_string();
     sigbus::watch(map.as_ptr(), map.len(), &name);
     let identity = Identity::of(&file);
-    Ok(MappedFile { name, bytes: Bytes::Mapped(map, file), identity })
+    Ok(MappedFile { name, path: Some(path.to_owned()), bytes: Bytes::Mapped(map, file), identity })
 }
 
 /// At most this many missing shards are named.

@@ -14,9 +14,7 @@
 
 use super::{Chunks, log_sum_exp};
 use fathom_gguf::{Gguf, Layout, TensorInfo, TensorType, Writer};
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use fathom_quantize::output::{Appending, Target};
 
 /// What a base file calls itself in `general.type`.
 const KIND: &str = "perplexity-base";
@@ -24,14 +22,9 @@ const KIND: &str = "perplexity-base";
 /// Why a base file cannot be written or used.
 #[derive(Debug, thiserror::Error)]
 pub enum BaseError {
-    /// The disk.
-    #[error("{path}: {source}", path = path.display())]
-    Io {
-        /// Which file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    /// The disk, or what lies there already.
+    #[error(transparent)]
+    Output(#[from] fathom_quantize::Error),
     /// The container is damaged, or cannot be laid out.
     #[error(transparent)]
     Gguf(#[from] fathom_gguf::Error),
@@ -173,25 +166,22 @@ fn tensors(
 
 /// A base file being written, under a temporary name until it is whole.
 pub struct BaseWriter {
-    file: BufWriter<File>,
-    part: PathBuf,
-    path: PathBuf,
+    file: Appending,
     layout: Layout,
     /// Tensors written.
     next: usize,
     /// Bytes written.
     at: u64,
     top_k: usize,
-    finished: bool,
 }
 
 impl BaseWriter {
-    /// Begins the file.
+    /// Begins the file, with the room that all of it takes.
     ///
     /// # Errors
-    /// What the disk says.
+    /// A name that is taken, what the disk says.
     pub fn create(
-        path: &Path,
+        target: &Target,
         chunks: &Chunks,
         vocab_size: usize,
         top_k: usize,
@@ -210,13 +200,8 @@ impl BaseWriter {
             writer.tensor(&name, ty, &shape)?;
         }
         let layout = writer.layout()?;
-        let mut name = path.as_os_str().to_owned();
-        name.push(".part");
-        let part = PathBuf::from(name);
-        let io = |source| BaseError::Io { path: part.clone(), source };
-        let file = BufWriter::new(File::create(&part).map_err(io)?);
-        let path = path.to_owned();
-        let mut base = BaseWriter { file, part, path, layout, next: 0, at: 0, top_k, finished: false };
+        let file = Appending::create(target, layout.file_bytes)?;
+        let mut base = BaseWriter { file, layout, next: 0, at: 0, top_k };
         let header = std::mem::take(&mut base.layout.header);
         base.put(&header)?;
         base.tensor(&le_bytes(chunks.tokens()))?;
@@ -249,12 +234,7 @@ impl BaseWriter {
     pub fn finish(mut self) -> Result<(), BaseError> {
         let padding = self.layout.file_bytes - self.at;
         self.put(&vec![0; padding as usize])?;
-        let io = |path: &Path, source| BaseError::Io { path: path.to_owned(), source };
-        self.file.flush().map_err(|e| io(&self.part, e))?;
-        self.file.get_ref().sync_all().map_err(|e| io(&self.part, e))?;
-        std::fs::rename(&self.part, &self.path).map_err(|e| io(&self.path, e))?;
-        self.finished = true;
-        Ok(())
+        Ok(self.file.finish(|| false)?)
     }
 
     /// The next tensor, in the order of the layout.
@@ -269,16 +249,7 @@ impl BaseWriter {
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), BaseError> {
         self.at += bytes.len() as u64;
-        self.file.write_all(bytes).map_err(|source| BaseError::Io { path: self.part.clone(), source })
-    }
-}
-
-impl Drop for BaseWriter {
-    fn drop(&mut self) {
-        if !self.finished {
-            // An unfinished file is of no use; whatever went wrong has been reported already.
-            let _ = std::fs::remove_file(&self.part);
-        }
+        Ok(self.file.write(bytes)?)
     }
 }
 
@@ -425,6 +396,7 @@ fn check_logarithms(name: &str, bytes: &[u8]) -> Result<(), BaseError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn rows(seed: u64, n: usize, vocab_size: usize, top_k: usize) -> Vec<TopRow> {
         let mut random = fastrand::Rng::with_seed(seed);
@@ -435,7 +407,7 @@ mod tests {
 
     fn write(path: &Path) -> Vec<Vec<TopRow>> {
         let chunks = Chunks::new((0..20).collect(), 8, None, None).unwrap();
-        let mut writer = BaseWriter::create(path, &chunks, 20, 5, "model").unwrap();
+        let mut writer = BaseWriter::create(&Target::new(path.to_owned()), &chunks, 20, 5, "model").unwrap();
         let all: Vec<_> = (0..2).map(|seed| rows(seed, chunks.n_scored(), 20, 5)).collect();
         all.iter().for_each(|rows| writer.chunk(rows).unwrap());
         writer.finish().unwrap();
@@ -476,7 +448,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("base.gguf");
         let chunks = Chunks::new((0..20).collect(), 8, None, None).unwrap();
-        drop(BaseWriter::create(&path, &chunks, 20, 5, "model").unwrap());
+        drop(BaseWriter::create(&Target::new(path.clone()), &chunks, 20, 5, "model").unwrap());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 
         write(&path);

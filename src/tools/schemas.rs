@@ -1,7 +1,7 @@
 //! A file of tools: OpenAI's function schemas.
 
 use crate::chat::Tool;
-use crate::files;
+use fathom_quantize::input;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::path::Path;
@@ -14,7 +14,7 @@ const LONGEST_NAME: usize = 64;
 /// Reads `[...]` or `{"tools": [...]}`.
 pub(super) fn read(path: &Path) -> Result<Vec<Tool>, String> {
     let at = |problem: String| format!("{}: {problem}", path.display());
-    let bytes = files::read(path, LARGEST)?;
+    let bytes = input::read_or_pipe(path, LARGEST).map_err(|error| at(error.to_string()))?;
     let json = serde_json::from_slice(&bytes)
         .map_err(|error| at(format!("expected JSON, an array of function schemas, found {error}")))?;
     all(json).map_err(at)

@@ -63,19 +63,23 @@ impl When {
     }
 }
 
-/// The program waits at its output, a pipe that nobody reads; then the model loses its weights; then somebody reads,
-/// and the program goes on into pages that are gone.
+/// The program waits at its output, a pipe that is full, after its first token; then the model loses its weights; then somebody
+/// reads, and the program goes on into pages that are gone.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_shortened_while_mapped_is_named() {
+    use std::io::{Read, Write};
     use std::os::unix::fs::OpenOptionsExt;
     for when in [When::Mapped, When::Loaded] {
         let good = convert("base", "f32");
         let folder = good.path.parent().unwrap();
-        let (output, part) = (folder.join("logits.bin"), folder.join("logits.bin.part"));
-        assert!(Command::new("mkfifo").arg(&part).status().unwrap().success());
-        let child = crate::common::fathom()
-            .args(["logits", "--tokens", "0,5,300", "--threads", "2", "-o"])
+        let output = folder.join("logits.bin");
+        assert!(Command::new("mkfifo").arg(&output).status().unwrap().success());
+        let mut options = std::fs::OpenOptions::new();
+        let mut pipe = options.read(true).write(true).custom_flags(libc::O_NONBLOCK).open(&output).unwrap();
+        while pipe.write(&[0; 4096]).is_ok() {}
+        let mut child = crate::common::fathom()
+            .args(["logits", "--tokens", "0,5,300", "--threads", "2", "-b", "1", "-o"])
             .args([&output, &good.path])
             .stderr(std::process::Stdio::piped())
             .spawn()
@@ -85,9 +89,9 @@ fn a_file_shortened_while_mapped_is_named() {
         }
         let model = std::fs::OpenOptions::new().write(true).open(&good.path).unwrap();
         model.set_len(4096).unwrap();
-        // Not waiting for a writer: the program may have met the lost pages while loading.
-        let _reader =
-            std::fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&part).unwrap();
+        while child.try_wait().unwrap().is_none() {
+            let _ = pipe.read(&mut [0; 4096]);
+        }
         let done = child.wait_with_output().unwrap();
         let message = String::from_utf8_lossy(&done.stderr);
         assert_eq!(done.status.code(), Some(3), "{when:?}: {:?}: {message}", done.status);

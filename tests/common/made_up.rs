@@ -5,6 +5,7 @@ use super::Converted;
 use fathom::config::Config;
 use fathom::names;
 use fathom_quantize::metadata;
+use fathom_quantize::output::Target;
 use fathom_quantize::pipeline::{Job, Watch};
 use fathom_quantize::recipe::Recipe;
 use fathom_quantize::synth::Synthetic;
@@ -48,7 +49,7 @@ pub fn made_up(ty: &str) -> Converted {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
     let watch = Watch { stop: &AtomicBool::new(false), progress: &|_| {} };
-    job.write(Kernels::best(), &path, false, watch).unwrap();
+    job.write(Kernels::best(), &Target::new(path.clone()), watch).unwrap();
     Converted { _folder: folder, path }
 }
 

@@ -106,6 +106,11 @@ impl Checkpoint {
         &self.folder
     }
 
+    /// Where its weights are.
+    pub fn shards(&self) -> impl Iterator<Item = &Path> {
+        self.shards.iter().map(|shard| shard.path.as_path())
+    }
+
     /// The text of `config.json`.
     pub fn config(&self) -> &[u8] {
         &self.config

@@ -14,7 +14,7 @@ fn is_of_one_run(verb: &str, flag: &str) -> bool {
         "file" | "prompt" | "tokens" | "tokens-file" | "save-base" | "kl-base" | "checkpoint" | "predict"
         | "json-schema" | "json-schema-file" | "yes" | "session" | "continue" => true,
         "output" => verb != "bench",
-        "force" => matches!(verb, "quantize" | "synth"),
+        "force" => matches!(verb, "quantize" | "synth" | "logits" | "perplexity"),
         _ => false,
     }
 }

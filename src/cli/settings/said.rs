@@ -2,10 +2,9 @@
 
 use super::catalogue::{Catalogue, our_variable, variable};
 use crate::closest::closest;
+use fathom_quantize::input::{self, ReadError};
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display};
-use std::fs::File;
-use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use toml_edit::{Document, Item, Key, TableLike, Value};
 
@@ -82,24 +81,22 @@ pub(super) struct Layer {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn read_text(path: &Path) -> Result<Option<String>, String> {
-    let trouble = |error: std::io::Error| {
-        format!("{}: expected a settings file that can be read, found: {error}", path.display())
-    };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Ok(None);
+    let bytes = match input::read_or_pipe(path, MOST_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) if error.is_missing() => return Ok(None),
+        Err(ReadError::TooLarge(limit)) => {
+            return Err(format!(
+                "{}: expected at most {limit} bytes of settings, found more",
+                path.display()
+            ));
         }
-        Err(error) => return Err(trouble(error)),
+        Err(error) => {
+            return Err(format!(
+                "{}: expected a settings file that can be read, found: {error}",
+                path.display()
+            ));
+        }
     };
-    let mut bytes = Vec::new();
-    file.take(MOST_BYTES + 1).read_to_end(&mut bytes).map_err(trouble)?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(format!(
-            "{}: expected at most {MOST_BYTES} bytes of settings, found more",
-            path.display()
-        ));
-    }
     String::from_utf8(bytes).map(Some).map_err(|error| {
         let line =
             1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|&&b| b == b'\n').count();
