@@ -129,7 +129,7 @@ mod pipe {
     use std::os::unix::fs::FileTypeExt;
 
     /// So long a pipe with a name may have no writer: who starts one beside this program does it sooner.
-    const PATIENCE: Timespec = Timespec { tv_sec: 3, tv_nsec: 0 };
+    const PATIENCE: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
     pub(super) fn read(file: File, is: FileType, limit: u64) -> Result<Vec<u8>, ReadError> {
         if is.is_fifo() || file.is_terminal() {

@@ -259,7 +259,7 @@ fn open_stream(path: &Path) -> std::io::Result<File> {
 
 /// Hundredths of a second that a pipe without a reader is tried.
 #[cfg(unix)]
-const TRIES: usize = 300;
+const TRIES: usize = 200;
 
 #[cfg(not(unix))]
 fn open_stream(path: &Path) -> std::io::Result<File> {

@@ -4,9 +4,10 @@ use super::block::{Block, BlockError, HEAD, check_head};
 use super::fingerprint::{Fingerprint, Glance, Known};
 use super::key::Key;
 use crate::mmap::Identity;
+use fathom_quantize::writing::Disk;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -38,6 +39,7 @@ pub struct About {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folder {
     path: PathBuf,
+    disk: Disk,
 }
 
 /// A block's file.
@@ -72,14 +74,19 @@ impl Shelf {
 impl Folder {
     /// The folder `path`; it need not be there yet.
     pub fn new(path: PathBuf) -> Folder {
-        Folder { path }
+        Folder { path, disk: Disk::SYSTEM }
+    }
+
+    /// The same on a disk that fails when a test says so.
+    pub fn on(self, disk: Disk) -> Folder {
+        Folder { disk, ..self }
     }
 
     /// `fathom/prompts` where this person's caches belong; `None` if nobody says where that is.
     pub fn usual() -> Option<Folder> {
         use etcetera::BaseStrategy;
         let folders = etcetera::choose_base_strategy().ok()?;
-        Some(Folder { path: folders.cache_dir().join("fathom").join("prompts") })
+        Some(Folder::new(folders.cache_dir().join("fathom").join("prompts")))
     }
 
     /// Where it is.
@@ -102,7 +109,7 @@ impl Folder {
         let about_path = path.join(ABOUT);
         if !about_path.exists() {
             let text = serde_json::to_vec_pretty(about)?;
-            put(&about_path, &text)?;
+            put(self.disk, &about_path, &text)?;
         }
         Ok(path)
     }
@@ -154,6 +161,11 @@ impl Folder {
         let shelves = listed(&self.path).unwrap_or_default().into_iter();
         let mut known = shelves.flat_map(|shelf| known_in(&shelf.path()));
         known.find_map(|known| known.of(files, glance))
+    }
+
+    /// Writes a block's file.
+    pub(super) fn put(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        put(self.disk, path, bytes)
     }
 
     /// Removes what a killed program left half written.
@@ -214,7 +226,7 @@ pub(super) fn note_known(shelf: &Path, known: Known) -> io::Result<()> {
     let mut all = known_in(shelf);
     all.insert(0, known);
     all.truncate(MOST_KNOWN);
-    put(&shelf.join(FILES), &serde_json::to_vec(&all)?)
+    put(Disk::SYSTEM, &shelf.join(FILES), &serde_json::to_vec(&all)?)
 }
 
 /// What a model's folder says of its files; nothing if it cannot be read.
@@ -237,13 +249,12 @@ pub(super) fn block_path(shelf: &Path, key: &Key) -> PathBuf {
 }
 
 /// Writes a file that is whole or not there.
-pub(super) fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn put(disk: Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().expect("a file is in a folder");
-    let mut file = tempfile::Builder::new().prefix(PART).tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_data()?;
-    file.persist(path)?;
-    Ok(())
+    let file = tempfile::Builder::new().prefix(PART).make_in(folder, |part| disk.create_private(part))?;
+    disk.write_all(file.as_file(), bytes)?;
+    disk.sync(file.as_file())?;
+    disk.rename(file.path(), path)
 }
 
 /// Says that a block was used at `now`.

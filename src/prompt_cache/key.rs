@@ -39,6 +39,12 @@ impl Key {
         Key::of(hash)
     }
 
+    /// One for tests.
+    #[cfg(test)]
+    pub(super) fn any() -> Key {
+        Key([7; 16])
+    }
+
     /// Its bytes.
     pub fn bytes(&self) -> &[u8; 16] {
         &self.0

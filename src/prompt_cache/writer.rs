@@ -1,7 +1,7 @@
 //! The thread that writes blocks, so that no token waits for a disk.
 
 use super::block;
-use super::folder::{Folder, gone, put, touch};
+use super::folder::{Folder, gone, touch};
 use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,8 @@ use std::time::{Duration, SystemTime};
 
 /// Blocks that may wait: a prompt's are made faster than some disks take them, and each has megabytes.
 const WAITING: usize = 4;
+/// All blocks are counted again when this program has written one part in so many of the limit: others may have, too.
+const COUNTED_AFTER: u64 = 16;
 /// Of what a disk has free, blocks may take one part in so many.
 const SHARE_OF_FREE: u64 = 2;
 
@@ -48,7 +50,8 @@ impl Writer {
     pub(super) fn start(folder: Folder, limit: u64) -> Writer {
         let (jobs, todo) = sync_channel(WAITING);
         let shared = Arc::new(Shared::default());
-        let clerk = Clerk { folder, limit, total: None, own: HashSet::new(), shared: Arc::clone(&shared) };
+        let clerk =
+            Clerk { folder, limit, total: None, since: 0, own: HashSet::new(), shared: Arc::clone(&shared) };
         let started = std::thread::Builder::new().name("fathom-keep".into()).spawn(move || clerk.work(&todo));
         match started {
             Ok(thread) => Writer { jobs: Some(jobs), thread: Some(thread), shared },
@@ -116,6 +119,8 @@ struct Clerk {
     limit: u64,
     /// Bytes of all blocks; `None` before they were counted.
     total: Option<u64>,
+    /// Bytes written since they were counted. Other programs write, too.
+    since: u64,
     /// This conversation's blocks: to make room for its end with its beginning would leave nothing of use.
     own: HashSet<PathBuf>,
     shared: Arc<Shared>,
@@ -150,7 +155,8 @@ impl Clerk {
         block::seal(&mut bytes);
         let n_bytes = bytes.len() as u64;
         self.make_room(n_bytes)?;
-        put(path, &bytes)?;
+        self.folder.put(path, &bytes)?;
+        self.since += n_bytes;
         self.total = self.total.map(|total| total + n_bytes);
         self.own.insert(path.to_owned());
         Ok(())
@@ -166,9 +172,12 @@ impl Clerk {
     /// Removes what was longest unused until `n_bytes` more are within the limit, and within half of what the disk has.
     fn make_room(&mut self, n_bytes: u64) -> io::Result<()> {
         let total = match self.total {
-            Some(total) => total,
-            None => {
-                self.folder.sweep(SystemTime::now());
+            Some(total) if self.since <= self.limit / COUNTED_AFTER => total,
+            counted => {
+                if counted.is_none() {
+                    self.folder.sweep(SystemTime::now());
+                }
+                self.since = 0;
                 self.count()?
             }
         };
@@ -214,5 +223,102 @@ fn used(paths: &[PathBuf], now: SystemTime) {
     for (place, path) in (0..).zip(paths) {
         // One that is gone meanwhile has no time.
         let _ = touch(path, now - Duration::from_millis(place));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::folder::About;
+    use super::super::key::Key;
+    use super::*;
+    use fathom_quantize::writing::{Disk, Fault, Faults};
+    use std::fs;
+
+    /// A folder in memory where there is one: nobody waits for a disk that is written hundreds of times.
+    fn place() -> tempfile::TempDir {
+        tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+    }
+
+    fn about() -> About {
+        About { model: "model".to_owned(), rows: "rows".to_owned() }
+    }
+
+    fn root() -> Key {
+        Key::any()
+    }
+
+    fn block(shelf: &Path, number: usize) -> PathBuf {
+        shelf.join(format!("{number:032x}.kv"))
+    }
+
+    #[test]
+    fn whichever_step_fails_blocks_are_whole_and_nothing_is_left() {
+        for fault in [Fault::Full, Fault::Damaged, Fault::Short] {
+            for at in 0.. {
+                let folder = place();
+                let faults = Faults::at(at, fault);
+                let failing = Folder::new(folder.path().to_owned()).on(Disk::failing(faults));
+                let shelf = failing.shelf(&root(), &about());
+                let path = folder.path().join(root().to_string());
+                let mut told = shelf.is_err();
+                fs::write(path.join("theirs"), "theirs").unwrap();
+                if let Ok(shelf) = shelf {
+                    let writer = Writer::start(failing, u64::MAX);
+                    (0..3).for_each(|number| writer.put(block(&shelf, number), vec![number as u8; 1000]));
+                    let shared = Arc::clone(&writer.shared);
+                    drop(writer);
+                    let notice = shared.notice.lock().unwrap().take();
+                    if let Some(notice) = &notice {
+                        assert!(notice.contains(folder.path().to_str().unwrap()), "{notice}");
+                    }
+                    told |= notice.is_some();
+                }
+                assert_eq!(told, faults.happened(), "step {at}, {fault:?}");
+                for entry in fs::read_dir(&path).unwrap().map(|entry| entry.unwrap()) {
+                    let (name, bytes) = (entry.file_name(), fs::read(entry.path()).unwrap());
+                    match name.to_str().unwrap() {
+                        "theirs" => assert_eq!(bytes, b"theirs"),
+                        "about.json" => assert!(serde_json::from_slice::<About>(&bytes).is_ok()),
+                        name => {
+                            assert!(name.ends_with(".kv"), "{name} is left, step {at}, {fault:?}");
+                            let mut whole = vec![bytes[0]; 1000];
+                            block::seal(&mut whole);
+                            assert!(bytes == whole, "{name}, step {at}, {fault:?}");
+                        }
+                    }
+                }
+                if !faults.happened() {
+                    assert!(at > 10, "not all steps go through the disk");
+                    break;
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn two_programs_thin_one_folder_out() {
+        let folder = place();
+        let limit = 64 << 10;
+        std::thread::scope(|scope| {
+            for program in 0..2 {
+                let kept = Folder::new(folder.path().to_owned());
+                scope.spawn(move || {
+                    let shelf = kept.shelf(&root(), &about()).unwrap();
+                    let writer = Writer::start(kept, limit);
+                    for number in 0..400 {
+                        writer.put(block(&shelf, program + 2 * number), vec![1; 1000]);
+                        // A conversation has the last few open.
+                        let own = number.saturating_sub(8)..number;
+                        writer.used(own.map(|number| block(&shelf, program + 2 * number)).collect());
+                    }
+                    let shared = Arc::clone(&writer.shared);
+                    drop(writer);
+                    assert_eq!(*shared.notice.lock().unwrap(), None);
+                });
+            }
+        });
+        let bytes: u64 =
+            Folder::new(folder.path().to_owned()).shelves().unwrap().iter().map(|s| s.n_bytes()).sum();
+        assert!(bytes > limit / 2 && bytes <= limit + 2 * limit / COUNTED_AFTER + 4000, "{bytes}");
     }
 }
