@@ -58,7 +58,10 @@ fn conversations_are_named_listed_and_switched() {
     assert_eq!(messages(&kept(&place)[1]).len(), 6);
     assert_eq!(messages(&kept(&place)[0]).len(), 2, "the other one is as it was");
 
-    assert!(terminal.say("/delete Second-one").contains("Second-one is deleted"));
+    terminal.say("/delete Second-one");
+    assert!(terminal.say("").contains("nothing is deleted"));
+    terminal.say("/delete Second-one");
+    assert!(terminal.say("y").contains("Second-one is deleted"));
     assert_eq!(names(&place), ["what-is-a-river"]);
     assert!(terminal.say("/save").contains("kept as what-is-a-river"));
     terminal.leave();
@@ -126,7 +129,8 @@ fn a_damaged_conversation_is_a_row_that_says_so() {
     assert!(terminal.say("/switch broken").contains("expected a saved conversation"));
     terminal.ask("again");
     assert_eq!(messages(&kept(&place)[1]).len(), 4);
-    assert!(terminal.say("/delete broken").contains("broken is deleted"));
+    terminal.say("/delete broken");
+    assert!(terminal.say("yes").contains("broken is deleted"));
 
     // Another program has the same conversation open, and says something in it.
     let mut other = place.chat(&["--session", "hello"]);

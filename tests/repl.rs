@@ -159,13 +159,20 @@ fn a_conversation_is_looked_at_written_for_others_and_edited() {
     let text = std::fs::read_to_string(&markdown).unwrap();
     assert!(text.contains("## You\n\nPlease define river.\n\n## Model\n"), "{text}");
     assert!(terminal.say(&format!("/export json {}", markdown.display())).contains("choose another name"));
-    assert!(terminal.say("/thinking hide").contains("hide_thinking = on"));
+    assert!(terminal.say("/thinking hide").contains("thinking is hidden"));
 
     terminal.ask("/edit");
     let asked = saved(&mut terminal, &place.file("talk.json"));
     assert_eq!((asked.len(), &*asked[0].1), (2, "Please define water."));
     // The same text once more is no edit; neither is what an editor that failed left.
     assert!(terminal.say("/edit").contains("as it was"));
+    // What is being typed, with Ctrl-O.
+    terminal.press("About a river");
+    terminal.press("\u{f}");
+    terminal.until(LISTENS);
+    terminal.ask(" now");
+    let asked = saved(&mut terminal, &place.file("talk.json"));
+    assert_eq!((asked.len(), &*asked[2].1), (4, "About a water now"));
     let mut terminal = open("false");
     terminal.ask("Please define river.");
     assert!(terminal.say("/edit").contains("false ended with"));
@@ -203,6 +210,9 @@ fn thinking_is_dim_unless_colours_are_unwanted() {
     let (answer, figures) = terminal.ask("x");
     assert!(answer.contains("\u{1b}[2m") && figures.contains("\u{1b}[0m"), "{answer:?} {figures:?}");
     assert!(terminal.say("/think off").contains("thinking: off"));
+    assert!(terminal.say("/think").contains("thinking: off"), "it shows");
+    assert!(terminal.say("/think budget 5").contains("thinking: on, with at most 5 tokens"));
+    terminal.say("/think budget -1");
     assert!(terminal.say("/think").contains("thinking: on"));
 
     let mut command = place.command(&[&["chat", model().to_str().unwrap()], &args[..]].concat());

@@ -150,4 +150,22 @@ fn a_line_before_the_prompt_tells_how_things_stand() {
     assert!(told.contains(" of 32768 | ") && told.contains("tokens/s | thinking off"), "{told}");
     assert!(terminal.say("/think on").contains("tokens/s | thinking on"));
     assert!(!terminal.say("/stats").contains("| thinking on"));
+    terminal.say("/set stats off");
+    let told = terminal.say("and more");
+    assert!(!told.contains("prompt ") && !told.contains("context "), "{told}");
+    assert!(terminal.say("/set").contains("stats off"));
+}
+
+#[test]
+fn a_context_that_is_nearly_full_is_told_once() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["-n", "2", "-c", "100"]);
+    let mut told = Vec::new();
+    while told.last().is_none_or(|told: &String| !told.contains("/undo or /new")) {
+        told.push(terminal.say("hello"));
+        assert!(told.len() < 100, "the context is never full");
+    }
+    let warned: Vec<&String> =
+        told.iter().filter(|told| told.contains("of the context's 100 tokens")).collect();
+    assert!(warned.len() == 1 && warned[0].contains("-c 200"), "{told:?}");
 }

@@ -243,6 +243,14 @@ pub(crate) fn reasoning_cut(outcome: &Outcome) -> Option<&'static str> {
     outcome.reasoning_cut.then_some("the reasoning reached its budget and was ended (--reasoning-budget)")
 }
 
+/// The same for a chat, the newest last: what was read, what is held, what was written.
+pub(crate) fn figures_and_context(usage: &Usage, (held, n_ctx): (usize, usize), seed: u64) -> String {
+    let all = figures(usage, None, seed);
+    let mut parts = all.split(" | ");
+    let (prompt, answer) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    format!("{prompt} | seed {seed} | context {held} of {n_ctx} | {answer}")
+}
+
 /// What an answer took, in one line; `context`: tokens held, and of how many.
 pub(crate) fn figures(usage: &Usage, context: Option<(usize, usize)>, seed: u64) -> String {
     let speed = |rate: Option<f64>| rate.map_or(String::new(), |rate| format!(", {rate:.1} tokens/s"));

@@ -23,6 +23,8 @@ const AT_ONCE: Duration = Duration::from_millis(2);
 /// Keys that edit when they are pressed with Alt.
 const EDITING: &str = "bcdfltuy<>-0123456789";
 
+const CTRL_G: KeyEvent = KeyEvent(KeyCode::Char('G'), Modifiers::CTRL);
+const CTRL_O: KeyEvent = KeyEvent(KeyCode::Char('O'), Modifiers::CTRL);
 const CTRL_C: KeyEvent = KeyEvent(KeyCode::Char('C'), Modifiers::CTRL);
 const ENTER: KeyEvent = KeyEvent(KeyCode::Enter, Modifiers::NONE);
 const ENTER_TOO: KeyEvent = KeyEvent(KeyCode::Char('M'), Modifiers::CTRL);
@@ -39,6 +41,8 @@ pub(super) struct Burst(Arc<Mutex<State>>);
 struct State {
     /// The line that Enter ended.
     line: Option<String>,
+    /// It is wanted in an editor before it is sent.
+    edits: bool,
     /// What came behind it.
     #[cfg(unix)]
     behind: Keys,
@@ -55,14 +59,14 @@ impl Burst {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The line that was ended, if one was, and what came behind it.
-    pub(super) fn take(&self) -> (Option<String>, Typed) {
+    /// The line that was ended, if one was, whether it is wanted in an editor, and what came behind it.
+    pub(super) fn take(&self) -> (Option<String>, bool, Typed) {
         let state = std::mem::take(&mut *self.state());
         #[cfg(unix)]
         let typed = state.behind.typed;
         #[cfg(not(unix))]
         let typed = Typed::default();
-        (state.line, typed)
+        (state.line, state.edits, typed)
     }
 
     /// The editor has drawn its line. Behind Enter it only grows by what was pasted.
@@ -95,6 +99,10 @@ impl State {
         let is_fast = self.last.replace(now).is_some_and(|last| now - last < AT_ONCE);
         match key {
             ENTER | ENTER_TOO | LINE_FEED => self.enter(line),
+            CTRL_G | CTRL_O if can_follow() => {
+                self.edits = true;
+                Some(self.end(line))
+            }
             CTRL_C => {
                 let is_empty = line.is_empty() && self.held.is_empty();
                 self.held.clear();
@@ -143,11 +151,18 @@ impl State {
                 false => Some(Cmd::Insert(1, std::mem::take(&mut self.held))),
             };
         }
+        Some(self.end(line))
+    }
+
+    /// From now on nothing is drawn but the end of the line.
+    fn end(&mut self, line: &str) -> Cmd {
+        let held = std::mem::take(&mut self.held);
+        let whole = format!("{line}{held}");
         self.seen = whole.len();
         self.line = Some(whole);
-        match self.held.is_empty() {
-            true => Some(Cmd::Move(Movement::EndOfBuffer)),
-            false => Some(Cmd::Insert(1, std::mem::take(&mut self.held))),
+        match held.is_empty() {
+            true => Cmd::Move(Movement::EndOfBuffer),
+            false => Cmd::Insert(1, held),
         }
     }
 
@@ -250,12 +265,12 @@ mod tests {
         }
         burst.drawn("onepasted\nlines");
         burst.state().key(char('!'), "onepasted\nlines", 3);
-        let (line, typed) = burst.take();
+        let (line, _, typed) = burst.take();
         assert_eq!(line.as_deref(), Some("one"));
         assert_eq!(
             typed,
             Typed { queue: ["two".into(), "three".into()].into(), line: "pasted\nlines!".into() }
         );
-        assert_eq!(burst.take(), (None, Typed::default()));
+        assert_eq!(burst.take(), (None, false, Typed::default()));
     }
 }

@@ -8,10 +8,12 @@ use std::path::PathBuf;
 /// Something to do besides answering.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Command {
-    Help,
+    /// All of it, or one command.
+    Help(Option<&'static Row>),
     New,
     /// Show, set, or with `Some(None)` take away.
     System(Option<Option<String>>),
+    /// Show or set.
     Think(Option<bool>),
     /// Think, with as many tokens at most.
     ThinkBudget(String),
@@ -61,6 +63,7 @@ pub(super) enum Takes {
 }
 
 /// A row of `/help`.
+#[derive(Debug, PartialEq)]
 pub(super) struct Row {
     pub name: &'static str,
     pub argument: &'static str,
@@ -69,7 +72,7 @@ pub(super) struct Row {
 }
 
 /// What `/set` knows.
-pub(super) const SETTINGS: [&str; 18] = [
+pub(super) const SETTINGS: [&str; 19] = [
     "temperature",
     "top_k",
     "typical_p",
@@ -88,13 +91,14 @@ pub(super) const SETTINGS: [&str; 18] = [
     "reasoning_budget",
     "hide_thinking",
     "markdown",
+    "stats",
 ];
 
 const THINK: Takes = Takes::OneOf(&["on", "off", "budget"]);
 
 /// All commands.
 pub(super) const ROWS: [Row; 23] = [
-    row("/help", "", Takes::Nothing, "this list"),
+    row("/help", "[COMMAND]", Takes::Text, "this list, or one command of it"),
     row("/new", "", Takes::Nothing, "forget the conversation; system prompt and settings stay"),
     row(
         "/system",
@@ -135,7 +139,7 @@ pub(super) const ROWS: [Row; 23] = [
     row("/list", "[all]", Takes::OneOf(&["all"]), "the conversations that are kept, the newest first"),
     row("/switch", "NAME|NUMBER", Takes::Conversation, "go on with one of them"),
     row("/rename", "NAME", Takes::Text, "name this conversation"),
-    row("/delete", "NAME|NUMBER", Takes::Conversation, "delete one of them"),
+    row("/delete", "NAME|NUMBER", Takes::Conversation, "delete one of them, if you say yes"),
     row("/quit", "", Takes::Nothing, "leave; Ctrl-D does the same"),
 ];
 
@@ -153,23 +157,37 @@ const ALIASES: [(&str, &str); 6] = [
     ("/q", "/quit"),
 ];
 
-/// The text of `/help`.
-pub(super) fn help() -> String {
+/// What takes something away.
+const DESTRUCTIVE: [&str; 3] = ["/delete", "/new", "/undo"];
+
+/// The text of `/help`, or what it says of one command.
+pub(super) fn help(only: Option<&Row>) -> String {
     let mut text = String::new();
-    for row in &ROWS {
+    let all = ROWS.iter().filter(|row| only.is_none_or(|only| only == *row));
+    for row in all {
         let usage = format!("{} {}", row.name, row.argument);
-        writeln!(text, "{usage:<20} {}", row.does).expect("a string takes any text");
+        let aliases: Vec<&str> =
+            ALIASES.iter().filter(|(_, name)| *name == row.name).map(|(alias, _)| *alias).collect();
+        let also = if aliases.is_empty() { String::new() } else { format!(" (also {})", aliases.join(", ")) };
+        writeln!(text, "{usage:<20} {}{also}", row.does).expect("a string takes any text");
+        if only.is_some() && row.name == "/set" {
+            writeln!(text, "Settings: {}", SETTINGS.join(", ")).expect("a string takes any text");
+        }
+    }
+    if only.is_some() {
+        return text;
     }
     text + "\nA message of several lines stands between \"\"\" and \"\"\", or its lines end in \\ or Alt-Enter.\n\
-            A message that begins with a slash needs a space before it. Ctrl-C or Esc stops an\n\
-            answer, and what you type meanwhile comes next. Ctrl-C twice on an empty line leaves."
+            A message that begins with a slash needs a space before it. Ctrl-O opens what you type\n\
+            in $EDITOR. Ctrl-C or Esc stops an answer, and what you type meanwhile comes next.\n\
+            Ctrl-C twice on an empty line leaves."
 }
 
 /// Reads a command; the error is for the person.
 pub(super) fn parse(line: &str) -> Result<Command, String> {
     let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let rest = rest.trim();
-    let name = ALIASES.iter().find(|(alias, _)| *alias == word).map_or(word, |(_, name)| name);
+    let name = unaliased(word);
     let row = ROWS.iter().find(|row| row.name == name).ok_or_else(|| unknown(word))?;
     if row.takes == Takes::Nothing && !rest.is_empty() {
         return Err(format!("{name} takes nothing behind it, found {rest:?}"));
@@ -183,7 +201,14 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
         _ => Ok(rest.to_owned()),
     };
     Ok(match name {
-        "/help" => Command::Help,
+        "/help" => Command::Help(match rest {
+            "" => None,
+            asked => {
+                let asked = format!("/{}", asked.trim_start_matches('/'));
+                let name = unaliased(&asked);
+                Some(ROWS.iter().find(|row| row.name == name).ok_or_else(|| unknown(&asked))?)
+            }
+        }),
         "/new" => Command::New,
         "/system" => Command::System(match rest {
             "" => None,
@@ -254,8 +279,14 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
     })
 }
 
+fn unaliased(word: &str) -> &str {
+    ALIASES.iter().find(|(alias, _)| *alias == word).map_or(word, |(_, name)| name)
+}
+
 fn unknown(word: &str) -> String {
-    match closest(word, ROWS.iter().map(|row| row.name), 0.75) {
+    // What somebody types again without a thought takes nothing away.
+    let harmless = ROWS.iter().map(|row| row.name).filter(|name| !DESTRUCTIVE.contains(name));
+    match closest(word, harmless, 0.75) {
         Some(name) => format!("there is no {word}; did you mean {name}? /help lists the commands"),
         None => {
             format!("there is no {word}; /help lists the commands, a space before the slash sends it as text")
@@ -315,8 +346,13 @@ mod tests {
 
     #[test]
     fn commands_and_their_arguments() {
-        assert_eq!(parse("/help"), Ok(Command::Help));
-        assert_eq!(parse("/?"), Ok(Command::Help));
+        assert_eq!(parse("/help"), Ok(Command::Help(None)));
+        assert_eq!(parse("/?"), Ok(Command::Help(None)));
+        for asked in ["/help regen", "/help /regen", "/? retry"] {
+            let Ok(Command::Help(only @ Some(_))) = parse(asked) else { panic!("{asked}") };
+            assert!(help(only).starts_with("/regen ") && help(only).ends_with("(also /retry)\n"));
+        }
+        assert!(help(None).contains("/exit, /bye, /q") && help(None).contains("Ctrl-O"));
         assert_eq!(parse("/bye "), Ok(Command::Quit));
         assert_eq!(parse("/system"), Ok(Command::System(None)));
         assert_eq!(parse("/system off"), Ok(Command::System(Some(None))));
@@ -342,7 +378,11 @@ mod tests {
     fn mistakes_say_what_to_type() {
         let error = |line: &str| parse(line).unwrap_err();
         assert!(error("/sve x").contains("did you mean /save?"), "{}", error("/sve x"));
-        assert!(error("/undoo").contains("/undo?"));
+        assert!(error("/histry").contains("/history?"));
+        for near in ["/delte", "/delet", "/dele", "/undoo", "/nw", "/neww"] {
+            assert!(DESTRUCTIVE.iter().all(|name| !error(near).contains(name)), "{}", error(near));
+        }
+        assert!(error("/help wings").contains("there is no /wings"));
         assert!(error("/home/me/x.txt").contains("a space before the slash"), "{}", error("/home/me/x.txt"));
         assert!(error("/think maybe").contains("/think off"));
         assert!(error("/read").contains("/read FILE"));
@@ -374,7 +414,7 @@ mod tests {
                 _ => row.name.to_owned(),
             };
             assert!(parse(&line).is_ok(), "{line}");
-            assert!(help().contains(row.name));
+            assert!(help(None).contains(row.name));
         }
         assert!(ALIASES.iter().all(|(alias, _)| parse(alias).is_ok()));
     }

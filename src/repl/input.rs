@@ -4,6 +4,7 @@ use super::ahead::{Typed, Watch};
 use super::burst::Burst;
 use super::command::{ROWS, Takes};
 use super::shelf::Shelf;
+use super::{complain, editor};
 use crate::cli::{Failure, print};
 use etcetera::BaseStrategy;
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
@@ -128,10 +129,21 @@ impl Input {
 
     /// A line; what came behind it waits for its turn.
     fn line(&mut self, prompt: &str, begun: &str) -> rustyline::Result<String> {
-        let read = self.editor.readline_with_initial(prompt, (begun, ""));
-        let (line, behind) = self.burst.take();
-        self.typed.append(behind);
-        line.map_or(read, Ok)
+        let mut begun = begun.to_owned();
+        loop {
+            let read = self.editor.readline_with_initial(prompt, (&begun, ""));
+            let (line, edits, behind) = self.burst.take();
+            self.typed.append(behind);
+            match line {
+                Some(line) if edits => {
+                    begun = editor::edit(&line).unwrap_or_else(|why| {
+                        complain(&why);
+                        line
+                    });
+                }
+                line => return line.map_or(read, Ok),
+            }
+        }
     }
 
     fn remember(&mut self, text: &str) {

@@ -183,6 +183,7 @@ impl Repl<'_, '_> {
             "{name}: {n_messages} messages; the last of yours: {}",
             first_line(last.unwrap_or_default())
         ));
+        self.show_last_answer();
         Ok(())
     }
 
@@ -228,7 +229,8 @@ impl Repl<'_, '_> {
     pub(super) fn save(&mut self, path: Option<&Path>) -> Result<(), String> {
         if let Some(path) = path {
             self.saved().write(path)?;
-            aside(&format!("{}: {} messages saved", path.display(), self.turns.len()));
+            let place = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+            aside(&format!("{}: {} messages saved", place.display(), self.turns.len()));
             return Ok(());
         }
         let shelf = self.kept.needed().map_err(|why| format!("{why}; /save FILE writes one"))?;
@@ -301,13 +303,17 @@ impl Repl<'_, '_> {
         Ok(())
     }
 
-    pub(super) fn delete(&mut self, wanted: &str) -> Result<(), String> {
-        let shelf = self.kept.needed()?;
+    /// The name of a conversation that may be deleted.
+    pub(super) fn deletable(&mut self, wanted: &str) -> Result<String, String> {
         let name = self.kept.resolve(wanted)?;
-        if self.kept.name() == Some(&name) {
-            return Err(format!("{name} is the present conversation; /new begins another one"));
+        match self.kept.name() == Some(&name) {
+            true => Err(format!("{name} is the present conversation; /new begins another one")),
+            false => Ok(name),
         }
-        shelf.delete(&name)?;
+    }
+
+    pub(super) fn delete(&mut self, name: &str) -> Result<(), String> {
+        self.kept.needed()?.delete(name)?;
         aside(&format!("{name} is deleted"));
         Ok(())
     }

@@ -139,6 +139,10 @@ struct Repl<'l, 'm> {
     read_rate: Option<f64>,
     /// The line before the prompt, as it was last shown.
     status: String,
+    /// Answers are followed by what they took.
+    stats: bool,
+    /// It was told that the context is nearly full.
+    warned: bool,
     kept: Kept,
 }
 
@@ -186,6 +190,8 @@ impl<'l, 'm> Repl<'l, 'm> {
             rate: None,
             read_rate: None,
             status: String::new(),
+            stats: true,
+            warned: false,
             kept,
         })
     }
@@ -193,7 +199,7 @@ impl<'l, 'm> Repl<'l, 'm> {
     /// Tells how things stand, if it is not what was told last.
     fn show_status(&mut self) {
         let line = self.status_line();
-        if line != self.status && stderr().is_terminal() {
+        if self.stats && line != self.status && stderr().is_terminal() {
             aside(&line);
             self.status = line;
         }
@@ -390,9 +396,30 @@ impl<'l, 'm> Repl<'l, 'm> {
         if usage.prefilled >= 32 || self.read_rate.is_none() {
             self.read_rate = usage.prefill_rate().or(self.read_rate);
         }
-        // On a terminal the line before the prompt tells the context.
-        let context = (!stderr().is_terminal()).then(|| (self.session.tokens().len(), n_ctx));
-        aside(&show::figures(usage, context, seed));
+        let held = self.session.tokens().len();
+        if self.stats {
+            let thinking = if self.talk.think { "on" } else { "off" };
+            aside(&format!(
+                "{} | thinking {thinking}",
+                show::figures_and_context(usage, (held, n_ctx), seed)
+            ));
+            // The line before the prompt would say the same.
+            self.status = self.status_line();
+        }
+        self.warn_of_context(held);
+    }
+
+    /// Tells once that little of the context is left.
+    fn warn_of_context(&mut self, held: usize) {
+        let n_ctx = self.session.n_ctx();
+        if held * 5 >= n_ctx * 4 && !std::mem::replace(&mut self.warned, true) {
+            aside(&format!(
+                "note: {held} of the context's {n_ctx} tokens are taken ({} %): /context shows by what, /undo and /new make room, \
+                 and `fathom chat --continue -c {}` goes on with more",
+                held * 100 / n_ctx,
+                n_ctx * 2,
+            ));
+        }
     }
 }
 

@@ -13,12 +13,12 @@ impl Repl<'_, '_> {
     /// Breaks to leave.
     pub(super) fn obey(&mut self, command: Command) -> Result<Flow, Trouble> {
         match command {
-            Command::Help => tell(&command::help()),
+            Command::Help(only) => tell(&command::help(only)),
             Command::New => {
                 self.turns.clear();
                 self.files.clear();
                 self.kept.close();
-                self.held = Some(0);
+                (self.held, self.warned) = (Some(0), false);
                 aside("a new conversation");
             }
             Command::System(None) => match &self.talk.system {
@@ -30,12 +30,14 @@ impl Repl<'_, '_> {
                 aside("the next answer reads the whole conversation anew");
             }
             Command::ThinkBudget(budget) => {
-                self.set("reasoning_budget", &budget)?;
+                self.talk.reasoning_budget = talk::n_predict(&budget)?;
                 self.talk.think = true;
+                aside(&self.thinking());
             }
-            Command::Think(wanted) => {
-                self.talk.think = wanted.unwrap_or(!self.talk.think);
-                aside(if self.talk.think { "thinking: on" } else { "thinking: off" });
+            Command::Think(None) => tell(&self.thinking()),
+            Command::Think(Some(wanted)) => {
+                self.talk.think = wanted;
+                aside(&self.thinking());
             }
             Command::Undo => self.undo()?,
             Command::Read(paths) => self.read_files(&paths)?,
@@ -46,7 +48,10 @@ impl Repl<'_, '_> {
             Command::Stats => self.show_stats(),
             Command::Context => self.show_context(),
             Command::History => self.show_history(),
-            Command::Thinking(shown) => self.set("hide_thinking", if shown { "off" } else { "on" })?,
+            Command::Thinking(shown) => {
+                self.talk.hide_thinking = !shown;
+                aside(if shown { "thinking is shown" } else { "thinking is hidden" });
+            }
             Command::Export(form, path) => {
                 export::write(&self.conversation(), &self.loaded.name, form, &path)?;
                 aside(&format!("{}: {} messages written", path.display(), self.turns.len()));
@@ -57,18 +62,41 @@ impl Repl<'_, '_> {
             Command::List { all } => self.list(all)?,
             Command::Switch(wanted) => self.switch(&wanted)?,
             Command::Rename(name) => self.rename(&name)?,
-            Command::Delete(wanted) => self.delete(&wanted)?,
+            Command::Delete(wanted) => self.delete_if_sure(&wanted)?,
             Command::Regen => return self.regenerate(),
             Command::Quit => return Ok(ControlFlow::Break(())),
         }
         Ok(GO_ON)
     }
 
+    /// Whether the model thinks, and for how long.
+    fn thinking(&self) -> String {
+        let on = if self.talk.think { "on" } else { "off" };
+        match self.talk.reasoning_budget.0 {
+            Some(budget) => format!("thinking: {on}, with at most {budget} tokens"),
+            None => format!("thinking: {on}"),
+        }
+    }
+
+    /// What is deleted is gone: a yes is needed.
+    fn delete_if_sure(&mut self, wanted: &str) -> Result<(), Trouble> {
+        let name = self.deletable(wanted)?;
+        let said =
+            self.input.ask(&format!("delete {}? [y/N] ", print::exact(&name))).map_err(Trouble::Fatal)?;
+        match said.unwrap_or_default().trim().to_lowercase().as_str() {
+            "y" | "yes" => Ok(self.delete(&name)?),
+            _ => {
+                aside("nothing is deleted");
+                Ok(())
+            }
+        }
+    }
+
     fn undo(&mut self) -> Result<(), String> {
         let last = self.turns.iter().rposition(|message| matches!(message, Message::User(_)));
         let last = last.ok_or("there is nothing to take back")?;
         self.turns.truncate(last);
-        self.held = None;
+        (self.held, self.warned) = (None, false);
         aside(&format!("taken back; {} messages are left", self.turns.len()));
         Ok(())
     }
@@ -93,6 +121,7 @@ impl Repl<'_, '_> {
             "reasoning_budget" => self.talk.reasoning_budget = talk::n_predict(value)?,
             "hide_thinking" => self.talk.hide_thinking = on_or_off(value)?,
             "markdown" => self.talk.no_markdown = !on_or_off(value)?,
+            "stats" => self.stats = on_or_off(value)?,
             _ => match sampling.adjust.set(&name, value) {
                 Some(set) => set?,
                 None => return Err(format!("there is no setting {name}; there are {}", SETTINGS.join(", "))),
@@ -109,7 +138,7 @@ impl Repl<'_, '_> {
         let or_minus = |number: Option<u64>| number.map_or("-1".to_owned(), |number| number.to_string());
         let adjust = sampling.adjust.settings().map(|(name, value)| format!("{name} {value}\n")).concat();
         tell(&format!(
-            "temperature {}\ntop_k {}\ntypical_p {}\ntop_p {}\nmin_p {}\n{adjust}seed {}\nn_predict {}\nreasoning_budget {}\nhide_thinking {}\nmarkdown {}\nthinking {} (/think)",
+            "temperature {}\ntop_k {}\ntypical_p {}\ntop_p {}\nmin_p {}\n{adjust}seed {}\nn_predict {}\nreasoning_budget {}\nhide_thinking {}\nmarkdown {}\nstats {}\nthinking {} (/think)",
             sampling.temperature,
             sampling.top_k,
             sampling.typical_p,
@@ -120,6 +149,7 @@ impl Repl<'_, '_> {
             or_minus(reasoning_budget.0.map(|n| n as u64)),
             switch(*hide_thinking),
             switch(!*no_markdown),
+            switch(self.stats),
             switch(*think),
         ));
     }
@@ -132,6 +162,20 @@ impl Repl<'_, '_> {
             self.session.tokens().len(),
             self.session.n_ctx(),
         ));
+    }
+
+    /// The end of the last answer, for somebody who comes back.
+    pub(super) fn show_last_answer(&self) {
+        const LINES: usize = 12;
+        let Some(Message::Assistant(answer)) = self.turns.last() else { return };
+        let lines: Vec<&str> = answer.content.trim().lines().collect();
+        let n_left_out = lines.len().saturating_sub(LINES);
+        if n_left_out > 0 {
+            aside(&format!("its last answer, without {n_left_out} lines before (/history has them):"));
+        } else if !lines.is_empty() {
+            aside("its last answer:");
+        }
+        tell(&lines[n_left_out..].join("\n"));
     }
 
     /// The conversation as it stands.

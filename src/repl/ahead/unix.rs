@@ -20,6 +20,8 @@ const TICK: Duration = Duration::from_millis(20);
 const ONE_KEY: Duration = Duration::from_millis(50);
 /// Nobody types or pastes more at once.
 const MOST: usize = 1 << 20;
+/// In shorter answers nobody pastes anything.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// The parts of one paste come closer together than this.
 const ONE_PASTE: Duration = Duration::from_millis(500);
 /// The terminal marks what is pasted, so that its line ends are text; the cursor is to be seen, too.
@@ -47,7 +49,6 @@ impl Watch {
         if tcsetattr(stdin(), OptionalActions::Now, &keys).is_err() {
             return Err(typed);
         }
-        ask_terminal(MARKS_PASTES);
         let over = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&over);
         let keys = Keys::after(typed);
@@ -63,7 +64,6 @@ impl Watch {
         let thread = self.thread.take()?;
         self.over.store(true, Ordering::Relaxed);
         let typed = thread.join().ok();
-        ask_terminal(MARKS_NOTHING);
         // A terminal that went away has no modes.
         let _ = tcsetattr(stdin(), OptionalActions::Now, &self.before);
         typed
@@ -98,9 +98,14 @@ pub(in crate::repl) fn reads_what_is_there() -> bool {
 
 fn follow(mut keys: Keys, over: &AtomicBool, stop: &AtomicBool) -> Typed {
     let mut bytes = Vec::new();
-    let mut last = Instant::now();
+    let begun = Instant::now();
+    let (mut last, mut marks) = (begun, false);
     // A paste is one piece, also where the answer ends in the middle of it.
     while !over.load(Ordering::Relaxed) || (keys.pasting && last.elapsed() < ONE_PASTE) {
+        if !marks && begun.elapsed() >= PATIENCE {
+            marks = true;
+            ask_terminal(MARKS_PASTES);
+        }
         let wait = if keys.place == Place::Escape { ONE_KEY } else { TICK };
         if !is_ours() {
             sleep(wait);
@@ -118,6 +123,9 @@ fn follow(mut keys: Keys, over: &AtomicBool, stop: &AtomicBool) -> Typed {
         if !goes_on {
             break;
         }
+    }
+    if marks {
+        ask_terminal(MARKS_NOTHING);
     }
     keys.typed
 }
