@@ -16,10 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Shorter lines are drawn with every key.
 const LONG_LINE: usize = 2048;
-/// So much of a long line may be held back.
-const PIECE: usize = 4096;
 /// Nobody types two keys within this time.
-const AT_ONCE: Duration = Duration::from_millis(2);
+const AT_ONCE: Duration = Duration::from_millis(10);
 /// Keys that edit when they are pressed with Alt.
 const EDITING: &str = "bcdfltuy<>-0123456789";
 
@@ -129,7 +127,8 @@ impl State {
     fn character(&mut self, c: char, line: &str, place: usize, is_fast: bool) -> Option<Cmd> {
         let waits = line.len() >= LONG_LINE && place == line.len() && is_fast;
         self.held.push(c);
-        if waits && self.held.len() < PIECE {
+        // Each piece is as long as all before it, so that a line of any length is drawn a few times.
+        if waits && self.held.len() < line.len() {
             return Some(Cmd::Noop);
         }
         Some(Cmd::Insert(1, std::mem::take(&mut self.held)))
@@ -226,7 +225,7 @@ mod tests {
             n_drawn += 1;
         }
         assert_eq!(line + &state.held, text);
-        assert!(n_drawn < LONG_LINE + 1000, "{n_drawn} times");
+        assert!(n_drawn < LONG_LINE + 100, "{n_drawn} times");
     }
 
     #[test]
