@@ -49,9 +49,21 @@ impl<'m> Engine<'m> {
         kernels: &'static Kernels,
         seats: &Seats,
     ) -> Result<Engine<'m>, LoadError> {
-        let gguf = Gguf::from_shards(shards)?;
-        let config = Config::from_gguf(gguf.metadata(), overrides)?;
-        let weights = Weights::bind(&gguf, &config)?;
+        Engine::of(&Gguf::from_shards(shards)?, overrides, kernels, seats)
+    }
+
+    /// The same from what the files hold.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub fn of(
+        gguf: &Gguf<'m>,
+        overrides: &Overrides,
+        kernels: &'static Kernels,
+        seats: &Seats,
+    ) -> Result<Engine<'m>, LoadError> {
+        let config = Config::of(gguf, overrides)?;
+        let weights = Weights::bind(gguf, &config)?;
         let rotary = Rotary::new(&config);
         let team = Mutex::new(Team::new(seats)?);
         Ok(Engine { config, weights, kernels, rotary, team, n_threads: seats.n_threads() })

@@ -5,7 +5,7 @@
 
 use crate::names;
 use crate::threads::Seats;
-use fathom_gguf::{Gguf, TensorInfo};
+use fathom_gguf::{Gguf, Shard, TensorInfo};
 use fathom_quantize::plan::Role;
 use std::ops::Range;
 
@@ -13,7 +13,7 @@ use std::ops::Range;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placement {
     seats: Seats,
-    /// For each file its runs, in order, from its first byte to its last.
+    /// For each file its runs, in order: header and tensors. What lies far from both is nobody's.
     files: Vec<Vec<Run>>,
 }
 
@@ -29,13 +29,12 @@ pub struct Run {
 impl Placement {
     /// Places a model's tensors as a team in these seats will read them. `sizes`: the files' bytes.
     pub fn of(gguf: &Gguf<'_>, sizes: &[usize], seats: Seats) -> Placement {
-        let mut files = vec![Vec::new(); sizes.len()];
-        if seats.n_nodes() > 1 {
-            for (shard, tensor) in gguf.tensors() {
-                place(tensor, &seats, &mut files[shard]);
-            }
+        let header = |shard: &Shard<'_>| Run { bytes: 0..shard.file().data_start() as usize, node: 0 };
+        let mut files: Vec<_> = gguf.shards().iter().map(|shard| vec![header(shard)]).collect();
+        for (shard, tensor) in gguf.tensors() {
+            place(tensor, &seats, &mut files[shard]);
         }
-        let files = files.into_iter().zip(sizes).map(|(runs, &size)| filled(runs, size)).collect();
+        let files = files.into_iter().zip(sizes).map(|(runs, &size)| joined(runs, size)).collect();
         Placement { seats, files }
     }
 
@@ -52,6 +51,11 @@ impl Placement {
     /// The threads.
     pub fn seats(&self) -> &Seats {
         &self.seats
+    }
+
+    /// Bytes of all runs.
+    pub fn n_bytes(&self) -> u64 {
+        self.files.iter().flatten().map(|run| run.bytes.len() as u64).sum()
     }
 
     /// The runs of file `index`.
@@ -77,24 +81,25 @@ fn place(tensor: &TensorInfo<'_>, seats: &Seats, runs: &mut Vec<Run>) {
     }
 }
 
-/// The runs in order, the bytes between them given to their neighbours.
-fn filled(mut runs: Vec<Run>, size: usize) -> Vec<Run> {
+/// Holes up to this are read with their neighbours: the padding before a tensor is far smaller.
+const HOLE: usize = 1 << 20;
+
+/// The runs in order, the bytes of small holes between them given to their neighbours.
+fn joined(mut runs: Vec<Run>, size: usize) -> Vec<Run> {
     runs.retain(|run| !run.bytes.is_empty());
     runs.sort_by_key(|run| run.bytes.start);
-    let mut whole: Vec<Run> = Vec::with_capacity(runs.len().max(1));
-    for run in runs {
+    let mut whole: Vec<Run> = Vec::with_capacity(runs.len());
+    for mut run in runs {
+        run.bytes.end = run.bytes.end.min(size);
         match whole.last_mut() {
+            Some(last) if run.bytes.start > last.bytes.end + HOLE => whole.push(run),
             Some(last) if last.node == run.node => last.bytes.end = run.bytes.end,
             Some(last) => {
                 last.bytes.end = run.bytes.start;
                 whole.push(run);
             }
-            None => whole.push(Run { bytes: 0..run.bytes.end, node: run.node }),
+            None => whole.push(run),
         }
-    }
-    match whole.last_mut() {
-        Some(last) => last.bytes.end = size,
-        None => whole.push(Run { bytes: 0..size, node: 0 }),
     }
     whole
 }
@@ -145,5 +150,21 @@ mod tests {
         let root = machine_of_nodes(&["0-3"], "0-3");
         let placement = Placement::of(&gguf, &[bytes.len()], Seats::read(root.path(), 4));
         assert_eq!(placement.runs(0), [Run { bytes: 0..bytes.len(), node: 0 }]);
+    }
+
+    #[test]
+    fn bytes_that_belong_to_no_tensor_are_left_alone() {
+        let run = |bytes: Range<usize>, node| Run { bytes, node };
+        let runs = vec![
+            run(0..100, 0),
+            run(100..164, 0),
+            run(HOLE + 500..HOLE + 700, 1),
+            run(3 * HOLE..3 * HOLE + 9, 1),
+        ];
+        // Both holes are longer than a mebibyte, and the file is far longer than its tensors.
+        let expected = [run(0..164, 0), run(HOLE + 500..HOLE + 700, 1), run(3 * HOLE..3 * HOLE + 9, 1)];
+        assert_eq!(joined(runs, 1 << 40), expected);
+        let near = vec![run(0..100, 0), run(HOLE..HOLE + 9, 1)];
+        assert_eq!(joined(near, 1 << 40), [run(0..HOLE, 0), run(HOLE..HOLE + 9, 1)]);
     }
 }

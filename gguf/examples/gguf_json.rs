@@ -80,6 +80,7 @@ fn plain(value: Value<'_>) -> Json {
         Value::F32(x) => json!(x.to_bits()),
         Value::Bool(flag) => json!(flag),
         Value::Str(text) => json!(text),
+        Value::Bytes(bytes) => json!(bytes.lossy()),
         Value::Array(array) => typed_array(array),
         Value::U64(n) => json!(n),
         Value::I64(n) => json!(n),

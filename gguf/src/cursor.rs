@@ -4,10 +4,11 @@
 
 use crate::Error;
 use crate::error::{Part, shown};
+use crate::value::Bytes;
 
 /// No real header comes near it: DeepSeek-V3.2's is about 8 MB, nearly all of it tokenizer. The cap keeps a hostile
 /// file of hundreds of gigabytes from being walked as one array.
-const MAX_HEADER_BYTES: u64 = 1 << 30;
+pub(crate) const MAX_HEADER_BYTES: u64 = 1 << 30;
 
 /// [`Part`] without owned names: what the cursor carries along while nothing is wrong.
 #[derive(Clone, Copy, Debug)]
@@ -38,21 +39,25 @@ impl From<Within<'_>> for Part {
 pub(crate) struct Cursor<'d> {
     rest: &'d [u8],
     offset: u64,
-    /// Whether `rest` was cut at the cap rather than at the file's end.
+    /// Where the file or the cap ends. `rest` may end before, where only the header was copied.
+    end: u64,
+    /// Whether `end` is the cap rather than the file's end.
     capped: bool,
     pub(crate) within: Within<'d>,
 }
 
 impl<'d> Cursor<'d> {
-    /// At the start of a file; sees no more of it than the longest header.
-    pub(crate) fn of_file(bytes: &'d [u8]) -> Self {
-        let cap = usize::try_from(MAX_HEADER_BYTES).unwrap_or(usize::MAX).min(bytes.len());
-        Cursor { rest: &bytes[..cap], offset: 0, capped: cap < bytes.len(), within: Within::Start }
+    /// At the start of a file of `file_bytes`, of which `header` holds the beginning; sees no more of it than the longest header.
+    pub(crate) fn of_file(header: &'d [u8], file_bytes: usize) -> Self {
+        let cap = usize::try_from(MAX_HEADER_BYTES).unwrap_or(usize::MAX).min(file_bytes);
+        let rest = &header[..cap.min(header.len())];
+        Cursor { rest, offset: 0, end: cap as u64, capped: cap < file_bytes, within: Within::Start }
     }
 
     /// Over the bytes of an array that stand at `offset` of the file.
     pub(crate) fn of_array(bytes: &'d [u8], offset: u64, key: &'d str) -> Self {
-        Cursor { rest: bytes, offset, capped: false, within: Within::Value(key) }
+        let end = offset + bytes.len() as u64;
+        Cursor { rest: bytes, offset, end, capped: false, within: Within::Value(key) }
     }
 
     pub(crate) fn offset(&self) -> u64 {
@@ -60,7 +65,7 @@ impl<'d> Cursor<'d> {
     }
 
     pub(crate) fn left(&self) -> u64 {
-        self.rest.len() as u64
+        self.end.saturating_sub(self.offset)
     }
 
     pub(crate) fn rest(&self) -> &'d [u8] {
@@ -83,6 +88,9 @@ impl<'d> Cursor<'d> {
 
     fn ended(&self, needed: u64) -> Error {
         let (part, offset, left) = (self.part(), self.offset, self.left());
+        if needed <= left {
+            return Error::Changed { part, offset };
+        }
         match self.capped {
             true => Error::HeaderTooLong { part, offset, needed, left, cap: MAX_HEADER_BYTES },
             false => Error::Truncated { part, offset, needed, left },
@@ -109,13 +117,14 @@ impl<'d> Cursor<'d> {
 
     /// A length and that many bytes of UTF-8.
     pub(crate) fn str(&mut self) -> Result<&'d str, Error> {
+        self.text()?.map_err(|bytes| bytes.error(self.part()))
+    }
+
+    /// A length and that many bytes, which should be UTF-8.
+    pub(crate) fn text(&mut self) -> Result<Result<&'d str, Bytes<'d>>, Error> {
         let length = self.u64()?;
         let offset = self.offset;
         let bytes = self.take(length)?;
-        std::str::from_utf8(bytes).map_err(|e| Error::NotUtf8 {
-            part: self.part(),
-            offset: offset + e.valid_up_to() as u64,
-            found: bytes[e.valid_up_to()],
-        })
+        Ok(std::str::from_utf8(bytes).map_err(|error| Bytes { bytes, offset, valid: error.valid_up_to() }))
     }
 }

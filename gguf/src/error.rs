@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use crate::{TensorType, ValueType};
+use crate::{StandIn, TensorType, ValueType};
 
 const FETCH: &str = "The file is damaged or incomplete: compare its size and checksum with the publisher's and fetch it again";
 const REMAKE: &str =
@@ -129,6 +129,9 @@ pub enum Error {
          another format has to be converted first", found.escape_ascii().to_string()
     )]
     NotGguf { found: [u8; 4] },
+    /// Something that stands for a file.
+    #[error("not a GGUF file: found {found}")]
+    StandIn { found: StandIn },
     /// Everything in the file is byte-swapped.
     #[error(
         "big-endian GGUF file (version {version}, byte-swapped, at byte 4): expected little-endian. Convert it with \
@@ -160,6 +163,12 @@ pub enum Error {
          that limit. {FETCH}"
     )]
     HeaderTooLong { part: Part, offset: u64, needed: u64, left: u64, cap: u64 },
+
+    /// The header is not what it was a moment ago.
+    #[error(
+        "the file changed while it was read: {part} at byte {offset} is another. Start again when nobody writes to it"
+    )]
+    Changed { part: Part, offset: u64 },
 
     // ---- metadata
     /// A string that is not UTF-8.

@@ -48,22 +48,26 @@
 
 mod cursor;
 mod error;
+mod extent;
 mod metadata;
 mod owned;
 mod read;
 mod shape;
 mod shards;
 pub mod split;
+mod stand_in;
 mod tensor_type;
 mod value;
 mod write;
 
 pub use error::{Counted, Error, Kind, Number, Part, Spot};
+pub use extent::header_bytes;
 pub use metadata::Metadata;
 pub use owned::{OwnedArray, OwnedValue};
 pub use read::{GgufFile, TensorInfo};
 pub use shape::Shape;
-pub use shards::{Gguf, Shard};
+pub use shards::{FileBytes, Gguf, Shard};
+pub use stand_in::{LOOKED_AT, StandIn};
 pub use tensor_type::TensorType;
-pub use value::{Array, Strings, Value, ValueType, Values};
+pub use value::{Array, Bytes, Strings, Value, ValueType, Values};
 pub use write::{Layout, Placed, Writer};

@@ -108,6 +108,9 @@ impl<'d> Metadata<'d> {
 
     /// A string.
     pub fn str(&self, key: &str) -> Result<Option<&'d str>, Error> {
+        if let Some(Value::Bytes(bytes)) = self.get(key) {
+            return Err(bytes.error(Part::Value(shown(key))));
+        }
         self.pick(key, "a string", |value| match value {
             Value::Str(text) => Some(*text),
             _ => None,

@@ -88,6 +88,8 @@ impl From<Value<'_>> for OwnedValue {
             Value::F32(x) => OwnedValue::F32(x),
             Value::Bool(flag) => OwnedValue::Bool(flag),
             Value::Str(text) => OwnedValue::Str(text.to_owned()),
+            // A file to be written has text only.
+            Value::Bytes(bytes) => OwnedValue::Str(bytes.lossy()),
             Value::Array(array) => OwnedValue::Array(array.into()),
             Value::U64(n) => OwnedValue::U64(n),
             Value::I64(n) => OwnedValue::I64(n),
@@ -98,6 +100,14 @@ impl From<Value<'_>> for OwnedValue {
 
 impl From<Array<'_>> for OwnedArray {
     fn from(array: Array<'_>) -> Self {
+        if array.item() == ValueType::Str {
+            let texts = array.values().map(|value| match value {
+                Value::Str(text) => text.to_owned(),
+                Value::Bytes(bytes) => bytes.lossy(),
+                _ => String::new(),
+            });
+            return OwnedArray::Str(texts.collect());
+        }
         macro_rules! collect {
             ($($variant:ident),*) => {
                 match array.item() {

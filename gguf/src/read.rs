@@ -11,7 +11,7 @@ use std::fmt;
 use crate::cursor::{Cursor, Within};
 use crate::error::{Counted, Spot, shown};
 use crate::shape::MAX_DIMS;
-use crate::{Error, Metadata, Shape, TensorType};
+use crate::{Error, Metadata, Shape, StandIn, TensorType};
 
 /// A file has tens of keys; the cap bounds the index built over them.
 const MAX_KEYS: u64 = 1 << 16;
@@ -68,7 +68,13 @@ pub struct GgufFile<'d> {
 impl<'d> GgufFile<'d> {
     /// Reads the header in `bytes`, the whole file, and checks all that can be wrong with it.
     pub fn parse(bytes: &'d [u8]) -> Result<Self, Error> {
-        let mut cursor = Cursor::of_file(bytes);
+        Self::parse_copied(bytes, bytes)
+    }
+
+    /// The same where `header` is a copy of the file's first [`header_bytes`](crate::header_bytes): what was checked then stays as it
+    /// is, whatever happens to a mapped file. Tensors' bytes are lent from `bytes`.
+    pub fn parse_copied(header: &'d [u8], bytes: &'d [u8]) -> Result<Self, Error> {
+        let mut cursor = Cursor::of_file(header, bytes.len());
         let start = Start::read(&mut cursor)?;
         let metadata = Metadata::read(&mut cursor, start.n_keys)?;
         let alignment = metadata.alignment()?;
@@ -131,6 +137,9 @@ struct Start {
 
 impl Start {
     fn read(cursor: &mut Cursor<'_>) -> Result<Self, Error> {
+        if let Some(found) = StandIn::of(cursor.rest()) {
+            return Err(Error::StandIn { found });
+        }
         let magic: [u8; 4] = cursor.bytes()?;
         if magic != *b"GGUF" && magic != *b"FUGG" {
             return Err(Error::NotGguf { found: magic });

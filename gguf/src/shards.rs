@@ -34,6 +34,17 @@ impl<'d> Shard<'d> {
     }
 }
 
+/// A file's bytes, as a model is read from them.
+#[derive(Clone, Debug)]
+pub struct FileBytes<'d> {
+    /// The name to use for it in errors.
+    pub name: String,
+    /// Its first [`header_bytes`](crate::header_bytes), copied; or all of it where nobody can change it.
+    pub header: &'d [u8],
+    /// All of it.
+    pub bytes: &'d [u8],
+}
+
 /// A model: one file, or all shards of a split one, validated together.
 #[derive(Clone, Debug)]
 pub struct Gguf<'d> {
@@ -46,9 +57,16 @@ impl<'d> Gguf<'d> {
     /// Parses and joins the files of a model, each with the name to use for it in errors (a file name or path; if it
     /// follows the shard convention, missing shards are named after it). Any order will do.
     pub fn from_shards(files: Vec<(String, &'d [u8])>) -> Result<Self, Error> {
+        Self::from_files(
+            files.into_iter().map(|(name, bytes)| FileBytes { name, header: bytes, bytes }).collect(),
+        )
+    }
+
+    /// The same for files whose headers were copied.
+    pub fn from_files(files: Vec<FileBytes<'d>>) -> Result<Self, Error> {
         let mut shards = Vec::with_capacity(files.len());
-        for (name, data) in files {
-            let file = match GgufFile::parse(data) {
+        for FileBytes { name, header, bytes: data } in files {
+            let file = match GgufFile::parse_copied(header, data) {
                 Ok(file) => file,
                 Err(e) => return Err(Error::InShard { shard: name, source: Box::new(e) }),
             };
@@ -167,7 +185,7 @@ fn missing(places: &[(u16, Shard<'_>)], count: u16) -> Vec<String> {
     let names = || places.iter().map(|(_, shard)| shard.name.as_str());
     let prefix = names()
         .find_map(|name| parse_shard_name(name).map(|(prefix, _, _)| prefix))
-        .or_else(|| names().next().map(|name| name.strip_suffix(".gguf").unwrap_or(name)))
+        .or_else(|| names().next().map(|name| split::strip_extension(name).unwrap_or(name)))
         .unwrap_or("model");
     (0..count)
         .filter(|no| places.binary_search_by_key(no, |(present, _)| *present).is_err())

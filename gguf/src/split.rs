@@ -21,7 +21,7 @@ pub fn shard_name(prefix: &str, no: usize, count: usize) -> String {
 ///
 /// A folder in front of the name becomes part of the prefix.
 pub fn parse_shard_name(file_name: &str) -> Option<(&str, usize, usize)> {
-    let stem = file_name.strip_suffix(".gguf")?;
+    let stem = strip_extension(file_name)?;
     let (rest, count) = stem.rsplit_once("-of-")?;
     let (prefix, no) = rest.rsplit_once('-')?;
     let number = |digits: &str| {
@@ -33,10 +33,24 @@ pub fn parse_shard_name(file_name: &str) -> Option<(&str, usize, usize)> {
     (no < count).then_some((prefix, no, count))
 }
 
+/// A GGUF file's name without its extension, in capitals too, as some systems and programs leave it. `None`: another extension.
+pub fn strip_extension(file_name: &str) -> Option<&str> {
+    let at = file_name.len().checked_sub(EXTENSION.len())?;
+    let (stem, extension) = (file_name.get(..at)?, file_name.get(at..)?);
+    extension.eq_ignore_ascii_case(EXTENSION).then_some(stem)
+}
+
+const EXTENSION: &str = ".gguf";
+
 /// The names of all shards of the model that the shard `file_name` belongs to, in order, itself included.
 pub fn siblings(file_name: &str) -> Option<Vec<String>> {
     let (prefix, _, count) = parse_shard_name(file_name)?;
-    Some((0..count).map(|no| shard_name(prefix, no, count)).collect())
+    let extension = &file_name[file_name.len() - EXTENSION.len()..];
+    let name = |no| {
+        let name = shard_name(prefix, no, count);
+        format!("{}{extension}", &name[..name.len() - EXTENSION.len()])
+    };
+    Some((0..count).map(name).collect())
 }
 
 /// The three keys that make a file with metadata shard `no` (from 0) of `count`.

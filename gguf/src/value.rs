@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::Error;
 use crate::cursor::{Cursor, Within};
-use crate::error::{Kind, Number, Spot, shown};
+use crate::error::{Kind, Number, Part, Spot, shown};
 
 /// Arrays may contain arrays this deep. Nothing in use nests deeper than 2; the cap bounds the recursion.
 pub(crate) const MAX_ARRAY_DEPTH: u32 = 8;
@@ -79,7 +79,7 @@ impl ValueType {
     }
 
     /// Bytes of one value where that is fixed.
-    const fn fixed_bytes(self) -> Option<u64> {
+    pub(crate) const fn fixed_bytes(self) -> Option<u64> {
         match self {
             ValueType::U8 | ValueType::I8 | ValueType::Bool => Some(1),
             ValueType::U16 | ValueType::I16 => Some(2),
@@ -118,10 +118,48 @@ pub enum Value<'d> {
     F32(f32),
     Bool(bool),
     Str(&'d str),
+    /// A string that is not UTF-8, as some programs write authors' names. Nobody needs it until somebody asks for it as text.
+    Bytes(Bytes<'d>),
     Array(Array<'d>),
     U64(u64),
     I64(i64),
     F64(f64),
+}
+
+/// A string's bytes that are not UTF-8.
+#[derive(Clone, Copy)]
+pub struct Bytes<'d> {
+    pub(crate) bytes: &'d [u8],
+    /// Where they stand in the file.
+    pub(crate) offset: u64,
+    /// How many of them are good, from the first on.
+    pub(crate) valid: usize,
+}
+
+impl Bytes<'_> {
+    /// The text with a mark in the place of what is none.
+    pub fn lossy(&self) -> String {
+        String::from_utf8_lossy(self.bytes).into_owned()
+    }
+
+    /// What to say to somebody who needs them as text.
+    pub(crate) fn error(&self, part: Part) -> Error {
+        let found = self.bytes.get(self.valid).copied().unwrap_or_default();
+        Error::NotUtf8 { part, offset: self.offset + self.valid as u64, found }
+    }
+}
+
+/// Bytes are equal wherever they stand.
+impl PartialEq for Bytes<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl fmt::Debug for Bytes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.lossy())
+    }
 }
 
 impl Value<'_> {
@@ -136,7 +174,7 @@ impl Value<'_> {
             Value::I32(_) => ValueType::I32,
             Value::F32(_) => ValueType::F32,
             Value::Bool(_) => ValueType::Bool,
-            Value::Str(_) => ValueType::Str,
+            Value::Str(_) | Value::Bytes(_) => ValueType::Str,
             Value::Array(array) => return Kind::ArrayOf(array.item),
             Value::U64(_) => ValueType::U64,
             Value::I64(_) => ValueType::I64,
@@ -157,7 +195,7 @@ impl Value<'_> {
             Value::I64(n) => Number::Int(n.into()),
             Value::F32(x) => Number::Float(x.into()),
             Value::F64(x) => Number::Float(x),
-            Value::Bool(_) | Value::Str(_) | Value::Array(_) => return None,
+            Value::Bool(_) | Value::Str(_) | Value::Bytes(_) | Value::Array(_) => return None,
         })
     }
 }
@@ -209,6 +247,8 @@ pub struct Array<'d> {
     bytes: &'d [u8],
     /// Where `bytes` stands in the file.
     offset: u64,
+    /// The first string in it that is not UTF-8, and its number.
+    not_text: Option<(u64, Bytes<'d>)>,
 }
 
 impl<'d> Array<'d> {
@@ -244,7 +284,10 @@ impl<'d> Array<'d> {
     /// The elements of an array of strings, read as they are asked for.
     pub fn strings(&self) -> Result<Strings<'d>, Error> {
         match self.item {
-            ValueType::Str => Ok(Strings(self.values())),
+            ValueType::Str => match self.not_text {
+                None => Ok(Strings(self.values())),
+                Some((index, bytes)) => Err(bytes.error(Part::Element(shown(self.key), index))),
+            },
             _ => Err(self.wrong_kind("an array of strings")),
         }
     }
@@ -366,7 +409,7 @@ pub(crate) fn read<'d>(
         ValueType::I32 => Value::I32(i32::from_le_bytes(cursor.bytes()?)),
         ValueType::F32 => Value::F32(f32::from_le_bytes(cursor.bytes()?)),
         ValueType::Bool => Value::Bool(read_bool(cursor)?),
-        ValueType::Str => Value::Str(cursor.str()?),
+        ValueType::Str => cursor.text()?.map_or_else(Value::Bytes, Value::Str),
         ValueType::Array => Value::Array(read_array(cursor, key, depth)?),
         ValueType::U64 => Value::U64(cursor.u64()?),
         ValueType::I64 => Value::I64(i64::from_le_bytes(cursor.bytes()?)),
@@ -399,6 +442,7 @@ fn read_array<'d>(cursor: &mut Cursor<'d>, key: &'d str, depth: u32) -> Result<A
         return Err(Error::ArrayBeyondFile { part, offset: counted_at, item, declared, needed, left });
     };
     let (offset, rest, outside) = (cursor.offset(), cursor.rest(), cursor.within);
+    let mut not_text = None;
     match item.fixed_bytes() {
         // Any bytes are good numbers: no need to look at them.
         Some(size) if item != ValueType::Bool => _ = cursor.take(size * declared)?,
@@ -408,11 +452,13 @@ fn read_array<'d>(cursor: &mut Cursor<'d>, key: &'d str, depth: u32) -> Result<A
                 if depth == 0 {
                     cursor.within = Within::Element(key, index);
                 }
-                read(cursor, item, key, depth + 1)?;
+                if let Value::Bytes(bytes) = read(cursor, item, key, depth + 1)? {
+                    not_text.get_or_insert((index, bytes));
+                }
             }
             cursor.within = outside;
         }
     }
     let walked = rest.len() - cursor.rest().len();
-    Ok(Array { key, item, len, bytes: &rest[..walked], offset })
+    Ok(Array { key, item, len, bytes: &rest[..walked], offset, not_text })
 }

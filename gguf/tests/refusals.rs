@@ -2,7 +2,7 @@
 
 mod forge;
 
-use fathom_gguf::{Counted, Error, GgufFile, Kind, Number, Part, Spot, TensorType, ValueType, Writer};
+use fathom_gguf::{Counted, Error, GgufFile, Kind, Number, Part, Spot, TensorType, Value, ValueType, Writer};
 use forge::Forge;
 
 const U8: u32 = 0;
@@ -112,12 +112,34 @@ fn duplicate_key_is_refused_with_the_place_of_the_second() {
 fn text_that_is_not_utf8_is_refused_with_the_place_of_the_byte() {
     let key = refused(Forge::v3(0, 1).u64(3).raw(b"ab\xff").u32(U8).raw(&[0]));
     assert_eq!(key, Error::NotUtf8 { part: Part::Key(0), offset: 34, found: 0xff });
-    let value = refused(Forge::v3(0, 1).key("k", STR).u64(2).raw(b"\xc3\x28"));
-    assert_eq!(value, Error::NotUtf8 { part: Part::Value("k".into()), offset: 45, found: 0xc3 });
-    let element = refused(Forge::v3(0, 1).key("k", ARRAY).array(STR, 2).str("ok").u64(1).raw(b"\x80"));
-    assert_eq!(element, Error::NotUtf8 { part: Part::Element("k".into(), 1), offset: 67, found: 0x80 });
     let name = refused(Forge::v3(1, 0).u64(1).raw(b"\xfe").u32(0).u32(0).u64(0));
     assert_eq!(name, Error::NotUtf8 { part: Part::TensorName(0), offset: 32, found: 0xfe });
+}
+
+#[test]
+fn values_that_are_not_utf8_are_refused_only_to_who_asks_for_text() {
+    let bytes = Forge::v3(0, 2).key("author", STR).u64(5).raw(b"Ren\xe9!").key("n", U8).raw(&[7]).0;
+    let file = GgufFile::parse(&bytes).unwrap();
+    let metadata = file.metadata();
+    assert_eq!(metadata.u32("n"), Ok(Some(7)));
+    let error = metadata.str("author").unwrap_err();
+    reads_well(&error);
+    assert_eq!(error, Error::NotUtf8 { part: Part::Value("author".into()), offset: 53, found: 0xe9 });
+    let Some(Value::Bytes(author)) = metadata.get("author") else { panic!("it is no text") };
+    assert_eq!(author.lossy(), "Ren\u{fffd}!");
+    let bytes = Forge::v3(0, 1).key("k", ARRAY).array(STR, 2).str("ok").u64(1).raw(b"\x80").0;
+    let file = GgufFile::parse(&bytes).unwrap();
+    let error = file.metadata().strings("k").err().unwrap();
+    assert_eq!(error, Error::NotUtf8 { part: Part::Element("k".into(), 1), offset: 67, found: 0x80 });
+    assert_eq!(file.metadata().array("k").unwrap().unwrap().values().count(), 2);
+}
+
+#[test]
+fn what_stands_for_a_file_is_named() {
+    let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 43\n";
+    let error = GgufFile::parse(pointer).unwrap_err();
+    assert_eq!(error, Error::StandIn { found: fathom_gguf::StandIn::LfsPointer });
+    assert!(error.to_string().contains("git lfs pull"), "{error}");
 }
 
 #[test]

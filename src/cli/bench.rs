@@ -15,7 +15,7 @@ use crate::mmap::Mapping;
 use crate::session::Session;
 use crate::threads::{Seats, default_threads};
 use clap::ValueEnum;
-use fathom_gguf::{Gguf, TensorType};
+use fathom_gguf::TensorType;
 use fathom_simd::{Format, Kernels};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -199,7 +199,7 @@ fn describe(
     n_threads: usize,
 ) -> Result<Model, Failure> {
     let path = &args.model;
-    let gguf = Gguf::from_shards(mapping.shards()).map_err(Failure::invalid)?;
+    let gguf = mapping.gguf().map_err(Failure::invalid)?;
     let config = Config::from_gguf(gguf.metadata(), &Overrides::default()).map_err(|e| named(path, e))?;
     let weights = WeightBytes::of(&gguf, &config).map_err(|e| named(path, e))?;
     let deepest = tests.iter().map(|(depth, _)| *depth).max().unwrap_or(0);

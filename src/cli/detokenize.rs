@@ -4,7 +4,6 @@ use super::loading::map_files;
 use super::tokenize::read;
 use super::{Failure, print};
 use crate::tokenizer::Tokenizer;
-use fathom_gguf::Gguf;
 use std::path::{Path, PathBuf};
 
 /// Print the text of token ids: exactly their bytes, control tokens as their texts, nothing added.
@@ -45,6 +44,6 @@ pub fn run(args: Args) -> Result<(), Failure> {
 pub(super) fn load(model: &Path) -> Result<Tokenizer, Failure> {
     let mapping = map_files(model)?;
     let invalid = |error: &dyn std::fmt::Display| Failure::invalid(format!("{}: {error}", model.display()));
-    let gguf = Gguf::from_shards(mapping.shards()).map_err(|error| invalid(&error))?;
+    let gguf = mapping.gguf().map_err(|error| invalid(&error))?;
     Tokenizer::from_gguf(gguf.metadata()).map_err(|error| invalid(&error))
 }

@@ -12,7 +12,6 @@ use crate::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
 use crate::machine::Machine;
 use crate::mmap::Mapping;
 use crate::session::SessionMemory;
-use fathom_gguf::Gguf;
 use fathom_simd::{Format, Kernels};
 use serde_json::{Value as Json, json};
 use std::path::{Path, PathBuf};
@@ -112,7 +111,7 @@ struct Fit {
 
 fn examine(path: &Path, mapping: &Mapping, args: &Args, machine: &Machine) -> Result<Fit, Failure> {
     let named = |error: &dyn std::fmt::Display| Failure::invalid(format!("{}: {error}", path.display()));
-    let gguf = Gguf::from_shards(mapping.shards()).map_err(Failure::invalid)?;
+    let gguf = mapping.gguf().map_err(Failure::invalid)?;
     let config = Config::from_gguf(gguf.metadata(), &Overrides::default()).map_err(|e| named(&e))?;
     let weights = WeightBytes::of(&gguf, &config).map_err(|e| named(&e))?;
     let n_threads = args.threads.unwrap_or_else(|| machine.cores.default_threads());

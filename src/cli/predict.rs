@@ -11,7 +11,6 @@ use crate::machine::Machine;
 use crate::mmap::{Mapping, Watch};
 use crate::session::{SessionMemory, SessionOptions};
 use crate::threads::Seats;
-use fathom_gguf::Gguf;
 use fathom_simd::{Format, Kernels};
 use serde_json::{Value as Json, json};
 use std::num::NonZeroUsize;
@@ -135,7 +134,7 @@ fn measure(
     let signals = signals::listen()?;
     let mapping = Mapping::open(path).map_err(Failure::invalid)?;
     let seats = Seats::of(n_threads);
-    let gguf = Gguf::from_shards(mapping.shards()).map_err(Failure::invalid)?;
+    let gguf = mapping.gguf().map_err(Failure::invalid)?;
     let placement = mapping.placement(&gguf, &seats);
     mapping
         .warm(&placement, Watch { stop: signals.flag(), progress: &|_| {} })

@@ -12,7 +12,7 @@ use std::path::Path;
 /// one.
 const PIECE: usize = 8 * LARGE_PAGE;
 
-/// Reads a file that consists of `runs`, each on threads of its node. `path` is for messages.
+/// Reads the `runs` of a file, each on threads of its node. `path` is for messages.
 pub(super) fn read(
     file: &File,
     path: &Path,
@@ -40,6 +40,13 @@ fn pieces<'b>(mut bytes: &'b mut [u8], n_nodes: usize, runs: &[Run]) -> Vec<Vec<
     let mut pieces: Vec<Vec<_>> = (0..n_nodes).map(|_| Vec::new()).collect();
     let mut offset = 0;
     for run in runs {
+        // What lies between runs stays as the system gave it: zeros that take no memory.
+        let start = run.bytes.start / LARGE_PAGE * LARGE_PAGE;
+        if let Some(hole) = start.checked_sub(offset) {
+            let hole = hole.min(bytes.len());
+            let (_, rest) = bytes.split_at_mut(hole);
+            (bytes, offset) = (rest, offset + hole);
+        }
         let end = run.bytes.end.next_multiple_of(LARGE_PAGE);
         while offset < end && !bytes.is_empty() {
             let len = PIECE.min(end - offset).min(bytes.len());
@@ -98,6 +105,16 @@ mod tests {
         let lens =
             |node: usize| pieces[node].iter().map(|(at, piece)| (*at, piece.len())).collect::<Vec<_>>();
         assert_eq!((lens(0), lens(1)), (vec![(PAGE, 2 * PAGE)], vec![(0, PAGE), (3 * PAGE, 7)]));
+        let mut bytes = vec![0; 9 * PAGE + 7];
+        let runs = [run(0..100, 0), run(4 * PAGE + 3..4 * PAGE + 9, 1), run(8 * PAGE + 5..bytes.len(), 0)];
+        let pieces = super::pieces(&mut bytes, 2, &runs);
+        let lens =
+            |node: usize| pieces[node].iter().map(|(at, piece)| (*at, piece.len())).collect::<Vec<_>>();
+        assert_eq!(
+            (lens(0), lens(1)),
+            (vec![(0, PAGE), (8 * PAGE, PAGE + 7)], vec![(4 * PAGE, PAGE)]),
+            "holes"
+        );
     }
 
     fn file_of(bytes: &[u8]) -> File {

@@ -20,7 +20,8 @@ pub use zeros::Zeros;
 
 use crate::placement::Placement;
 use crate::threads::{Seats, ThreadError};
-use fathom_gguf::Gguf;
+use fathom_gguf::split::strip_extension;
+use fathom_gguf::{FileBytes, Gguf, GgufFile, header_bytes};
 use memmap2::Mmap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -129,6 +130,8 @@ struct MappedFile {
     bytes: Bytes,
     /// What it was when it was opened; `None` for a part of the program, and where the system does not tell.
     identity: Option<Identity>,
+    /// A copy of the first bytes of a file that others can change: what was checked there stays as it is.
+    header: Vec<u8>,
 }
 
 impl MappedFile {
@@ -146,6 +149,13 @@ impl MappedFile {
             Bytes::Mapped(_, file) | Bytes::Memory(_, file) => Some(file),
             Bytes::Static(_) => None,
         }
+    }
+
+    /// What a model is read from.
+    fn as_model(&self) -> FileBytes<'_> {
+        let bytes = self.bytes();
+        let header = if self.header.is_empty() { bytes } else { &self.header };
+        FileBytes { name: self.name.clone(), header, bytes }
     }
 
     /// Keeps the system from taking its pages away; a part of the program stays as it is.
@@ -186,7 +196,16 @@ impl Mapping {
     /// A model that is a part of the program.
     pub fn of_bytes(name: &str, bytes: &'static [u8]) -> Mapping {
         let bytes = Bytes::Static(bytes);
-        Mapping { files: vec![MappedFile { name: name.to_owned(), path: None, bytes, identity: None }] }
+        let (identity, header) = (None, Vec::new());
+        Mapping { files: vec![MappedFile { name: name.to_owned(), path: None, bytes, identity, header }] }
+    }
+
+    /// What the files hold.
+    ///
+    /// # Errors
+    /// Files that are no GGUF, or do not belong together.
+    pub fn gguf(&self) -> Result<Gguf<'_>, fathom_gguf::Error> {
+        Gguf::from_files(self.files.iter().map(MappedFile::as_model).collect())
     }
 
     /// Each file's name and bytes, in shard order.
@@ -332,7 +351,8 @@ fn map_file(path: &Path) -> Result<MappedFile, MapError> {
     let name = path.display().to_string();
     sigbus::watch(map.as_ptr(), map.len(), &name);
     let identity = Identity::of(&file);
-    Ok(MappedFile { name, path: Some(path.to_owned()), bytes: Bytes::Mapped(map, file), identity })
+    let header = map[..header_bytes(&map)].to_vec();
+    Ok(MappedFile { name, path: Some(path.to_owned()), bytes: Bytes::Mapped(map, file), identity, header })
 }
 
 /// At most this many missing shards are named.
@@ -362,7 +382,7 @@ fn only_model_in(folder: &Path) -> Result<PathBuf, MapError> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(io)? {
         let name = entry.map_err(io)?.file_name().to_string_lossy().into_owned();
-        if name.ends_with(".gguf") {
+        if strip_extension(&name).is_some() {
             names.push(name);
         }
     }
@@ -376,8 +396,17 @@ fn only_model_in(folder: &Path) -> Result<PathBuf, MapError> {
             models.push(name);
         }
     }
+    // Projectors, importance matrices and adapters lie beside the model that they are for.
+    if models.len() > 1 && models.iter().any(|name| is_model(&folder.join(name))) {
+        models.retain(|name| is_model(&folder.join(name)));
+    }
     match models.as_slice() {
         [one] => Ok(folder.join(one)),
+        [] if folder.join("config.json").exists() => Err(MapError::Folder {
+            path: folder.to_owned(),
+            found: "a checkpoint of Hugging Face's form; `fathom quantize` makes a GGUF file of it"
+                .to_owned(),
+        }),
         [] => Err(MapError::Folder { path: folder.to_owned(), found: "no .gguf file".to_owned() }),
         several => {
             let names = several.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(", ");
@@ -386,10 +415,24 @@ fn only_model_in(folder: &Path) -> Result<PathBuf, MapError> {
     }
 }
 
+/// Whether a file is a language model, as far as its name and its header tell. One that cannot be read may be.
+fn is_model(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    if name.starts_with("mmproj") || name.contains("imatrix") {
+        return false;
+    }
+    let Ok(file) = map_file(path) else { return true };
+    let Ok(gguf) = GgufFile::parse_copied(&file.header, file.bytes()) else { return true };
+    let text = |key| gguf.metadata().str(key).ok().flatten();
+    text("general.type").is_none_or(|kind| kind == "model")
+        && !matches!(text("general.architecture"), Some("clip" | "imatrix"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::threads::machine_of_nodes;
+    use fathom_gguf::Writer;
     use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
@@ -409,5 +452,51 @@ mod tests {
         });
         assert!(matches!(ended, Err(MapError::Empty { .. })));
         assert!(done.load(Ordering::Relaxed) < 1000, "the other thread went on to its end");
+    }
+
+    fn put(folder: &Path, name: &str, kind: &str, architecture: &str) {
+        let mut writer = Writer::new();
+        writer.metadata("general.architecture", architecture).unwrap();
+        writer.metadata("general.type", kind).unwrap();
+        std::fs::write(folder.join(name), writer.layout().unwrap().header).unwrap();
+    }
+
+    #[test]
+    fn a_folder_holds_one_model_and_what_belongs_to_it() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = temp.path();
+        let said = || only_model_in(folder).unwrap_err().to_string();
+        assert!(said().contains("found no .gguf file"));
+        std::fs::write(folder.join("config.json"), "{}").unwrap();
+        assert!(said().contains("fathom quantize"), "{}", said());
+        put(folder, "imatrix.gguf", "imatrix", "imatrix");
+        put(folder, "mmproj-model.gguf", "mmproj", "clip");
+        put(folder, "adapter.gguf", "adapter", "deepseek2");
+        assert!(said().contains("adapter.gguf, imatrix.gguf, mmproj-model.gguf"), "{}", said());
+        put(folder, "V3.2-Q4_K_M.GGUF", "model", "deepseek32");
+        assert_eq!(only_model_in(folder).unwrap(), folder.join("V3.2-Q4_K_M.GGUF"));
+        std::fs::write(folder.join("half.gguf"), "GGUF").unwrap();
+        assert!(
+            said().contains("V3.2-Q4_K_M.GGUF, half.gguf"),
+            "a damaged file may be the model: {}",
+            said()
+        );
+    }
+
+    #[test]
+    fn what_was_checked_stays_when_the_file_changes() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("model.gguf");
+        let mut writer = Writer::new();
+        writer.metadata("tokenizer.ggml.tokens", vec!["one", "two", "three"]).unwrap();
+        let header = writer.layout().unwrap().header;
+        std::fs::write(&path, &header).unwrap();
+        let mapping = Mapping::open(&path).unwrap();
+        let gguf = mapping.gguf().unwrap();
+        // Every length in the file becomes absurd; its size stays.
+        std::fs::write(&path, vec![0xff; header.len()]).unwrap();
+        let tokens: Vec<&str> = gguf.metadata().strings("tokenizer.ggml.tokens").unwrap().unwrap().collect();
+        assert_eq!(tokens, ["one", "two", "three"]);
+        assert_eq!(mapping.gguf().unwrap().metadata().len(), 1);
     }
 }

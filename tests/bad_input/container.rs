@@ -120,7 +120,7 @@ pub const METADATA: [Row; 10] = [
     (
         "text that is not UTF-8",
         |dir, model| changed(dir, &model, "general.architecture", 4 + 8, &[0xff]),
-        By::All,
+        By::Loading,
         &["general.architecture", "UTF-8", "0xff at byte", "convert the model again"],
     ),
     (

@@ -10,6 +10,13 @@ const LARGEST_REWRITTEN: u64 = 16 << 20;
 
 /// Opens one file; if it opens, everything in it must be readable, in bounds, and writable again.
 pub fn read(bytes: &[u8]) -> bool {
+    let copied = fathom_gguf::header_bytes(bytes);
+    let from_copy = GgufFile::parse_copied(&bytes[..copied], bytes).map(|file| file.tensors().len());
+    assert_eq!(
+        from_copy,
+        GgufFile::parse(bytes).map(|file| file.tensors().len()),
+        "a copied header says the same"
+    );
     let file = match GgufFile::parse(bytes) {
         Ok(file) => file,
         Err(error) => {
@@ -60,6 +67,10 @@ fn check_tensors(file: &GgufFile<'_>, bytes: &[u8]) {
 fn rewrite(file: &GgufFile<'_>) {
     let mut writer = Writer::new();
     for (key, value) in file.metadata().iter() {
+        // What is no text is written with marks in its place.
+        if format!("{:?}", OwnedValue::from(*value)).contains('\u{fffd}') {
+            return;
+        }
         if writer.metadata(key, OwnedValue::from(*value)).is_err() {
             assert_eq!(key, "general.alignment");
             return;
@@ -139,7 +150,9 @@ pub fn shards(bytes: &[u8]) -> bool {
 pub fn names(bytes: &[u8]) -> bool {
     let text = String::from_utf8_lossy(bytes);
     let Some((prefix, no, count)) = split::parse_shard_name(&text) else { return false };
-    assert_eq!(split::shard_name(prefix, no, count), text);
+    // The extension may be in capitals.
+    let again = split::shard_name(prefix, no, count);
+    assert_eq!(split::strip_extension(&again), split::strip_extension(&text));
     let siblings = split::siblings(&text).expect("a shard's name has siblings");
     assert_eq!((siblings.len(), siblings[no].as_str()), (count, &*text));
     true

@@ -2,7 +2,7 @@
 
 use crate::cli::settings::Settings;
 use etcetera::BaseStrategy;
-use fathom_gguf::split::parse_shard_name;
+use fathom_gguf::split::{parse_shard_name, strip_extension};
 use std::collections::HashSet;
 use std::env;
 use std::ffi::OsStr;
@@ -136,7 +136,7 @@ impl Walk {
             let Ok(about) = fs::metadata(&path) else { continue };
             if about.is_dir() {
                 folders.push(path);
-            } else if about.is_file() && name.ends_with(".gguf") {
+            } else if about.is_file() && strip_extension(name).is_some() {
                 let split = parse_shard_name(name).map(|(prefix, _, count)| (prefix.to_owned(), count));
                 if split.is_none_or(|split| splits.insert(split)) {
                     self.files.push(path);

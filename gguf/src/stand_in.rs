@@ -1,0 +1,79 @@
+//! Files that stand where a model's file should: what they are, told by their first bytes.
+//!
+//! A clone without Git LFS, a download without a login and one that only reserved its room all leave a file of the right name.
+//! Each has a next step of its own, which "not a GGUF file" would not say.
+
+use std::fmt;
+
+/// What stands there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StandIn {
+    /// Three lines of text that Git LFS puts in the place of a large file.
+    LfsPointer,
+    /// An HTML or XML page.
+    WebPage,
+    /// Text in UTF-16.
+    Utf16,
+    /// Room that was reserved and not filled.
+    Zeros,
+}
+
+/// As many first bytes as [`StandIn::of`] looks at.
+pub const LOOKED_AT: usize = 256;
+
+impl StandIn {
+    /// Recognises the beginning of a file; `None` for anything else.
+    pub fn of(start: &[u8]) -> Option<StandIn> {
+        let start = &start[..start.len().min(LOOKED_AT)];
+        let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
+        let begins =
+            |with: &[u8]| text.get(..with.len()).is_some_and(|found| found.eq_ignore_ascii_case(with));
+        let any = |list: &[&str]| list.iter().any(|with| begins(with.as_bytes()));
+        if any(&["version https://git-lfs.github.com/spec/", "version https://hawser.github.com/spec/"]) {
+            return Some(StandIn::LfsPointer);
+        }
+        if any(&["<!doctype", "<html", "<head", "<?xml", "<error"]) {
+            return Some(StandIn::WebPage);
+        }
+        if start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") {
+            return Some(StandIn::Utf16);
+        }
+        (start.len() >= 16 && start.iter().all(|&byte| byte == 0)).then_some(StandIn::Zeros)
+    }
+}
+
+/// What it is and what to do.
+impl fmt::Display for StandIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            StandIn::LfsPointer => {
+                "a Git LFS pointer, a few lines that stand for the file until it is fetched: run `git lfs pull` in its folder, or \
+                 download the file itself (`hf download`)"
+            }
+            StandIn::WebPage => {
+                "a web page: the download met a login, an error or a page about the file; download the file itself (`hf download`)"
+            }
+            StandIn::Utf16 => "text in UTF-16: save it as UTF-8, or download the file again",
+            StandIn::Zeros => {
+                "nothing but zeros at its start: the download reserved its room and did not finish; download it again"
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beginnings_are_recognised() {
+        let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4302350824\n";
+        assert_eq!(StandIn::of(pointer), Some(StandIn::LfsPointer));
+        assert_eq!(StandIn::of(b"\xef\xbb\xbf\r\n<!DOCTYPE html>"), Some(StandIn::WebPage));
+        assert_eq!(StandIn::of(b"\xff\xfe{\0"), Some(StandIn::Utf16));
+        assert_eq!(StandIn::of(&[0; 64]), Some(StandIn::Zeros));
+        for other in [&b""[..], b"GGUF\x03\0\0\0", b"{\"a\": 1}", b"version 2", &[0; 4]] {
+            assert_eq!(StandIn::of(other), None, "{other:?}");
+        }
+    }
+}
