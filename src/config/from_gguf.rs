@@ -1,8 +1,9 @@
 //! GGUF metadata of `deepseek32`, and of `deepseek2` in its dense layouts.
 
+use super::keys::{self, Neutral};
 use super::{Config, ConfigError, IndexerConfig, Yarn};
 use crate::closest::closest;
-use fathom_gguf::{Metadata, Value};
+use fathom_gguf::{Gguf, Metadata, Value};
 use std::collections::BTreeSet;
 use std::str::FromStr;
 
@@ -13,10 +14,14 @@ const ARCHITECTURES: &str = "deepseek32, deepseek2";
 
 /// Values that replace metadata, as llama.cpp's `--override-kv KEY=TYPE:VALUE`.
 #[derive(Clone, Debug, Default)]
-pub struct Overrides(Vec<(String, Scalar)>);
+pub struct Overrides {
+    values: Vec<(String, Scalar)>,
+    /// Every token is to attend to all earlier ones: a file may lack the indexer.
+    dense: bool,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Scalar {
+pub(super) enum Scalar {
     Int(u64),
     Float(f64),
     Bool(bool),
@@ -42,7 +47,13 @@ impl Overrides {
             };
             scalar.map(|scalar| (key.to_owned(), scalar)).ok_or_else(wrong)
         });
-        parsed.collect::<Result<_, String>>().map(Overrides)
+        Ok(Overrides { values: parsed.collect::<Result<_, String>>()?, dense: false })
+    }
+
+    /// The same for sessions whose tokens attend to all earlier ones, or not.
+    #[must_use]
+    pub fn dense(self, dense: bool) -> Overrides {
+        Overrides { dense, ..self }
     }
 
     /// Keys that change nothing of this file's numbers, each with one that may have been meant.
@@ -56,7 +67,7 @@ impl Overrides {
         // What is wrong with the numbers is told by whoever needs them.
         let _ = reader.numbers();
         let asked: Vec<&str> = reader.asked.iter().map(String::as_str).collect();
-        let unread = self.0.iter().filter(|(key, _)| !reader.asked.contains(key));
+        let unread = self.values.iter().filter(|(key, _)| !reader.asked.contains(key));
         unread
             .map(|(key, _)| {
                 (key.clone(), closest(key, asked.iter().copied(), CLOSE).map(ToString::to_string))
@@ -65,7 +76,7 @@ impl Overrides {
     }
 
     fn get(&self, key: &str) -> Option<Scalar> {
-        self.0.iter().rev().find(|(k, _)| k == key).map(|&(_, value)| value)
+        self.values.iter().rev().find(|(k, _)| k == key).map(|&(_, value)| value)
     }
 }
 
@@ -91,7 +102,11 @@ impl Reader<'_, '_> {
             return Some(value);
         }
         let value = self.metadata.get(&key)?;
-        let scalar = scalar_of(value);
+        let scalar = match value {
+            // A layer without attention or without heads is another model.
+            Value::Array(array) if !key.ends_with("feed_forward_length") && has_zero(array) => None,
+            value => scalar_of(value),
+        };
         if scalar.is_none() {
             self.problems.push(format!("{key}: expected a number or a flag, found {}", value.kind()));
         }
@@ -100,7 +115,7 @@ impl Reader<'_, '_> {
 
     fn size(&mut self, key: &str) -> Option<usize> {
         match self.scalar(key)? {
-            Scalar::Int(value) => usize::try_from(value).ok(),
+            Scalar::Int(value) => Some(usize::try_from(value).unwrap_or(usize::MAX)),
             other => {
                 self.problems.push(format!("{}: expected a whole number, found {other:?}", self.key(key)));
                 None
@@ -137,10 +152,31 @@ impl Reader<'_, '_> {
         }
         value.unwrap_or(0)
     }
+
+    /// A value that llama.cpp's converter always writes and that no default could stand for; `usual` is V3's own.
+    fn need_as<T>(
+        &mut self,
+        key: &str,
+        read: impl Fn(&mut Self, &str) -> Option<T>,
+        usual: &str,
+    ) -> Option<T> {
+        let before = self.problems.len();
+        let value = read(self, key);
+        if value.is_none() && self.problems.len() == before {
+            let key = self.key(key);
+            self.problems
+                .push(format!("{key}: missing; V3-family files have it: add --override-kv {key}={usual}"));
+        }
+        value
+    }
+}
+
+fn has_zero(array: &fathom_gguf::Array<'_>) -> bool {
+    array.values().any(|value| scalar_of(&value) == Some(Scalar::Int(0)))
 }
 
 /// A scalar; or a per-layer array whose non-zero entries agree, which llama.cpp writes for some widths.
-fn scalar_of(value: &Value<'_>) -> Option<Scalar> {
+pub(super) fn scalar_of(value: &Value<'_>) -> Option<Scalar> {
     Some(match *value {
         Value::U8(v) => Scalar::Int(v.into()),
         Value::U16(v) => Scalar::Int(v.into()),
@@ -153,7 +189,7 @@ fn scalar_of(value: &Value<'_>) -> Option<Scalar> {
         Value::F32(v) => Scalar::Float(v.into()),
         Value::F64(v) => Scalar::Float(v),
         Value::Bool(v) => Scalar::Bool(v),
-        Value::Str(_) => return None,
+        Value::Str(_) | Value::Bytes(_) => return None,
         Value::Array(ref array) => {
             let mut widths = array.values().map(|v| scalar_of(&v)).filter(|v| *v != Some(Scalar::Int(0)));
             let first = widths.next()??;
@@ -188,6 +224,21 @@ impl Config {
     }
 }
 
+impl Config {
+    /// Reads the metadata of a whole model, and whether there is an indexer where it may be done without.
+    ///
+    /// # Errors
+    /// As [`Config::from_gguf`].
+    pub fn of(gguf: &Gguf<'_>, overrides: &Overrides) -> Result<Config, ConfigError> {
+        let config = Config::from_gguf(gguf.metadata(), overrides)?;
+        let lacks = || !gguf.tensors().any(|(_, tensor)| tensor.name.contains(".indexer."));
+        match config.indexer {
+            Some(_) if overrides.dense && lacks() => Ok(Config { indexer: None, ..config }),
+            _ => Ok(config),
+        }
+    }
+}
+
 impl Reader<'_, '_> {
     fn finish(self, config: Config) -> Result<Config, ConfigError> {
         if !self.problems.is_empty() {
@@ -208,7 +259,10 @@ impl Reader<'_, '_> {
         } else {
             (self.need("attention.key_length"), self.need("attention.value_length"))
         };
-        let indexer = (self.arch == "deepseek32").then(|| IndexerConfig {
+        self.check_keys();
+        let told = |key| self.metadata.get(&self.key(key)).is_some();
+        let can_do_without = self.overrides.dense && !told("attention.indexer.top_k");
+        let indexer = (self.arch == "deepseek32" && !can_do_without).then(|| IndexerConfig {
             n_heads: self.need("attention.indexer.head_count"),
             head_dim: self.need("attention.indexer.key_length"),
             topk: self.need("attention.indexer.top_k"),
@@ -233,20 +287,57 @@ impl Reader<'_, '_> {
             num_experts_per_tok: if has_moe { self.need("expert_used_count") } else { 0 },
             n_group,
             topk_group,
-            routed_scaling_factor: self.float("expert_weights_scale").unwrap_or(1.0),
-            norm_topk_prob: self.flag("expert_weights_norm").unwrap_or(self.arch == "deepseek32"),
-            num_attention_heads: self.need("attention.head_count"),
+            routed_scaling_factor: if has_moe { self.scaling_factor() } else { 1.0 },
+            norm_topk_prob: !has_moe
+                || self.need_as("expert_weights_norm", Self::flag, "bool:true").unwrap_or(true),
+            num_attention_heads: self.heads(),
             q_lora_rank: self.need("attention.q_lora_rank"),
             kv_lora_rank: self.need("attention.kv_lora_rank"),
             qk_nope_head_dim: key.saturating_sub(qk_rope_head_dim),
             qk_rope_head_dim,
             v_head_dim: value,
             indexer,
-            rms_norm_eps: self.float("attention.layer_norm_rms_epsilon").unwrap_or(1e-6),
+            rms_norm_eps: self
+                .need_as("attention.layer_norm_rms_epsilon", Self::float, "float:1e-6")
+                .unwrap_or(1e-6),
             max_position_embeddings: self.need("context_length"),
             rope_theta: self.float("rope.freq_base").unwrap_or(10000.0),
             yarn: self.yarn(),
             tie_word_embeddings: false,
+        }
+    }
+
+    fn scaling_factor(&mut self) -> f32 {
+        self.need_as("expert_weights_scale", Self::float, "float:2.5").unwrap_or(1.0)
+    }
+
+    /// Keys and values are one latent, or in older files as many as heads.
+    fn heads(&mut self) -> usize {
+        let heads = self.need("attention.head_count");
+        if let Some(found) = self.size("attention.head_count_kv")
+            && found != 1
+            && found != heads
+        {
+            let key = self.key("attention.head_count_kv");
+            self.problems.push(format!("{key}: expected 1 or the number of heads, {heads}, found {found}"));
+        }
+        heads
+    }
+
+    /// Keys under which other models compute something else: refused unless they say that nothing changes.
+    fn check_keys(&mut self) {
+        for (key, neutral) in keys::SWITCHES {
+            let full = self.key(key);
+            let overridden = self.overrides.get(&full);
+            let Some(value) = self.metadata.get(&full) else { continue };
+            self.asked.insert(full.clone());
+            let found = overridden.or_else(|| scalar_of(value));
+            if !found.is_some_and(|found| neutral.is(found)) {
+                let found = found.map_or_else(|| value.kind().to_string(), Neutral::shown);
+                self.problems.push(format!(
+                    "{full}: expected {neutral}, found {found}: this program computes no model in which it is another"
+                ));
+            }
         }
     }
 
@@ -273,10 +364,31 @@ impl Reader<'_, '_> {
         }
     }
 
+    /// Without a type readers take a factor for linear scaling, which this family never had: the key was lost.
+    fn check_no_scaling(&mut self, kind: &str) {
+        let lost = [
+            "rope.scaling.factor",
+            "rope.scaling.yarn_log_multiplier",
+            "rope.scaling.original_context_length",
+        ];
+        let lost = lost.into_iter().find(|key| match self.metadata.get(&self.key(key)).map(scalar_of) {
+            Some(Some(Scalar::Float(x))) => *key != "rope.scaling.factor" || (x != 1.0 && x != 0.0),
+            found => found.is_some(),
+        });
+        if let Some(key) = lost {
+            let key = self.key(key);
+            self.problems.push(format!("{kind}: missing, and {key} is there: expected `yarn` or `none`"));
+        }
+    }
+
     fn yarn(&mut self) -> Option<Yarn> {
         let key = self.key("rope.scaling.type");
         match self.metadata.str(&key) {
-            Ok(None | Some("none")) => return None,
+            Ok(Some("none")) => return None,
+            Ok(None) => {
+                self.check_no_scaling(&key);
+                return None;
+            }
             Ok(Some("yarn")) => {}
             Ok(Some(other)) => {
                 self.problems.push(format!("{key}: expected `yarn` or `none`, found `{other}`"));

@@ -1,69 +1,53 @@
-//! `config.json`, in DeepSeek's own form and in the form transformers 5 writes.
+//! `config.json`, in DeepSeek's own form and in the forms that transformers 4 and 5 write.
+//!
+//! What is absent has the value that transformers 5.23 gives it (`DeepseekV32Config`, `DeepseekV3Config`). A switch that would
+//! change the mathematics in a way this program does not compute is refused by its name. Other fields are ignored on purpose
+//! (`head_dim` means another thing in each form).
 
-use super::{Config, ConfigError, IndexerConfig, Yarn};
-use serde::Deserialize;
+use super::fields::{Fields, Plain, shown};
+use super::rope_json::Rope;
+use super::{Config, ConfigError, IndexerConfig};
+use serde_json::{Map, Value};
 
 const ARCHITECTURES: &str = "DeepseekV32ForCausalLM, DeepseekV3ForCausalLM";
 
-/// Only what the model needs; other fields are ignored on purpose (`head_dim` means another thing in each form).
-#[derive(Deserialize)]
-struct Json {
-    #[serde(default)]
-    architectures: Vec<String>,
-    #[serde(default)]
-    model_type: String,
-    vocab_size: Option<usize>,
-    hidden_size: Option<usize>,
-    intermediate_size: Option<usize>,
-    moe_intermediate_size: Option<usize>,
-    num_hidden_layers: Option<usize>,
-    #[serde(default)]
-    num_nextn_predict_layers: usize,
-    #[serde(default)]
-    first_k_dense_replace: usize,
-    moe_layer_freq: Option<usize>,
-    n_routed_experts: Option<usize>,
-    n_shared_experts: Option<usize>,
-    num_experts_per_tok: Option<usize>,
-    n_group: Option<usize>,
-    topk_group: Option<usize>,
-    routed_scaling_factor: Option<f32>,
-    norm_topk_prob: Option<bool>,
-    scoring_func: Option<String>,
-    topk_method: Option<String>,
-    num_attention_heads: Option<usize>,
-    q_lora_rank: Option<usize>,
-    kv_lora_rank: Option<usize>,
-    qk_nope_head_dim: Option<usize>,
-    qk_rope_head_dim: Option<usize>,
-    v_head_dim: Option<usize>,
-    index_n_heads: Option<usize>,
-    index_head_dim: Option<usize>,
-    index_topk: Option<usize>,
-    rms_norm_eps: Option<f32>,
-    max_position_embeddings: Option<usize>,
-    rope_theta: Option<f32>,
-    rope_scaling: Option<Rope>,
-    rope_parameters: Option<Rope>,
-    #[serde(default)]
-    tie_word_embeddings: bool,
-    #[serde(default)]
-    attention_bias: bool,
-    hidden_act: Option<String>,
-}
+// What transformers assumes where these are absent.
+const N_GROUP: usize = 8;
+const TOPK_GROUP: usize = 4;
+const N_SHARED_EXPERTS: usize = 1;
+const FIRST_K_DENSE_REPLACE: usize = 3;
+const ROUTED_SCALING_FACTOR: f32 = 2.5;
 
-#[derive(Deserialize, Clone, Default)]
-struct Rope {
-    #[serde(alias = "type")]
-    rope_type: Option<String>,
-    rope_theta: Option<f32>,
-    factor: Option<f32>,
-    original_max_position_embeddings: Option<usize>,
-    beta_fast: Option<f32>,
-    beta_slow: Option<f32>,
-    mscale: Option<f32>,
-    mscale_all_dim: Option<f32>,
-}
+/// Switches of this family and of its relatives.
+const SWITCHES: [(&str, Plain); 23] = [
+    ("scoring_func", Plain::Word("sigmoid")),
+    ("topk_method", Plain::Word("noaux_tc")),
+    ("hidden_act", Plain::Word("silu")),
+    ("attention_bias", Plain::Flag(false)),
+    ("mlp_bias", Plain::Flag(false)),
+    ("rope_interleave", Plain::Flag(true)),
+    ("indexer_rope_interleave", Plain::Flag(false)),
+    ("use_qk_norm", Plain::Flag(false)),
+    ("qk_layernorm", Plain::Flag(false)),
+    ("moe_layer_freq", Plain::Number(1.0)),
+    ("partial_rotary_factor", Plain::Number(1.0)),
+    ("index_topk_freq", Plain::Number(1.0)),
+    ("logit_scale", Plain::Number(1.0)),
+    ("logits_scaling", Plain::Number(1.0)),
+    ("embedding_multiplier", Plain::Number(1.0)),
+    ("residual_multiplier", Plain::Number(1.0)),
+    ("lm_head_multiplier", Plain::Number(1.0)),
+    ("attn_logit_softcapping", Plain::Number(0.0)),
+    ("final_logit_softcapping", Plain::Number(0.0)),
+    ("swiglu_limit", Plain::Number(0.0)),
+    ("sliding_window", Plain::Number(0.0)),
+    ("index_topk_pattern", Plain::NothingBut("F")),
+    ("indexer_types", Plain::NothingBut("full")),
+];
+
+/// What transformers has called attention to all earlier tokens, or to those that an indexer chose.
+const LAYER_TYPES: [&str; 4] =
+    ["indexed_attention", "full_attention", "sparse_attention", "deepseek_sparse_attention"];
 
 impl Config {
     /// Reads `config.json`.
@@ -74,142 +58,326 @@ impl Config {
     /// # Errors
     /// Another architecture by name; otherwise everything missing or contradictory at once.
     pub fn from_json(text: &[u8], has_mtp: impl Fn(usize) -> bool) -> Result<Config, ConfigError> {
-        let json: Json = serde_json::from_slice(text)?;
-        let sparse = match json.architectures.first().map(String::as_str) {
-            Some("DeepseekV32ForCausalLM") => true,
-            Some("DeepseekV3ForCausalLM")
-                if json.model_type == "deepseek_v3" || json.model_type.is_empty() =>
-            {
-                false
-            }
-            found => {
-                let found = format!(
-                    "{} (model_type `{}`)",
-                    found.unwrap_or("a model without a name"),
-                    json.model_type
-                );
-                return Err(ConfigError::OtherModel { found, expected: ARCHITECTURES });
-            }
-        };
-        let mut problems = Vec::new();
-        json.check_features(&mut problems);
-        let yarn = json.yarn(&mut problems);
-        let config = json.numbers(sparse, yarn, has_mtp, &mut problems);
-        if !problems.is_empty() {
-            return Err(ConfigError::Invalid(problems));
+        let json: Map<String, Value> = serde_json::from_slice(text)?;
+        let sparse = is_sparse(&json)?;
+        let mut fields = Fields::new(&json, "");
+        fields.check(&SWITCHES);
+        let config = numbers(&mut fields, sparse, has_mtp);
+        if !fields.problems.is_empty() {
+            return Err(ConfigError::Invalid(fields.problems));
         }
         config.validate()?;
         Ok(config)
     }
 }
 
-impl Json {
-    /// Refuses variants of the architecture that this program does not compute.
-    fn check_features(&self, problems: &mut Vec<String>) {
-        let mut expect = |name: &str, found: Option<&str>, expected: &str| {
-            if let Some(found) = found
-                && found != expected
-            {
-                problems.push(format!("{name}: expected `{expected}`, found `{found}`"));
+/// Whether this is V3.2 or one of the dense siblings.
+fn is_sparse(json: &Map<String, Value>) -> Result<bool, ConfigError> {
+    let named = json.get("architectures").and_then(|list| list.get(0)).filter(|name| !name.is_null());
+    let model_type = json.get("model_type").filter(|name| !name.is_null());
+    let text = |value: Option<&Value>| value.map(|value| value.as_str().unwrap_or("").to_owned());
+    match (text(named).as_deref(), text(model_type).as_deref()) {
+        (Some("DeepseekV32ForCausalLM"), _) | (None, Some("deepseek_v32")) => Ok(true),
+        (Some("DeepseekV3ForCausalLM"), None | Some("" | "deepseek_v3")) | (None, Some("deepseek_v3")) => {
+            Ok(false)
+        }
+        _ => {
+            let found =
+                named.map_or("a model without a name".to_owned(), |name| shown(name).replace('`', ""));
+            let model_type = model_type.map_or("``".to_owned(), shown);
+            let found = format!("{found} (model_type {model_type})");
+            Err(ConfigError::OtherModel { found, expected: ARCHITECTURES })
+        }
+    }
+}
+
+fn numbers(fields: &mut Fields<'_>, sparse: bool, has_mtp: impl Fn(usize) -> bool) -> Config {
+    let num_hidden_layers = fields.need("num_hidden_layers");
+    let indexer = sparse.then(|| IndexerConfig {
+        n_heads: fields.need("index_n_heads"),
+        head_dim: fields.need("index_head_dim"),
+        topk: fields.need("index_topk"),
+    });
+    let max_position_embeddings = fields.need("max_position_embeddings");
+    let Rope { theta, yarn } = Rope::read(fields, max_position_embeddings);
+    let n_mtp = fields.size_by_any_name(&["num_nextn_predict_layers", "num_mtp_layers"]).unwrap_or(0);
+    let n_routed_experts = fields.size_by_any_name(&["n_routed_experts", "num_experts", "num_local_experts"]);
+    if n_routed_experts.is_none() {
+        fields.missing("n_routed_experts");
+    }
+    let num_attention_heads = fields.need("num_attention_heads");
+    check_kv_heads(fields, num_attention_heads);
+    check_layer_types(fields);
+    Config {
+        vocab_size: fields.need("vocab_size"),
+        hidden_size: fields.need("hidden_size"),
+        intermediate_size: fields.need("intermediate_size"),
+        moe_intermediate_size: fields.need("moe_intermediate_size"),
+        num_hidden_layers,
+        num_nextn_predict_layers: if has_mtp(num_hidden_layers) { n_mtp.max(1) } else { 0 },
+        first_k_dense_replace: dense_layers(fields, sparse, num_hidden_layers),
+        n_routed_experts: n_routed_experts.unwrap_or(0),
+        n_shared_experts: fields.size("n_shared_experts").unwrap_or(N_SHARED_EXPERTS),
+        num_experts_per_tok: fields.need("num_experts_per_tok"),
+        n_group: fields.size("n_group").unwrap_or(N_GROUP),
+        topk_group: fields.size("topk_group").unwrap_or(TOPK_GROUP),
+        routed_scaling_factor: fields.float("routed_scaling_factor").unwrap_or(ROUTED_SCALING_FACTOR),
+        norm_topk_prob: fields.flag("norm_topk_prob").unwrap_or(true),
+        num_attention_heads,
+        q_lora_rank: fields.need("q_lora_rank"),
+        kv_lora_rank: fields.need("kv_lora_rank"),
+        qk_nope_head_dim: fields.need("qk_nope_head_dim"),
+        qk_rope_head_dim: fields.need("qk_rope_head_dim"),
+        v_head_dim: fields.need("v_head_dim"),
+        indexer,
+        rms_norm_eps: fields.float("rms_norm_eps").unwrap_or(1e-6),
+        max_position_embeddings,
+        rope_theta: theta,
+        yarn,
+        tie_word_embeddings: fields.value("tie_word_embeddings").is_some()
+            && fields.flag("tie_word_embeddings").unwrap_or(false),
+    }
+}
+
+/// MLA has as many keys and values as heads; a number beside it can only say the same.
+fn check_kv_heads(fields: &mut Fields<'_>, heads: usize) {
+    if let Some(found) = fields.value("num_key_value_heads")
+        && found.as_u64() != Some(heads as u64)
+    {
+        fields.wrong("num_key_value_heads", format_args!("num_attention_heads = {heads}"), found);
+    }
+}
+
+fn check_layer_types(fields: &mut Fields<'_>) {
+    let Some(found) = fields.value("layer_types") else { return };
+    let known = |kind: &Value| kind.as_str().is_some_and(|kind| LAYER_TYPES.contains(&kind));
+    match found.as_array().map(|kinds| kinds.iter().find(|kind| !known(kind))) {
+        Some(None) => {}
+        Some(Some(stranger)) => fields.wrong("layer_types", "`indexed_attention` in every layer", stranger),
+        None => fields.wrong("layer_types", "a list", found),
+    }
+}
+
+/// Leading dense layers: by `mlp_layer_types`, which transformers 5 goes by in V3.2, or by their number.
+fn dense_layers(fields: &mut Fields<'_>, sparse: bool, n_layers: usize) -> usize {
+    let number = fields.size("first_k_dense_replace");
+    let Some(found) = fields.value("mlp_layer_types") else {
+        return number.unwrap_or(FIRST_K_DENSE_REPLACE.min(n_layers));
+    };
+    let kinds =
+        found.as_array().map(|kinds| kinds.iter().map(Value::as_str).collect::<Vec<_>>()).unwrap_or_default();
+    let dense = kinds.iter().take_while(|kind| **kind == Some("dense")).count();
+    if kinds.len() != n_layers || kinds[dense..].iter().any(|kind| *kind != Some("sparse")) {
+        let expected =
+            format!("`dense` for the leading layers and `sparse` for the others, {n_layers} in all");
+        fields.wrong("mlp_layer_types", expected, found);
+    }
+    // V3's class does not know the list.
+    if let Some(number) = number
+        && !sparse
+        && number != dense
+    {
+        fields.problems.push(format!(
+            "mlp_layer_types: expected first_k_dense_replace = {number} dense layers, found {dense}"
+        ));
+    }
+    dense
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// The published file's fields, small.
+    fn published() -> Value {
+        let text = r#"{
+            "architectures": ["DeepseekV32ForCausalLM"], "model_type": "deepseek_v32", "vocab_size": 64, "hidden_size": 64,
+            "intermediate_size": 96, "moe_intermediate_size": 32, "num_hidden_layers": 5, "num_nextn_predict_layers": 1,
+            "first_k_dense_replace": 1, "moe_layer_freq": 1, "n_routed_experts": 32, "n_shared_experts": 2,
+            "num_experts_per_tok": 2, "n_group": 4, "topk_group": 2, "routed_scaling_factor": 1.5, "norm_topk_prob": true,
+            "scoring_func": "sigmoid", "topk_method": "noaux_tc", "num_attention_heads": 2, "num_key_value_heads": 2,
+            "q_lora_rank": 32, "kv_lora_rank": 32, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 32,
+            "index_n_heads": 16, "index_head_dim": 32, "index_topk": 8, "rms_norm_eps": 1e-6,
+            "max_position_embeddings": 163840, "rope_theta": 20000, "hidden_act": "silu", "attention_bias": false,
+            "rope_scaling": {"type": "yarn", "factor": 40, "original_max_position_embeddings": 4096, "beta_fast": 32,
+                             "beta_slow": 1, "mscale": 1.0, "mscale_all_dim": 1.0}
+        }"#;
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn read(json: &Value) -> Result<Config, String> {
+        Config::from_json(json.to_string().as_bytes(), |_| false).map_err(|error| error.to_string())
+    }
+
+    fn with(edit: impl FnOnce(&mut Value)) -> Result<Config, String> {
+        let mut json = published();
+        edit(&mut json);
+        read(&json)
+    }
+
+    fn remove(json: &mut Value, name: &str) -> Value {
+        json.as_object_mut().unwrap().remove(name).unwrap()
+    }
+
+    #[test]
+    fn a_file_that_transformers_saved_again_says_the_same() {
+        let as_published = read(&published()).unwrap();
+        let both = with(|json| json["rope_scaling"]["rope_type"] = "yarn".into());
+        assert_eq!(both.unwrap(), as_published);
+        let five = with(|json| {
+            let mut rope = remove(json, "rope_scaling");
+            let kind = remove(&mut rope, "type");
+            rope["rope_type"] = kind;
+            rope["rope_theta"] = remove(json, "rope_theta");
+            json["rope_parameters"] = rope;
+            json["rope_scaling"] = Value::Null;
+            json["head_dim"] = 16.into();
+            json["mlp_layer_types"] = json!(["dense", "sparse", "sparse", "sparse", "sparse"]);
+            json["layer_types"] = json!(vec!["indexed_attention"; 5]);
+            for gone in [
+                "scoring_func",
+                "topk_method",
+                "num_nextn_predict_layers",
+                "moe_layer_freq",
+                "first_k_dense_replace",
+            ] {
+                remove(json, gone);
             }
-        };
-        expect("scoring_func", self.scoring_func.as_deref(), "sigmoid");
-        expect("topk_method", self.topk_method.as_deref(), "noaux_tc");
-        expect("hidden_act", self.hidden_act.as_deref(), "silu");
-        if self.attention_bias {
-            problems.push("attention_bias: expected false, found true".to_owned());
-        }
-        if let Some(freq) = self.moe_layer_freq
-            && freq != 1
-        {
-            problems.push(format!("moe_layer_freq: expected 1, found {freq}"));
-        }
-    }
-
-    fn rope(&self) -> Option<&Rope> {
-        self.rope_parameters.as_ref().or(self.rope_scaling.as_ref())
-    }
-
-    fn yarn(&self, problems: &mut Vec<String>) -> Option<Yarn> {
-        let rope = self.rope()?;
-        match rope.rope_type.as_deref() {
-            None | Some("default") => return None,
-            Some("yarn") => {}
-            Some(other) => {
-                problems.push(format!("rope_scaling.type: expected `yarn` or none, found `{other}`"));
-                return None;
-            }
-        }
-        let mscale_all_dim = rope.mscale_all_dim.unwrap_or(0.0);
-        let mscale = rope.mscale.unwrap_or(1.0);
-        // Equal values make the factor on cos and sin one, which is all that this program computes.
-        if mscale != mscale_all_dim {
-            problems.push(format!(
-                "rope_scaling.mscale: expected mscale_all_dim = {mscale_all_dim}, found {mscale}; unequal values would \
-                 scale cos and sin, which no published model of this family does"
-            ));
-        }
-        let Some(factor) = rope.factor else {
-            problems.push("rope_scaling.factor: missing".to_owned());
-            return None;
-        };
-        let original = rope.original_max_position_embeddings.or(self.max_position_embeddings);
-        Some(Yarn {
-            factor,
-            original_max_position_embeddings: original.unwrap_or(0),
-            beta_fast: rope.beta_fast.unwrap_or(32.0),
-            beta_slow: rope.beta_slow.unwrap_or(1.0),
-            mscale_all_dim,
-        })
-    }
-
-    fn numbers(
-        &self,
-        sparse: bool,
-        yarn: Option<Yarn>,
-        has_mtp: impl Fn(usize) -> bool,
-        problems: &mut Vec<String>,
-    ) -> Config {
-        let mut need = |name: &str, value: Option<usize>| {
-            value.unwrap_or_else(|| {
-                problems.push(format!("{name}: missing"));
-                0
-            })
-        };
-        let num_hidden_layers = need("num_hidden_layers", self.num_hidden_layers);
-        let indexer = sparse.then(|| IndexerConfig {
-            n_heads: need("index_n_heads", self.index_n_heads),
-            head_dim: need("index_head_dim", self.index_head_dim),
-            topk: need("index_topk", self.index_topk),
         });
-        let mtp = has_mtp(num_hidden_layers);
-        Config {
-            vocab_size: need("vocab_size", self.vocab_size),
-            hidden_size: need("hidden_size", self.hidden_size),
-            intermediate_size: need("intermediate_size", self.intermediate_size),
-            moe_intermediate_size: need("moe_intermediate_size", self.moe_intermediate_size),
-            num_hidden_layers,
-            num_nextn_predict_layers: if mtp { self.num_nextn_predict_layers.max(1) } else { 0 },
-            first_k_dense_replace: self.first_k_dense_replace,
-            n_routed_experts: need("n_routed_experts", self.n_routed_experts),
-            n_shared_experts: self.n_shared_experts.unwrap_or(0),
-            num_experts_per_tok: need("num_experts_per_tok", self.num_experts_per_tok),
-            n_group: self.n_group.unwrap_or(1),
-            topk_group: self.topk_group.unwrap_or(1),
-            routed_scaling_factor: self.routed_scaling_factor.unwrap_or(1.0),
-            norm_topk_prob: self.norm_topk_prob.unwrap_or(true),
-            num_attention_heads: need("num_attention_heads", self.num_attention_heads),
-            q_lora_rank: need("q_lora_rank", self.q_lora_rank),
-            kv_lora_rank: need("kv_lora_rank", self.kv_lora_rank),
-            qk_nope_head_dim: need("qk_nope_head_dim", self.qk_nope_head_dim),
-            qk_rope_head_dim: need("qk_rope_head_dim", self.qk_rope_head_dim),
-            v_head_dim: need("v_head_dim", self.v_head_dim),
-            indexer,
-            rms_norm_eps: self.rms_norm_eps.unwrap_or(1e-6),
-            max_position_embeddings: need("max_position_embeddings", self.max_position_embeddings),
-            rope_theta: self.rope_theta.or_else(|| self.rope().and_then(|r| r.rope_theta)).unwrap_or(10000.0),
-            yarn,
-            tie_word_embeddings: self.tie_word_embeddings,
+        assert_eq!(five.unwrap(), as_published);
+        let nulls = with(|json| {
+            for name in ["num_nextn_predict_layers", "mlp_layer_types", "rope_parameters", "hidden_act"] {
+                json[name] = Value::Null;
+            }
+        });
+        assert_eq!(nulls.unwrap(), as_published);
+        let twins = with(|json| json["rope_parameters"] = json["rope_scaling"].clone());
+        assert_eq!(twins.unwrap(), as_published);
+    }
+
+    #[test]
+    fn what_is_absent_has_the_value_that_transformers_gives_it() {
+        let bare = with(|json| {
+            for name in [
+                "n_group",
+                "topk_group",
+                "n_shared_experts",
+                "routed_scaling_factor",
+                "norm_topk_prob",
+                "first_k_dense_replace",
+                "rope_theta",
+            ] {
+                remove(json, name);
+            }
+        });
+        let bare = bare.unwrap();
+        assert_eq!(
+            (bare.n_group, bare.topk_group, bare.n_shared_experts, bare.first_k_dense_replace),
+            (8, 4, 1, 3)
+        );
+        assert_eq!((bare.routed_scaling_factor, bare.norm_topk_prob, bare.rope_theta), (2.5, true, 10000.0));
+        let few = with(|json| {
+            remove(json, "first_k_dense_replace");
+            json["num_hidden_layers"] = 2.into();
+        });
+        assert_eq!(few.unwrap().first_k_dense_replace, 2);
+        let inside = with(|json| json["rope_scaling"]["rope_theta"] = 500000.into());
+        assert_eq!(inside.unwrap().rope_theta, 500000.0);
+        let original = with(|json| {
+            json["original_max_position_embeddings"] = 2048.into();
+            json["rope_scaling"]["beta_fast"] = Value::Null;
+        });
+        assert_eq!(original.unwrap().yarn.unwrap().original_max_position_embeddings, 2048);
+        let lists =
+            with(|json| json["mlp_layer_types"] = json!(["dense", "dense", "sparse", "sparse", "sparse"]));
+        assert_eq!(lists.unwrap().first_k_dense_replace, 2, "transformers goes by the list");
+        let alias = with(|json| json["num_experts"] = remove(json, "n_routed_experts"));
+        assert_eq!(alias.unwrap().n_routed_experts, 32);
+    }
+
+    /// Each changes what is computed; none may be passed over.
+    #[test]
+    fn what_is_not_computed_is_refused_by_its_name() {
+        for (name, value) in [
+            ("scoring_func", json!("softmax")),
+            ("topk_method", json!("greedy")),
+            ("hidden_act", json!("gelu")),
+            ("attention_bias", json!(true)),
+            ("mlp_bias", json!(true)),
+            ("rope_interleave", json!(false)),
+            ("rope_interleave", Value::Null),
+            ("moe_layer_freq", json!(2)),
+            ("moe_layer_freq", json!([0, 1, 1, 1, 1])),
+            ("partial_rotary_factor", json!(0.5)),
+            ("final_logit_softcapping", json!(30.0)),
+            ("indexer_types", json!(["full", "shared", "full", "full", "full"])),
+            ("index_topk_pattern", json!("FSFFF")),
+            ("layer_types", json!(vec!["sliding_attention"; 5])),
+            ("mlp_layer_types", json!(["dense", "sparse", "dense", "sparse", "sparse"])),
+            ("mlp_layer_types", json!(["dense", "sparse"])),
+            ("num_key_value_heads", json!(1)),
+            ("num_experts", json!(64)),
+            ("num_mtp_layers", json!(3)),
+            ("n_group", Value::Null),
+            ("n_shared_experts", Value::Null),
+            ("norm_topk_prob", Value::Null),
+            ("routed_scaling_factor", json!("2.5")),
+            ("routed_scaling_factor", json!(0)),
+            ("num_attention_heads", json!(-4)),
+            ("hidden_size", json!(64.5)),
+            ("rope_scaling", json!("yarn")),
+            ("rope_scaling.truncate", json!(false)),
+            ("rope_scaling.truncate", Value::Null),
+            ("rope_scaling.attention_factor", json!(0.9)),
+            ("rope_scaling.partial_rotary_factor", json!(0.25)),
+            ("rope_scaling.rope_type", json!("linear")),
+            ("rope_scaling.mscale", json!(0.707)),
+            ("rope_scaling.mscale", Value::Null),
+            ("rope_scaling.mscale_all_dim", json!(0)),
+            ("rope_scaling.factor", Value::Null),
+            ("rope_scaling.extrapolation_factor", json!(2.0)),
+            ("rope_scaling.low_freq_factor", json!(4.0)),
+            ("rope_parameters", json!({"rope_type": "yarn", "factor": 32})),
+        ] {
+            let refused = with(|json| match name.split_once('.') {
+                Some((outer, inner)) => json[outer][inner] = value.clone(),
+                None => json[name] = value.clone(),
+            });
+            let error = refused.expect_err(&format!("{name} = {value}"));
+            let last = name.rsplit('.').next().unwrap();
+            assert!(error.contains(last), "{name} = {value}: {error}");
         }
+        let error = with(|json| _ = remove(&mut json["rope_scaling"], "type")).unwrap_err();
+        assert!(
+            error.contains("rope_scaling.factor: expected none without rope_type `yarn`, found 40"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn numbers_have_bounds_of_their_own() {
+        for (name, value) in [
+            ("n_routed_experts", 1u64 << 28),
+            ("n_shared_experts", 1 << 40),
+            ("n_shared_experts", 1 << 20),
+            ("vocab_size", 1 << 27),
+            ("num_attention_heads", 1 << 20),
+            ("v_head_dim", 1 << 20),
+            ("index_n_heads", 1 << 20),
+            ("index_topk", 1 << 60),
+            ("max_position_embeddings", 1 << 60),
+            ("num_experts_per_tok", 1 << 20),
+            ("topk_group", 1 << 20),
+        ] {
+            let error = with(|json| json[name] = value.into()).unwrap_err();
+            assert!(error.contains(name) && error.contains(&value.to_string()), "{name} = {value}: {error}");
+        }
+        let error = with(|json| {
+            json["num_hidden_layers"] = 4096.into();
+            json["n_routed_experts"] = 4096.into();
+        });
+        let error = error.unwrap_err();
+        assert!(error.contains("num_hidden_layers times n_routed_experts"), "{error}");
     }
 }

@@ -3,8 +3,11 @@
 //! Names are those of Hugging Face's `config.json`. DeepSeek's own code says `dim` for `hidden_size`,
 //! `n_activated_experts` for `num_experts_per_tok` and `n_limited_groups` for `topk_group`.
 
+mod fields;
 mod from_gguf;
 mod from_json;
+pub(crate) mod keys;
+mod rope_json;
 mod to_gguf;
 
 pub use from_gguf::Overrides;
@@ -205,13 +208,22 @@ impl Config {
                 problems.push(problem);
             }
         };
-        for (name, value) in self.sizes() {
-            require(
-                value > 0 && value <= MAX_SIZE,
-                format!("{name}: expected 1 to {MAX_SIZE}, found {value}"),
-            );
+        for (name, value, most) in self.sizes() {
+            require(value > 0 && value <= most, format!("{name}: expected 1 to {most}, found {value}"));
         }
         let c = self;
+        require(
+            c.n_shared_experts <= MOST_SHARED_EXPERTS,
+            format!("n_shared_experts: expected at most {MOST_SHARED_EXPERTS}, found {}", c.n_shared_experts),
+        );
+        require(
+            c.num_hidden_layers.saturating_mul(c.n_routed_experts) <= MOST_EXPERTS_IN_ALL,
+            format!(
+                "num_hidden_layers times n_routed_experts: expected at most {MOST_EXPERTS_IN_ALL} experts in all, found {} \
+                 times {}",
+                c.num_hidden_layers, c.n_routed_experts
+            ),
+        );
         let layers = c.num_hidden_layers;
         require(
             layers > 0 && layers <= 4096,
@@ -261,7 +273,7 @@ impl Config {
                 "n_group: groups need at least 2 experts each, found {experts} experts in {groups} groups"
             ),
         );
-        let reachable = experts / groups * self.topk_group;
+        let reachable = (experts / groups).saturating_mul(self.topk_group);
         require(
             self.num_experts_per_tok <= reachable,
             format!(
@@ -274,16 +286,16 @@ impl Config {
     fn check_rotary(&self, require: &mut impl FnMut(bool, String)) {
         let positive = |x: f32| x.is_finite() && x > 0.0;
         require(
-            positive(self.rope_theta),
-            format!("rope_theta: expected above 0, found {}", self.rope_theta),
+            self.rope_theta.is_finite() && self.rope_theta > 1.0,
+            format!("rope_theta: expected above 1, found {}", self.rope_theta),
         );
         require(
             positive(self.rms_norm_eps) && self.rms_norm_eps < 1.0,
             format!("rms_norm_eps: expected between 0 and 1, found {}", self.rms_norm_eps),
         );
         require(
-            self.routed_scaling_factor.is_finite(),
-            format!("routed_scaling_factor: expected a number, found {}", self.routed_scaling_factor),
+            positive(self.routed_scaling_factor),
+            format!("routed_scaling_factor: expected above 0, found {}", self.routed_scaling_factor),
         );
         if let Some(y) = self.yarn {
             require(
@@ -298,45 +310,48 @@ impl Config {
                 ),
             );
             require(
-                y.mscale_all_dim.is_finite() && y.mscale_all_dim >= 0.0,
-                format!("rope_scaling.mscale_all_dim: expected 0 or more, found {}", y.mscale_all_dim),
+                positive(y.mscale_all_dim) || (y.factor <= 1.0 && y.mscale_all_dim == 0.0),
+                format!("rope_scaling.mscale_all_dim: expected above 0, found {}", y.mscale_all_dim),
             );
+            let original = y.original_max_position_embeddings;
             require(
-                y.original_max_position_embeddings > 0,
-                "rope_scaling.original_max_position_embeddings: expected above 0, found 0".to_owned(),
+                original > 0 && original <= MOST_POSITIONS,
+                format!(
+                    "rope_scaling.original_max_position_embeddings: expected 1 to {MOST_POSITIONS}, found {original}"
+                ),
             );
         }
     }
 
-    /// Every size that must be positive, with its name.
-    fn sizes(&self) -> Vec<(&'static str, usize)> {
+    /// Every size that must be positive, with its name and the most that it may be.
+    fn sizes(&self) -> Vec<(&'static str, usize, usize)> {
         let mut sizes = vec![
-            ("vocab_size", self.vocab_size),
-            ("hidden_size", self.hidden_size),
-            ("num_attention_heads", self.num_attention_heads),
-            ("q_lora_rank", self.q_lora_rank),
-            ("kv_lora_rank", self.kv_lora_rank),
-            ("qk_nope_head_dim", self.qk_nope_head_dim),
-            ("qk_rope_head_dim", self.qk_rope_head_dim),
-            ("v_head_dim", self.v_head_dim),
-            ("max_position_embeddings", self.max_position_embeddings),
+            ("vocab_size", self.vocab_size, MOST_TOKENS),
+            ("hidden_size", self.hidden_size, MOST_WIDTH),
+            ("num_attention_heads", self.num_attention_heads, MOST_HEADS),
+            ("q_lora_rank", self.q_lora_rank, MOST_WIDTH),
+            ("kv_lora_rank", self.kv_lora_rank, MOST_WIDTH),
+            ("qk_nope_head_dim", self.qk_nope_head_dim, MOST_HEAD_DIM),
+            ("qk_rope_head_dim", self.qk_rope_head_dim, MOST_HEAD_DIM),
+            ("v_head_dim", self.v_head_dim, MOST_HEAD_DIM),
+            ("max_position_embeddings", self.max_position_embeddings, MOST_POSITIONS),
         ];
         if self.first_k_dense_replace > 0 {
-            sizes.push(("intermediate_size", self.intermediate_size));
+            sizes.push(("intermediate_size", self.intermediate_size, MOST_INNER_WIDTH));
         }
         if self.first_k_dense_replace < self.n_layers_with_mtp() {
             sizes.extend([
-                ("moe_intermediate_size", self.moe_intermediate_size),
-                ("n_routed_experts", self.n_routed_experts),
-                ("num_experts_per_tok", self.num_experts_per_tok),
-                ("n_group", self.n_group),
+                ("moe_intermediate_size", self.moe_intermediate_size, MOST_INNER_WIDTH),
+                ("n_routed_experts", self.n_routed_experts, MOST_EXPERTS),
+                ("num_experts_per_tok", self.num_experts_per_tok, MOST_EXPERTS),
+                ("n_group", self.n_group, MOST_EXPERTS),
             ]);
         }
         if let Some(index) = self.indexer {
             sizes.extend([
-                ("index_n_heads", index.n_heads),
-                ("index_head_dim", index.head_dim),
-                ("index_topk", index.topk),
+                ("index_n_heads", index.n_heads, MOST_HEADS),
+                ("index_head_dim", index.head_dim, MOST_HEAD_DIM),
+                ("index_topk", index.topk, MOST_POSITIONS),
             ]);
         }
         sizes
@@ -378,6 +393,15 @@ impl Config {
     }
 }
 
-/// No dimension of any model of this family comes near: larger numbers are damage, and below it products of two
-/// sizes cannot overflow.
-const MAX_SIZE: usize = 1 << 28;
+// Bounds several times above every model of this family: larger numbers are damage. Below them no product of sizes overflows, and
+// what is made for each expert, head or token before the tensors are looked at stays small.
+const MOST_TOKENS: usize = 1 << 20;
+const MOST_WIDTH: usize = 1 << 17;
+const MOST_INNER_WIDTH: usize = 1 << 20;
+const MOST_HEADS: usize = 1 << 12;
+const MOST_HEAD_DIM: usize = 1 << 12;
+const MOST_POSITIONS: usize = 1 << 28;
+const MOST_EXPERTS: usize = 1 << 12;
+const MOST_SHARED_EXPERTS: usize = 1 << 6;
+/// In all layers together.
+const MOST_EXPERTS_IN_ALL: usize = 1 << 18;

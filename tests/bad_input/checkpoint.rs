@@ -78,7 +78,7 @@ const ROWS: [Row; 20] = [
         "negative heads",
         "base",
         |dir| edit_config(dir, "num_attention_heads", json!(-4)),
-        &["config.json", "-4", "expected usize", "line 1 column", "again"],
+        &["num_attention_heads: expected a whole number, found -4", "again"],
     ),
     (
         "a quantization that is not FP8",

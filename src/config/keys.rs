@@ -1,0 +1,123 @@
+//! The keys that a GGUF file has below its architecture's name: those that are read, those that mean nothing here, and those under
+//! which a relative of the family would compute something else.
+
+use super::from_gguf::Scalar;
+use fathom_gguf::Metadata;
+use std::fmt;
+
+/// The value under which a key changes nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Neutral {
+    /// No such thing.
+    Zero,
+    /// A factor that is none; 0 stands for an absent one, as in llama.cpp.
+    One,
+    Flag(bool),
+}
+
+impl Neutral {
+    pub(super) fn is(self, found: Scalar) -> bool {
+        match (self, found) {
+            (Neutral::Flag(flag), Scalar::Bool(found)) => flag == found,
+            (Neutral::Zero | Neutral::One, Scalar::Int(0)) | (Neutral::One, Scalar::Int(1)) => true,
+            (Neutral::Zero, Scalar::Float(x)) => x == 0.0,
+            (Neutral::One, Scalar::Float(x)) => x == 0.0 || x == 1.0,
+            _ => false,
+        }
+    }
+
+    pub(super) fn shown(found: Scalar) -> String {
+        match found {
+            Scalar::Int(n) => n.to_string(),
+            Scalar::Float(x) => x.to_string(),
+            Scalar::Bool(flag) => flag.to_string(),
+        }
+    }
+}
+
+impl fmt::Display for Neutral {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Neutral::Zero => f.write_str("0"),
+            Neutral::One => f.write_str("1"),
+            Neutral::Flag(flag) => flag.fmt(f),
+        }
+    }
+}
+
+/// Keys of llama.cpp under which other models compute something else.
+pub(super) const SWITCHES: [(&str, Neutral); 23] = [
+    ("rope.scaling.attn_factor", Neutral::One),
+    ("rope.scaling.yarn_ext_factor", Neutral::One),
+    ("rope.scaling.yarn_attn_factor", Neutral::One),
+    ("rope.scale_linear", Neutral::One),
+    ("logit_scale", Neutral::One),
+    ("embedding_scale", Neutral::One),
+    ("residual_scale", Neutral::One),
+    ("expert_group_scale", Neutral::One),
+    ("moe_every_n_layers", Neutral::One),
+    ("interleave_moe_layer_step", Neutral::One),
+    ("attention.scale", Neutral::Zero),
+    ("attention.sliding_window", Neutral::Zero),
+    ("attention.clamp_kqv", Neutral::Zero),
+    ("attention.max_alibi_bias", Neutral::Zero),
+    ("attention.temperature_scale", Neutral::Zero),
+    ("attn_logit_softcapping", Neutral::Zero),
+    ("final_logit_softcapping", Neutral::Zero),
+    ("router_logit_softcapping", Neutral::Zero),
+    ("swiglu_clamp_exp", Neutral::Zero),
+    ("swiglu_clamp_shexp", Neutral::Zero),
+    ("attention.indexer.types", Neutral::Zero),
+    ("attention.causal", Neutral::Flag(true)),
+    ("use_parallel_residual", Neutral::Flag(false)),
+];
+
+/// Keys that are read, or that say nothing about what is computed.
+const KNOWN: [&str; 39] = [
+    "attention.head_count",
+    "attention.head_count_kv",
+    "attention.indexer.head_count",
+    "attention.indexer.key_length",
+    "attention.indexer.top_k",
+    "attention.key_length",
+    "attention.key_length_mla",
+    "attention.kv_lora_rank",
+    "attention.layer_norm_epsilon",
+    "attention.layer_norm_rms_epsilon",
+    "attention.q_lora_rank",
+    "attention.value_length",
+    "attention.value_length_mla",
+    "block_count",
+    "context_length",
+    "embedding_length",
+    "expert_count",
+    "expert_feed_forward_length",
+    "expert_gating_func",
+    "expert_group_count",
+    "expert_group_used_count",
+    "expert_shared_count",
+    "expert_shared_feed_forward_length",
+    "expert_used_count",
+    "expert_weights_norm",
+    "expert_weights_scale",
+    "feed_forward_length",
+    "leading_dense_block_count",
+    "nextn_predict_layers",
+    "rope.dimension_count",
+    "rope.freq_base",
+    "rope.scaling.factor",
+    "rope.scaling.finetuned",
+    "rope.scaling.original_context_length",
+    "rope.scaling.type",
+    "rope.scaling.yarn_beta_fast",
+    "rope.scaling.yarn_beta_slow",
+    "rope.scaling.yarn_log_multiplier",
+    "vocab_size",
+];
+
+/// The architecture's keys that nobody here knows.
+pub(crate) fn unknown<'d>(metadata: &Metadata<'d>, arch: &str) -> Vec<&'d str> {
+    let is_known = |key: &str| KNOWN.contains(&key) || SWITCHES.iter().any(|(switch, _)| *switch == key);
+    let below = |key: &'d str| key.strip_prefix(arch)?.strip_prefix('.');
+    metadata.iter().map(|(key, _)| key).filter(|key| below(key).is_some_and(|key| !is_known(key))).collect()
+}
