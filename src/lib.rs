@@ -53,6 +53,7 @@ pub mod session;
 pub mod threads;
 pub mod tokenizer;
 pub mod tools;
+mod unread;
 pub mod weights;
 
 pub use engine::{Engine, LoadError};

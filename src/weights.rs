@@ -4,20 +4,22 @@
 
 use crate::config::Config;
 use crate::names::{self, Spec};
+use crate::unread;
 use fathom_gguf::{Gguf, TensorInfo, TensorType};
 use fathom_simd::{Format, Rows};
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// Why the tensors do not make the model that the metadata describes: one line for each problem.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{n} tensors do not fit the model that the metadata describes:\n  {}\nThe file is damaged, or made by another program \
-     for another layout: fetch it again or convert the model again",
-    .problems.join("\n  "), n = .problems.len()
+    "the tensors are not those of the model that the metadata describes:\n  {}\nThe file is damaged, or made by another \
+     program for another layout: fetch it again or convert the model again",
+    .problems.join("\n  ")
 )]
 pub struct BindError {
-    /// What is missing, has another shape or a type without kernels.
+    /// What is missing, has another shape or a type without kernels, or would not be read.
     pub problems: Vec<String>,
 }
 
@@ -192,8 +194,12 @@ impl<'m> Weights<'m> {
     }
 
     fn walk(gguf: &Gguf<'m>, config: &Config, copies: bool) -> Result<(Weights<'m>, u64), BindError> {
-        let mut binder = Binder { gguf, config, copies, copied_bytes: 0, problems: Vec::new() };
+        let (read, problems) = (HashSet::new(), Vec::new());
+        let mut binder = Binder { gguf, config, copies, copied_bytes: 0, read, problems };
         let weights = binder.weights();
+        if binder.problems.is_empty() {
+            binder.problems = unread::problems(gguf, config, &binder.read);
+        }
         match (weights, binder.problems) {
             (Some(weights), problems) if problems.is_empty() => Ok((weights, binder.copied_bytes)),
             (_, problems) => Err(BindError { problems }),
@@ -212,6 +218,8 @@ struct Binder<'b, 'm> {
     /// Whether what has to be copied is copied, or only counted.
     copies: bool,
     copied_bytes: u64,
+    /// Names of the tensors that are bound.
+    read: HashSet<&'m str>,
     problems: Vec<String>,
 }
 
@@ -231,6 +239,10 @@ impl<'m> Binder<'_, 'm> {
             None => Some(None),
         };
         let n_layers = self.config.num_hidden_layers;
+        if self.config.indexer.is_some() && !unread::has_indexer(self.gguf) {
+            self.problems.push(unread::NO_INDEXER.to_owned());
+            return None;
+        }
         let layers: Vec<_> = (0..n_layers).map(|layer| self.layer(layer)).collect();
         let mtp = match self.gguf.tensor(&names::NEXTN_EH_PROJ.gguf_in(n_layers)) {
             Some(_) if self.config.num_nextn_predict_layers > 0 => self.mtp(n_layers).map(Some),
@@ -477,10 +489,14 @@ impl<'m> Binder<'_, 'm> {
             self.problems.push(format!("{name}: expected {shape:?}, found nothing"));
             return None;
         };
+        self.read.insert(tensor.name);
+        // Outer dimensions of 1 change nothing, and some programs write them.
+        let significant = |dims: &[usize]| dims.iter().position(|&dim| dim != 1).unwrap_or(dims.len());
         let found = tensor.shape.dims();
         // ik_llama.cpp writes attn_k_b and attn_v_b flat; the bytes are the same.
         let flat = [shape[..shape.len() - 1].iter().product(), shape[shape.len() - 1]];
-        let same = found == shape || (shape.len() == 3 && found == flat && name.contains(".attn_"));
+        let same = found[significant(found)..] == shape[significant(shape)..]
+            || (shape.len() == 3 && found == flat && name.contains(".attn_"));
         if !same {
             self.problems.push(format!("{name}: expected {shape:?}, found {found:?}"));
             return None;

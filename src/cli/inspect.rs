@@ -2,9 +2,10 @@
 
 use super::Failure;
 use super::loading::map_files;
-use super::print::{self, Sheet, bytes, gib, quoted};
+use super::print::{self, Sheet, bytes, quoted};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::inventory::{Inventory, Share};
+use crate::unread;
 use crate::weights::{Weights, format_of};
 use fathom_gguf::{Array, Error, Gguf, Metadata, TensorType, Value};
 use fathom_quantize::plan::Role;
@@ -40,7 +41,7 @@ const JSON_CHARS: usize = 100_000;
 /// A file that is no valid GGUF.
 pub fn run(args: Args) -> Result<(), Failure> {
     let mapping = map_files(&args.model)?;
-    let gguf = Gguf::from_shards(mapping.shards()).map_err(Failure::invalid)?;
+    let gguf = mapping.gguf().map_err(Failure::invalid)?;
     let report = Report::new(&gguf);
     if args.json {
         let mut object = report.to_json();
@@ -63,6 +64,8 @@ struct Report<'r, 'd> {
     config: Option<Config>,
     /// Why Fathom does not run it; empty: it does.
     problems: Vec<String>,
+    /// What it holds that is not used.
+    notes: Vec<String>,
     tokenizer: Option<Tokenizer<'d>>,
 }
 
@@ -92,7 +95,8 @@ impl<'r, 'd> Report<'r, 'd> {
             problems.push(error.to_string());
             None
         });
-        Report { gguf, inventory: Inventory::take(gguf), config, problems, tokenizer }
+        let notes = config.as_ref().map_or(Vec::new(), |config| unread::notes(gguf, config, false));
+        Report { gguf, inventory: Inventory::take(gguf), config, problems, notes, tokenizer }
     }
 
     fn architecture(&self) -> Option<&'d str> {
@@ -173,6 +177,7 @@ impl Report<'_, '_> {
             "mtp": inventory.mtp.map(|(layer, share)| with_share(json!({ "layer": layer }), &share)),
             "runs": self.problems.is_empty(),
             "problems": self.problems,
+            "notes": self.notes,
             "config": self.numbers(),
             "tokenizer": self.tokenizer.as_ref().map(Tokenizer::to_json),
             "total": with_share(json!({}), &inventory.total),
@@ -231,6 +236,7 @@ fn value_json(value: &Value<'_>) -> Json {
         Value::F64(x) => (*x).into(),
         Value::Bool(flag) => (*flag).into(),
         Value::Str(text) => text.chars().take(JSON_CHARS).collect::<String>().into(),
+        Value::Bytes(bytes) => bytes.lossy().chars().take(JSON_CHARS).collect::<String>().into(),
         Value::Array(array) => array.values().take(SHOWN_ELEMENTS).map(|v| value_json(&v)).collect(),
     }
 }
@@ -307,19 +313,23 @@ impl Report<'_, '_> {
         for problem in &self.problems {
             sheet.line(format_args!("  {problem}"));
         }
+        for note in &self.notes {
+            sheet.row("note", note);
+        }
     }
 
     fn types_text(&self, sheet: &mut Sheet) {
+        // In GiB the tensors of a small model would all be 0.000.
+        let (unit, title) =
+            if self.inventory.total.n_bytes < 1 << 33 { (1u64 << 20, "MiB") } else { (1 << 30, "GiB") };
         let line = |name: &str, ty: &str, share: &Share, note: &str| {
             let Share { n_tensors, n_weights, n_bytes } = *share;
+            let size = n_bytes as f64 / unit as f64;
             let bits = share.bits_per_weight();
-            format!(
-                "{name:<22} {ty:<8} {n_tensors:>7} {n_weights:>16} {:>10} {bits:>7.3}{note}",
-                gib(n_bytes)
-            )
+            format!("{name:<22} {ty:<8} {n_tensors:>7} {n_weights:>16} {size:>10.3} {bits:>7.3}{note}")
         };
         sheet.heading("types by role");
-        let titles = ("role", "type", "tensors", "weights", "GiB", "bits");
+        let titles = ("role", "type", "tensors", "weights", title, "bits");
         sheet.line(format_args!(
             "{:<22} {:<8} {:>7} {:>16} {:>10} {:>7}",
             titles.0, titles.1, titles.2, titles.3, titles.4, titles.5
@@ -363,6 +373,7 @@ impl Tokenizer<'_> {
 fn value_text(value: &Value<'_>) -> String {
     match value {
         Value::Str(text) => quoted(text, SHOWN_CHARS),
+        Value::Bytes(bytes) => quoted(&bytes.lossy(), SHOWN_CHARS),
         Value::Array(array) => array_text(array),
         number => value_json(number).to_string(),
     }

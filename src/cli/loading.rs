@@ -12,7 +12,7 @@ use crate::mmap::{Guard, MapError, Mapping, Watch};
 use crate::placement::Placement;
 use crate::prompt_cache::{Fingerprint, Folder, Known, Search, UnknownModel};
 use crate::threads::{Seats, default_threads};
-use crate::{Engine, LoadError, SessionError, SessionOptions, builtin};
+use crate::{Engine, LoadError, SessionError, SessionOptions, builtin, unread};
 use fathom_gguf::Gguf;
 use fathom_simd::Kernels;
 use std::fmt::Display;
@@ -77,18 +77,22 @@ pub(super) struct Opened {
 impl LoadArgs {
     /// Maps a model's files, or the built-in one's bytes, reads their header and decides whether they fit in memory.
     pub(super) fn open(&self, model: Option<&Path>, asked: Asked) -> Result<Opened, Failure> {
-        let overrides = Overrides::parse(&self.override_kv).map_err(Failure::usage)?;
+        let overrides =
+            Overrides::parse(&self.override_kv).map_err(Failure::usage)?.dense(asked.session.dense);
         let kernels = Kernels::from_env().map_err(Failure::usage)?;
         let model = model.filter(|path| !is_builtin(path));
         let (mapping, name) = map(model)?;
         let invalid = |error: &dyn Display| Failure::invalid(format!("{name}: {error}"));
-        let gguf = Gguf::from_shards(mapping.shards()).map_err(Failure::invalid)?;
-        let config = Config::from_gguf(gguf.metadata(), &overrides).map_err(|e| invalid(&e))?;
+        let gguf = mapping.gguf().map_err(Failure::invalid)?;
+        let config = Config::of(&gguf, &overrides).map_err(|e| invalid(&e))?;
         for (key, meant) in overrides.without_effect(gguf.metadata()) {
             let meant = meant.map_or(String::new(), |meant| format!("; did you mean {meant}?"));
             tell!("warning: --override-kv: nothing is read from {}{meant}", print::plain(&key));
         }
         let weights = WeightBytes::of(&gguf, &config).map_err(|e| invalid(&e))?;
+        for note in unread::notes(&gguf, &config, asked.session.dense) {
+            tell!("note: {}", print::plain(&format!("{name}: {note}")));
+        }
         if let Some(why) = asked.session.cache.refusal(&config) {
             return Err(Failure::usage(why));
         }
@@ -138,8 +142,8 @@ impl LoadArgs {
 
     /// Brings the weights into memory in the way that was asked for.
     pub(super) fn bring_in(&self, mut opened: Opened) -> Result<Opened, Failure> {
-        let total = opened.mapping.mapped_bytes();
         let placement = &opened.placement;
+        let total = if opened.mapping.mapped_bytes() > 0 { placement.n_bytes() } else { 0 };
         if let Some(note) = nodes_note(placement.seats()).filter(|_| total > 0) {
             tell!("{note}");
         }
@@ -280,7 +284,7 @@ impl Opened {
 
     /// What the files hold.
     pub(super) fn gguf(&self) -> Result<Gguf<'_>, Failure> {
-        Gguf::from_shards(self.mapping.shards()).map_err(Failure::invalid)
+        self.mapping.gguf().map_err(Failure::invalid)
     }
 
     /// What tells the model from others, and what is to be written down of it in the model's part of `folder`.
@@ -313,8 +317,7 @@ impl Opened {
 
     /// Binds the tensors and starts the threads.
     pub(super) fn engine(&self) -> Result<Engine<'_>, Failure> {
-        let engine =
-            Engine::load(self.mapping.shards(), &self.overrides, self.kernels, self.placement.seats());
+        let engine = Engine::of(&self.gguf()?, &self.overrides, self.kernels, self.placement.seats());
         engine.map_err(|error| match error {
             LoadError::Threads(error) => Failure::runtime(error),
             error => self.invalid(error),

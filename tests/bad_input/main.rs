@@ -8,6 +8,7 @@ mod container;
 #[cfg(unix)]
 mod living;
 mod model;
+mod unread;
 
 use common::convert;
 use common::forge::Model;
@@ -152,6 +153,11 @@ fn paths() {
 #[test]
 fn models() {
     check(&model::MODELS);
+}
+
+#[test]
+fn what_the_metadata_does_not_account_for() {
+    check(&unread::REFUSED);
 }
 
 #[test]

@@ -1,0 +1,143 @@
+//! What a file holds that the model its metadata describes does not use: refused where the model was meant to use it, told where
+//! it changes nothing or where others leave it out too.
+
+use crate::config::{Config, keys};
+use crate::names;
+use fathom_gguf::{Gguf, TensorInfo};
+use std::collections::{BTreeMap, HashSet};
+
+/// A sparse model without the tensors that make it one.
+pub(crate) const NO_INDEXER: &str = "blk.N.indexer.*: expected an indexer in every layer, found none; with --dense every token \
+                                     attends to all earlier ones, and none is needed";
+
+/// Names that a note lists.
+const SHOWN: usize = 4;
+
+pub(crate) fn has_indexer(gguf: &Gguf<'_>) -> bool {
+    gguf.tensors().any(|(_, tensor)| tensor.name.contains(".indexer."))
+}
+
+/// The layer of a tensor and its name below it.
+fn in_layer(name: &str) -> Option<(usize, &str)> {
+    let (layer, below) = name.strip_prefix("blk.")?.split_once('.')?;
+    Some((layer.parse().ok()?, below))
+}
+
+/// Why a tensor that nobody read does no harm.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Harmless {
+    /// Both halves of it are there, too.
+    Twin,
+    /// The file says that its attention is dense.
+    Indexer,
+    /// A whole MTP layer behind the model's own.
+    Mtp,
+    /// Not a part of the text model.
+    Stranger,
+}
+
+fn harmless(tensor: &TensorInfo<'_>, gguf: &Gguf<'_>, config: &Config) -> Option<Harmless> {
+    let Some((layer, below)) = in_layer(tensor.name) else {
+        let ours = ["blk.", "output", "token_embd", "rope_", "position_embd"];
+        return (!ours.iter().any(|start| tensor.name.starts_with(start))).then_some(Harmless::Stranger);
+    };
+    let is_mtp = || gguf.tensor(&names::NEXTN_EH_PROJ.gguf_in(layer)).is_some();
+    if layer >= config.num_hidden_layers && config.num_nextn_predict_layers == 0 && is_mtp() {
+        return Some(Harmless::Mtp);
+    }
+    if below == names::ATTN_KV_B.gguf {
+        return Some(Harmless::Twin);
+    }
+    (config.indexer.is_none() && below.starts_with("indexer.")).then_some(Harmless::Indexer)
+}
+
+/// Tensors that were not read and would have to be, those of several layers in one line.
+pub(crate) fn problems(gguf: &Gguf<'_>, config: &Config, read: &HashSet<&str>) -> Vec<String> {
+    let mut kinds: BTreeMap<&str, (&TensorInfo<'_>, usize)> = BTreeMap::new();
+    for (_, tensor) in gguf.tensors().filter(|(_, tensor)| !read.contains(tensor.name)) {
+        if harmless(tensor, gguf, config).is_none() {
+            let kind = in_layer(tensor.name).map_or(tensor.name, |(_, below)| below);
+            kinds.entry(kind).or_insert((tensor, 0)).1 += 1;
+        }
+    }
+    let arch = gguf.metadata().str("general.architecture").ok().flatten().unwrap_or("ARCH");
+    let line = |(tensor, n): (&TensorInfo<'_>, usize)| {
+        let more = if n > 1 { format!(" and {} like it", n - 1) } else { String::new() };
+        let advice = advice(tensor, config, arch).map_or(String::new(), |advice| format!("; {advice}"));
+        format!(
+            "{}{more}: expected only tensors that the metadata accounts for, found this one{advice}",
+            tensor.name
+        )
+    };
+    kinds.into_values().map(line).collect()
+}
+
+/// The key that would account for a tensor.
+fn advice(tensor: &TensorInfo<'_>, config: &Config, arch: &str) -> Option<String> {
+    let (layer, below) = in_layer(tensor.name)?;
+    if below.contains("_shexp.") && config.n_shared_experts == 0 {
+        let rows =
+            if below == names::FFN_DOWN_SHEXP.gguf { tensor.shape.cols() } else { tensor.shape.rows() };
+        let n = rows / config.moe_intermediate_size.max(1);
+        return Some(format!(
+            "shared experts need their number: add --override-kv {arch}.expert_shared_count=int:{n}"
+        ));
+    }
+    if below.starts_with("nextn.") && layer < config.num_hidden_layers {
+        return Some(format!(
+            "layer {layer} is an MTP layer: add --override-kv {arch}.nextn_predict_layers=int:1"
+        ));
+    }
+    (config.num_nextn_predict_layers > 0 && layer >= config.num_hidden_layers).then(|| {
+        format!(
+            "the metadata takes layer {layer} for an MTP layer, and it has no nextn tensors: if it is one of the model's own, add \
+             --override-kv {arch}.nextn_predict_layers=int:0"
+        )
+    })
+}
+
+/// What is not used and changes nothing, or what others leave out too: lines for the person who runs the file. `dense`: the
+/// indexer is not wanted.
+pub(crate) fn notes(gguf: &Gguf<'_>, config: &Config, dense: bool) -> Vec<String> {
+    let mut notes = Vec::new();
+    let arch = gguf.metadata().str("general.architecture").ok().flatten().unwrap_or_default();
+    let unknown = keys::unknown(gguf.metadata(), arch);
+    if !unknown.is_empty() {
+        notes.push(format!(
+            "the metadata has keys that Fathom does not know and does not use: {}",
+            listed(&unknown)
+        ));
+    }
+    let mut found: BTreeMap<Harmless, Vec<&str>> = BTreeMap::new();
+    for (_, tensor) in gguf.tensors() {
+        // What the table knows is bound, or was refused, but for these.
+        let is_bound = names::find(tensor.name).is_some_and(|(spec, layer)| {
+            let is_indexer = spec.gguf.starts_with("indexer.") && config.indexer.is_none();
+            !is_indexer && layer.is_none_or(|layer| layer < config.n_layers_with_mtp())
+        });
+        if let Some(why) = harmless(tensor, gguf, config).filter(|_| !is_bound) {
+            found.entry(why).or_default().push(tensor.name);
+        }
+    }
+    for (why, names) in found {
+        let (n, names) = (names.len(), listed(&names));
+        notes.extend(match why {
+            Harmless::Twin => None,
+            Harmless::Indexer if dense => None,
+            Harmless::Indexer => Some(format!(
+                "the file has an indexer ({n} tensors), and its architecture {arch} says that attention is dense: every token \
+                 attends to all earlier ones, which is not what DeepSeek-V3.2 does in long contexts"
+            )),
+            Harmless::Mtp => Some(format!(
+                "the file has an MTP layer ({n} tensors) that its metadata does not declare; it is not used"
+            )),
+            Harmless::Stranger => Some(format!("{n} tensors are no part of the model and are not used: {names}")),
+        });
+    }
+    notes
+}
+
+fn listed(names: &[&str]) -> String {
+    let more = if names.len() > SHOWN { format!(" and {} more", names.len() - SHOWN) } else { String::new() };
+    format!("{}{more}", names[..names.len().min(SHOWN)].join(", "))
+}

@@ -1,0 +1,221 @@
+//! Files whose metadata does not account for all that they hold: refused where the answers would be wrong, told where they are not.
+
+use super::{By, Row, put_model, run};
+use crate::common::convert;
+use crate::common::forge::{Model, Tensor};
+use fathom_gguf::TensorType;
+
+fn bias(name: &str, n: usize) -> Tensor {
+    Tensor { name: name.to_owned(), ty: TensorType::F32, shape: vec![n], bytes: vec![0; 4 * n] }
+}
+
+const ACCOUNTS: &str = "expected only tensors that the metadata accounts for";
+
+pub const REFUSED: [Row; 11] = [
+    (
+        "shared experts without their number",
+        |dir, mut model| {
+            model.unset("deepseek32.expert_shared_count");
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &[
+            "ffn_gate_shexp.weight and 2 like it",
+            ACCOUNTS,
+            "--override-kv deepseek32.expert_shared_count=int:1",
+            "again",
+        ],
+    ),
+    (
+        "biases that the architecture does not have",
+        |dir, mut model| {
+            model.tensors.push(bias("blk.0.attn_q_a.bias", 24));
+            model.tensors.push(bias("output.bias", 320));
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &["blk.0.attn_q_a.bias", "output.bias", ACCOUNTS, "again"],
+    ),
+    (
+        "frequencies of its own",
+        |dir, mut model| {
+            model.tensors.push(bias("rope_freqs.weight", 4));
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &["rope_freqs.weight", ACCOUNTS],
+    ),
+    (
+        "an MTP layer that is taken for one of the model's own",
+        |dir, mut model| {
+            model.unset("deepseek32.nextn_predict_layers");
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &["blk.3.nextn.", "layer 3 is an MTP layer", "--override-kv deepseek32.nextn_predict_layers=int:1"],
+    ),
+    (
+        "one of the model's own layers that is taken for an MTP layer",
+        |dir, mut model| {
+            model.tensors.retain(|tensor| !tensor.name.starts_with("blk.3."));
+            model.set("deepseek32.block_count", 3u32);
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &[
+            "blk.2.attn_norm.weight",
+            "takes layer 2 for an MTP layer",
+            "deepseek32.nextn_predict_layers=int:0",
+        ],
+    ),
+    (
+        "a factor without its type",
+        |dir, mut model| {
+            model.unset("deepseek32.rope.scaling.type");
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &["deepseek32.rope.scaling.type: missing, and deepseek32.rope.scaling.factor is there"],
+    ),
+    (
+        "a sparse model without its indexer",
+        |dir, mut model| {
+            model.tensors.retain(|tensor| !tensor.name.contains(".indexer."));
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &["blk.N.indexer.*: expected an indexer in every layer, found none", "--dense"],
+    ),
+    (
+        "a scale of attention",
+        |dir, mut model| {
+            model.set("deepseek32.attention.scale", 0.5f32);
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &["deepseek32.attention.scale: expected 0, found 0.5"],
+    ),
+    (
+        "experts without their factor and their norm",
+        |dir, mut model| {
+            model.unset("deepseek32.expert_weights_scale");
+            model.unset("deepseek32.expert_weights_norm");
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &[
+            "add --override-kv deepseek32.expert_weights_scale=float:2.5",
+            "add --override-kv deepseek32.expert_weights_norm=bool:true",
+        ],
+    ),
+    (
+        "keys and values of three heads",
+        |dir, mut model| {
+            model.set("deepseek32.attention.head_count_kv", 3u32);
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &["attention.head_count_kv: expected 1 or the number of heads, 4, found 3"],
+    ),
+    (
+        "more shared experts than any model has",
+        |dir, mut model| {
+            model.set("deepseek32.expert_shared_count", u64::MAX / 8 + 2);
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &["n_shared_experts: expected at most 64, found 2305843009213693953"],
+    ),
+];
+
+/// The logits, and what was said beside them.
+fn logits(model: &Model, more: &[&str]) -> (Vec<u8>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("logits.bin");
+    let done = crate::common::fathom()
+        .arg("logits")
+        .arg(put_model(folder.path(), model))
+        .args(["--tokens", "0,5,300,7,8,9,10,11,12,13,14,15", "-o"])
+        .arg(&output)
+        .args(more)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(done.status.success(), "{said}");
+    (std::fs::read(output).unwrap(), said)
+}
+
+#[test]
+fn what_changes_nothing_is_taken_and_told() {
+    let good = Model::read(&convert("base", "f32").path);
+    let (expected, said) = logits(&good, &[]);
+    assert_eq!(said, "");
+    let (dense, _) = logits(&good, &["--dense"]);
+    assert!(dense != expected, "the indexer chooses");
+    let with = |edit: fn(&mut Model)| {
+        let mut model = good.clone();
+        edit(&mut model);
+        model
+    };
+
+    let columns = with(|model| {
+        for tensor in &mut model.tensors {
+            if tensor.shape.len() != 2 {
+                tensor.shape.insert(0, 1);
+            }
+        }
+    });
+    assert!(
+        logits(&columns, &[]) == (expected.clone(), String::new()),
+        "outer dimensions of 1 change nothing"
+    );
+
+    let bare = with(|model| model.tensors.retain(|tensor| !tensor.name.contains(".indexer.")));
+    assert!(logits(&bare, &["--dense"]).0 == dense, "nothing of the indexer is needed");
+    let without_keys = with(|model| {
+        model.tensors.retain(|tensor| !tensor.name.contains(".indexer."));
+        for key in ["head_count", "key_length", "top_k"] {
+            model.unset(&format!("deepseek32.attention.indexer.{key}"));
+        }
+    });
+    assert!(logits(&without_keys, &["--dense"]).0 == dense);
+
+    let hidden = with(|model| {
+        model.unset("deepseek32.nextn_predict_layers");
+        model.set("deepseek32.block_count", 3u32);
+    });
+    let (found, said) = logits(&hidden, &[]);
+    assert!(
+        found == expected && said.contains("an MTP layer") && said.contains("does not declare"),
+        "{said}"
+    );
+
+    let strangers = with(|model| {
+        model.tensors.push(bias("v.patch_embd.weight", 8));
+        model.set("deepseek32.something.new", 7u32);
+    });
+    let (found, said) = logits(&strangers, &[]);
+    assert!(found == expected && said.contains("v.patch_embd.weight"), "{said}");
+    assert!(
+        said.contains("keys that Fathom does not know and does not use: deepseek32.something.new"),
+        "{said}"
+    );
+
+    let sibling = with(|model| {
+        let keys: Vec<_> = model.metadata.iter().map(|(key, _)| key.clone()).collect();
+        for key in keys.iter().filter(|key| key.starts_with("deepseek32.")) {
+            let at = model.metadata.iter().position(|(name, _)| name == key).unwrap();
+            model.metadata[at].0 = key.replace("deepseek32.", "deepseek2.");
+        }
+        model.set("general.architecture", "deepseek2");
+    });
+    let (found, said) = logits(&sibling, &[]);
+    assert!(
+        found == dense && said.contains("its architecture deepseek2 says that attention is dense"),
+        "{said}"
+    );
+    assert!(!logits(&sibling, &["--dense"]).1.contains("indexer"), "that is what was asked for");
+    let folder = tempfile::tempdir().unwrap();
+    let shown = run("inspect", &put_model(folder.path(), &sibling));
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("says that attention is dense"));
+}
