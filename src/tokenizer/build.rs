@@ -16,6 +16,18 @@ use tokenizers::models::bpe::{BPE, Merges, Vocab};
 /// other tokenizers.
 const LABELS: [&str; 4] = ["deepseek-v3", "joyai-llm", "hunyuan-dense", "hy_v4"];
 
+/// Eight times DeepSeek's.
+const MOST_TOKENS: usize = 1 << 20;
+/// Bytes of one token's text. The longest of DeepSeek's have a hundred.
+const MOST_TOKEN_BYTES: usize = 4096;
+/// Bytes of one control token's text, of all of them, and their number. V3.2 has 818 with 20 KB; a file of a few megabytes of them
+/// would take gigabytes to look for.
+const MOST_CONTROL_BYTES: usize = 256;
+const MOST_CONTROL_BYTES_IN_ALL: usize = 512 << 10;
+const MOST_CONTROL_TOKENS: usize = 16 << 10;
+/// Merges for one token. A vocabulary that was learned has one.
+const MOST_MERGES_PER_TOKEN: usize = 4;
+
 /// Why a file's tokenizer cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
@@ -145,11 +157,9 @@ impl Parts {
                 format!("expected {} kinds, one for each token, found {}", texts.len(), kinds.len());
             return Err(vocabulary(KINDS, problem));
         }
-        if u32::try_from(kinds.len()).is_err() {
-            return Err(vocabulary(
-                TOKENS,
-                format!("expected at most 2^32 - 1 tokens, found {}", kinds.len()),
-            ));
+        if kinds.len() > MOST_TOKENS {
+            let problem = format!("expected at most {MOST_TOKENS} tokens, found {}", kinds.len());
+            return Err(vocabulary(TOKENS, problem));
         }
         self.vocab.reserve(kinds.len());
         for ((id, text), kind) in (0u32..).zip(texts).zip(kinds) {
@@ -157,6 +167,14 @@ impl Parts {
                 let expected = "1 normal, 3 control, 4 user-defined or 5 unused";
                 return Err(vocabulary(KINDS, format!("token {id}: expected {expected}, found {kind}")));
             };
+            let most = if kind == TokenKind::Normal { MOST_TOKEN_BYTES } else { MOST_CONTROL_BYTES };
+            if text.len() > most && kind != TokenKind::Unused {
+                let found = text.len();
+                return Err(vocabulary(
+                    TOKENS,
+                    format!("token {id}: expected at most {most} bytes, found {found}"),
+                ));
+            }
             self.table.push(text, kind).ok_or_else(|| {
                 let expected = "characters of the byte alphabet";
                 vocabulary(TOKENS, format!("token {id}: expected {expected}, found {:?}", short(text)))
@@ -190,6 +208,12 @@ fn check_bytes(vocab: &Vocab) -> Result<(), TokenizerError> {
 }
 
 fn read_merges(lines: Strings<'_>, vocab: &Vocab) -> Result<Merges, TokenizerError> {
+    let most = MOST_MERGES_PER_TOKEN.saturating_mul(vocab.len());
+    if lines.len() > most {
+        let problem =
+            format!("expected at most {most} merges for {} tokens, found {}", vocab.len(), lines.len());
+        return Err(vocabulary(MERGES, problem));
+    }
     let mut merges = Merges::with_capacity(lines.len());
     let mut joined = String::new();
     for (rank, line) in lines.enumerate() {
@@ -211,6 +235,17 @@ fn read_merges(lines: Strings<'_>, vocab: &Vocab) -> Result<Merges, TokenizerErr
 impl Specials {
     /// Of two tokens with one text the first counts.
     fn new(tokens: Vec<(String, u32)>) -> Result<Specials, TokenizerError> {
+        let n_bytes: usize = tokens.iter().map(|(text, _)| text.len()).sum();
+        if tokens.len() > MOST_CONTROL_TOKENS || n_bytes > MOST_CONTROL_BYTES_IN_ALL {
+            return Err(vocabulary(
+                TOKENS,
+                format!(
+                    "expected at most {MOST_CONTROL_TOKENS} control tokens with {MOST_CONTROL_BYTES_IN_ALL} bytes in all, found {} \
+                     with {n_bytes}",
+                    tokens.len()
+                ),
+            ));
+        }
         let mut by_text = HashMap::with_capacity(tokens.len());
         let mut patterns = Vec::with_capacity(tokens.len());
         let mut ids = Vec::with_capacity(tokens.len());
