@@ -100,8 +100,12 @@ fn table(rows: &[Row], usable: Option<u64>) -> String {
 }
 
 fn cells(row: &Row) -> [String; 5] {
-    let types: Vec<_> = row.types.iter().take(SHOWN_TYPES).map(|&(name, _)| name).collect();
-    let more = if row.types.len() > SHOWN_TYPES { " ..." } else { "" };
+    // A preset's name says more than the types that it is made of.
+    let types: Vec<_> = match row.preset {
+        Some(preset) => vec![preset],
+        None => row.types.iter().take(SHOWN_TYPES).map(|&(name, _)| name).collect(),
+    };
+    let more = if row.preset.is_none() && row.types.len() > SHOWN_TYPES { " ..." } else { "" };
     let path = row.path.as_ref().map_or("inside the program".to_owned(), |path| path.display().to_string());
     let cells = [
         row.name.clone(),
@@ -153,6 +157,7 @@ fn listed_json(rows: &[Row], places: &[Place], usable: Option<u64>) -> Json {
             "bytes": row.n_bytes,
             "architecture": row.architecture,
             "types": types.collect::<Vec<_>>(),
+            "preset": row.preset,
             "verdict": row.verdict.word(),
             "runs": row.verdict.runs(),
             "fits": row.verdict.fits(),

@@ -13,7 +13,8 @@ use crate::inventory::Inventory;
 use crate::mmap::{MapError, Mapping};
 use crate::threads::default_threads;
 use fathom_gguf::Gguf;
-use fathom_gguf::split::{parse_shard_name, siblings};
+use fathom_gguf::split::{parse_shard_name, siblings, strip_extension};
+use fathom_quantize::recipe::Preset;
 use fathom_simd::Format;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -85,6 +86,8 @@ pub(super) struct Row {
     pub architecture: Option<String>,
     /// Types and their bytes, the most bytes first.
     pub types: Vec<(&'static str, u64)>,
+    /// The preset that its types follow, as the file says.
+    pub preset: Option<&'static str>,
     /// Memory for weights and a session of the usual context.
     pub needed: Option<u64>,
     pub verdict: Verdict,
@@ -101,6 +104,7 @@ impl Row {
             n_bytes: bytes_on_disk(path),
             architecture: None,
             types: Vec::new(),
+            preset: None,
             needed: None,
             verdict: Verdict::NotTold,
         };
@@ -128,6 +132,7 @@ impl Row {
             n_bytes: file.len() as u64,
             architecture: None,
             types: Vec::new(),
+            preset: None,
             needed: None,
             verdict: Verdict::NotTold,
         };
@@ -137,12 +142,14 @@ impl Row {
 
     /// Reads the header.
     fn look_into(&mut self, mapping: &Mapping, usable: Option<u64>) -> Verdict {
-        let gguf = match Gguf::from_shards(mapping.shards()) {
+        let gguf = match mapping.gguf() {
             Ok(gguf) => gguf,
             Err(error) => return Verdict::Damaged(error.to_string()),
         };
         self.architecture = gguf.metadata().str("general.architecture").ok().flatten().map(str::to_owned);
         self.types = types(&gguf);
+        let file_type = gguf.metadata().u32("general.file_type").ok().flatten();
+        self.preset = file_type.and_then(Preset::of_file_type).map(Preset::name);
         let config = match Config::from_gguf(gguf.metadata(), &Overrides::default()) {
             Ok(config) => config,
             Err(ConfigError::OtherModel { found, .. }) => {
@@ -191,7 +198,7 @@ fn name_of(path: &Path) -> String {
     let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
     match parse_shard_name(&name) {
         Some((prefix, ..)) => prefix.to_owned(),
-        None => name.strip_suffix(".gguf").unwrap_or(&name).to_owned(),
+        None => strip_extension(&name).unwrap_or(&name).to_owned(),
     }
 }
 
