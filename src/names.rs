@@ -232,6 +232,27 @@ pub fn find(name: &str) -> Option<(Spec, Option<usize>)> {
     Some((*spec, Some(layer)))
 }
 
+/// Whether a checkpoint's tensor has a row in the table, and the layer it is in.
+pub fn find_hf(name: &str) -> Option<(Spec, Option<usize>)> {
+    let Some((layer, below)) = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'))
+    else {
+        return GLOBAL
+            .into_iter()
+            .find(|spec| matches!(spec.hf, One(hf) if hf == name))
+            .map(|spec| (spec, None));
+    };
+    let layer = layer.parse().ok()?;
+    let expert = below.strip_prefix("mlp.experts.").and_then(|rest| rest.split_once('.'));
+    let kinds: [&[Spec]; 7] = [&ATTENTION, &INDEXER, &DENSE, &MOE, &SHARED, &NEXTN, &SOMETIMES];
+    let is_it = |spec: &&Spec| match spec.hf {
+        One(hf) => hf == below,
+        Experts(hf) => expert.is_some_and(|(number, matrix)| matrix == hf && number.parse::<usize>().is_ok()),
+        KvB(_) => below == "self_attn.kv_b_proj.weight",
+    };
+    let spec = kinds.into_iter().flatten().find(is_it)?;
+    Some((*spec, Some(layer)))
+}
+
 impl Spec {
     /// GGUF name in layer `layer`.
     pub fn gguf_in(&self, layer: usize) -> String {
@@ -325,6 +346,13 @@ mod tests {
             let (spec, layer) = find(&tensor.name).unwrap_or_else(|| panic!("{} is not found", tensor.name));
             assert_eq!(spec.role, tensor.role, "{}", tensor.name);
             assert_eq!(layer.map_or(spec.gguf.to_owned(), |l| spec.gguf_in(l)), tensor.name);
+            for (name, _) in tensor.origin.sources(&tensor.shape) {
+                let (spec, from) = find_hf(name).unwrap_or_else(|| panic!("{name} is not found"));
+                assert_eq!((spec.role, from), (tensor.role, layer), "{name}");
+            }
+        }
+        for stranger in ["model.layers.0.mlp.experts.x.up_proj.weight", "model.layers.0", "up_proj.weight"] {
+            assert!(find_hf(stranger).is_none(), "{stranger}");
         }
         for stranger in
             ["", "blk", "blk.0", "blk.x.attn_q_a.weight", "blk.0.token_embd.weight", "attn_q_a.weight"]

@@ -283,3 +283,148 @@ fn a_name_is_looked_up_in_the_local_cache() {
         &["models--some-org--Other", "never uses the network"],
     );
 }
+
+const POINTER: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:4d4d4d4d\nsize 4302350824\n";
+
+#[test]
+fn what_stands_for_a_file_is_named_with_the_next_step() {
+    for name in [
+        "config.json",
+        "model.safetensors.index.json",
+        "model-00001-of-000002.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    ] {
+        let temp = copy_of("dense");
+        for tokenizer in ["tokenizer.json", "tokenizer_config.json"] {
+            fs::copy(reference("base").join(tokenizer), temp.path().join(tokenizer)).unwrap();
+        }
+        fs::write(temp.path().join(name), POINTER).unwrap();
+        expect_all(&refused(temp.path(), &[], 3), &[name, "a Git LFS pointer", "git lfs pull"]);
+        fs::write(temp.path().join(name), "<!DOCTYPE html><html>Sign in</html>").unwrap();
+        expect_all(&refused(temp.path(), &[], 3), &[name, "a web page"]);
+    }
+    let temp = copy_of("base/fp8");
+    fs::write(temp.path().join("model.safetensors"), [0; 4096]).unwrap();
+    expect_all(&refused(temp.path(), &[], 3), &["model.safetensors", "nothing but zeros"]);
+}
+
+#[test]
+fn marks_of_byte_order_are_taken() {
+    let temp = copy_of("dense");
+    for name in ["tokenizer.json", "tokenizer_config.json"] {
+        fs::copy(reference("base").join(name), temp.path().join(name)).unwrap();
+    }
+    for name in ["config.json", "model.safetensors.index.json", "tokenizer.json", "tokenizer_config.json"] {
+        let path = temp.path().join(name);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(path, format!("\u{feff}{text}")).unwrap();
+    }
+    let output = run(temp.path(), &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn an_index_may_name_more_than_is_needed() {
+    let temp = copy_of("dense");
+    let index = temp.path().join("model.safetensors.index.json");
+    let mut json: Value = serde_json::from_slice(&fs::read(&index).unwrap()).unwrap();
+    json["weight_map"]["model.layers.0.mlp.gate_proj.weight_scale_inv.old"] =
+        "model-00001-of-000002.safetensors".into();
+    json["weight_map"]["vision.tower.weight"] = "model-00003-of-000003.safetensors".into();
+    fs::write(&index, json.to_string()).unwrap();
+    let output = run(temp.path(), &[]);
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{message}");
+    expect_all(&message, &["2 tensors of the checkpoint have no place", "vision.tower.weight"]);
+}
+
+#[test]
+fn block_scales_under_another_name_are_taken_and_others_are_named() {
+    let named = || with_config(|config| config["_name_or_path"] = "some-org/Tiny".into());
+    let published = named();
+    assert!(run(published.path(), &[]).status.success());
+    let temp = named();
+    let rename = |header: &mut Map<String, Value>| {
+        let members = std::mem::take(header);
+        *header =
+            members.into_iter().map(|(name, entry)| (name.replace("_scale_inv", "_scale"), entry)).collect();
+    };
+    edit_header(&temp.path().join("model.safetensors"), rename);
+    let output = run(temp.path(), &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        fs::read(temp.path().join("out.gguf")).unwrap()
+            == fs::read(published.path().join("out.gguf")).unwrap()
+    );
+    let temp = copy_of("base/fp8");
+    edit_header(&temp.path().join("model.safetensors"), |header| {
+        let members = std::mem::take(header);
+        *header =
+            members.into_iter().map(|(name, entry)| (name.replace("_scale_inv", "_scales"), entry)).collect();
+    });
+    let message = refused(temp.path(), &[], 3);
+    expect_all(&message, &["beside it found weight_scales (F32 [", "(the same in layers 1-3)"]);
+    assert!(message.lines().count() < 30, "{message}");
+}
+
+#[test]
+fn what_config_json_does_not_account_for_is_not_left_out() {
+    let temp = with_config(|config| config["n_shared_experts"] = 0.into());
+    let message = refused(temp.path(), &[], 3);
+    expect_all(&message, &["change what the model says", "mlp.shared_experts.", "check n_shared_experts"]);
+    let temp = with_config(|config| {
+        config["n_routed_experts"] = 8.into();
+    });
+    // The router tells first that it has rows for more.
+    expect_all(&refused(temp.path(), &[], 3), &["mlp.gate.weight: expected shape [8, 64], found [16, 64]"]);
+    let temp = copy_of("base/fp8");
+    edit_header(&temp.path().join("model.safetensors"), |header| {
+        let name = "model.layers.0.self_attn.q_a_proj.weight_scale_inv";
+        let mut entry = header[name].clone();
+        entry["data_offsets"] = json!([0, 0]);
+        entry["shape"] = json!([0]);
+        header.insert("model.layers.0.self_attn.q_a_proj.bias".to_owned(), entry);
+    });
+    expect_all(&refused(temp.path(), &[], 3), &["model.layers.0.self_attn.q_a_proj.bias"]);
+}
+
+/// What the program would refuse after hours of writing is refused before the first byte.
+#[test]
+fn the_files_tokenizer_is_tried_before_anything_is_written() {
+    let tokenizer = |edit: &dyn Fn(&mut Value)| {
+        let temp = copy_of("base");
+        let path = temp.path().join("tokenizer.json");
+        let mut json: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        edit(&mut json);
+        fs::write(path, json.to_string()).unwrap();
+        temp
+    };
+    let bytes = tokenizer(&|json| {
+        let vocab = json["model"]["vocab"].as_object_mut().unwrap();
+        let (letter, id) = (0..)
+            .find_map(|n| {
+                vocab
+                    .iter()
+                    .find(|(t, i)| **i == n && t.chars().count() == 1)
+                    .map(|(t, i)| (t.clone(), i.clone()))
+            })
+            .unwrap();
+        vocab.remove(&letter);
+        vocab.insert(format!("{letter}{letter}{letter}"), id);
+        json["model"]["merges"] = json!([]);
+    });
+    let says = [
+        "tokenizer.json: Fathom would refuse the file",
+        "expected a token for each byte",
+        "Nothing was written",
+    ];
+    expect_all(&refused(bytes.path(), &[], 3), &says);
+    let merges = tokenizer(&|json| json["model"]["merges"].as_array_mut().unwrap().push("no such".into()));
+    expect_all(
+        &refused(merges.path(), &["--dry-run"], 3),
+        &["two tokens of the vocabulary that make a third"],
+    );
+    let normalizer = tokenizer(&|json| json["normalizer"] = json!({"type": "NFC"}));
+    expect_all(&refused(normalizer.path(), &[], 3), &["normalizer: expected none, found NFC"]);
+}

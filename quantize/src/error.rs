@@ -24,6 +24,14 @@ pub enum Error {
         /// Line, column and reason.
         source: serde_json::Error,
     },
+    /// A small file of the checkpoint is something else.
+    #[error("{}: expected the text that was published, found {found}", .path.display())]
+    NotText {
+        /// The file.
+        path: PathBuf,
+        /// What it is and what to do.
+        found: String,
+    },
     /// The path holds no checkpoint.
     #[error("{}: {found}; expected a folder with config.json and model.safetensors.index.json or model.safetensors", .path.display())]
     NotACheckpoint {

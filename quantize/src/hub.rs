@@ -23,12 +23,37 @@ pub fn resolve(given: &Path, env: impl Fn(&str) -> Option<OsString>) -> Result<P
                 if snapshot.is_dir() {
                     return Ok(snapshot);
                 }
-                looked.push(format!("{}: missing, though refs/main names it", snapshot.display()));
+                let there = only_snapshot(&folder).map_or_else(|there| there, |one| told(&[one]));
+                looked.push(format!("{}: missing, though refs/main names it{there}", snapshot.display()));
             }
-            Err(e) => looked.push(format!("{}: {e}", main.display())),
+            Err(e) => match only_snapshot(&folder) {
+                Ok(snapshot) => return Ok(snapshot),
+                Err(there) => looked.push(format!("{}: {e}{there}", main.display())),
+            },
         }
     }
     Err(Error::NotCached { name: format!("{org}/{repo}"), looked })
+}
+
+/// The snapshot of a repository that was downloaded by its commit, or copied without its refs: if it is the only one, there is no
+/// doubt which is meant. Otherwise a few words about those that are there.
+fn only_snapshot(folder: &Path) -> Result<PathBuf, String> {
+    let entries = fs::read_dir(folder.join("snapshots")).into_iter().flatten();
+    let mut snapshots: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.join("config.json").exists())
+        .collect();
+    snapshots.sort();
+    match snapshots.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => Err(String::new()),
+        several => Err(told(several)),
+    }
+}
+
+fn told(snapshots: &[PathBuf]) -> String {
+    let names: Vec<_> = snapshots.iter().map(|path| path.display().to_string()).collect();
+    format!("; there is {}: give the folder that is meant", names.join(", "))
 }
 
 /// `org/name` in its two halves.
@@ -93,6 +118,32 @@ mod tests {
         assert_eq!(resolve(name, env).unwrap(), in_hub);
         fs::remove_dir(&in_hub).unwrap();
         assert_eq!(resolve(name, env).unwrap(), in_home);
+    }
+
+    #[test]
+    fn a_snapshot_without_a_name_is_taken_where_it_is_the_only_one() {
+        let temp = tempfile::tempdir().unwrap();
+        let env = |name: &str| (name == "HF_HUB_CACHE").then(|| temp.path().as_os_str().to_owned());
+        let name = Path::new("deepseek-ai/DeepSeek-V3.2");
+        let one = snapshot(temp.path(), "abc");
+        let main = temp.path().join("models--deepseek-ai--DeepSeek-V3.2/refs/main");
+        fs::remove_file(&main).unwrap();
+        assert!(resolve(name, env).is_err(), "an empty folder is no snapshot");
+        fs::write(one.join("config.json"), "{}").unwrap();
+        assert_eq!(resolve(name, env).unwrap(), one);
+        let other = snapshot(temp.path(), "def");
+        fs::write(other.join("config.json"), "{}").unwrap();
+        assert_eq!(resolve(name, env).unwrap(), other, "refs/main says which");
+        fs::remove_file(&main).unwrap();
+        let error = resolve(name, env).unwrap_err().to_string();
+        assert!(error.contains("snapshots/abc") && error.contains("snapshots/def"), "{error}");
+        fs::write(&main, "gone").unwrap();
+        fs::remove_dir_all(&other).unwrap();
+        let error = resolve(name, env).unwrap_err().to_string();
+        assert!(
+            error.contains("though refs/main names it; there is") && error.contains("snapshots/abc"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod pipeline;
 pub mod plan;
 pub mod recipe;
 mod slabs;
+mod small_file;
 pub mod source;
 pub mod synth;
 pub mod tokenizer;

@@ -107,7 +107,7 @@ impl<'a> Job<'a> {
             self.plan.iter().flat_map(|t| t.origin.sources(&t.shape)).map(|(name, _)| name).collect();
         let bytes = |name: &str| match self.source.find(name) {
             Found::Here(stored) => stored.row_bytes().map_or(0, |row| (row * stored.n_rows()) as u64),
-            Found::Lost | Found::Absent => 0,
+            Found::Lost(_) | Found::Absent => 0,
         };
         names.into_iter().map(|name| bytes(name) + bytes(&scale_name(name))).sum()
     }

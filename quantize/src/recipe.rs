@@ -186,6 +186,21 @@ impl Recipe {
     }
 }
 
+impl Preset {
+    /// The preset that ggml's number stands for: its own name, or another of the mixtures around the same type.
+    pub fn of_file_type(number: u32) -> Option<Preset> {
+        Some(match number {
+            7 => Preset::Q8_0,
+            10 | 21 => Preset::Q2K,
+            11..=13 => Preset::Q3KM,
+            14 | 15 => Preset::Q4KM,
+            16 | 17 => Preset::Q5KM,
+            18 => Preset::Q6K,
+            _ => return None,
+        })
+    }
+}
+
 impl From<Preset> for Recipe {
     fn from(preset: Preset) -> Recipe {
         Recipe { roles: Role::ALL.map(|role| preset.encoding(role)), exceptions: Vec::new() }
@@ -354,6 +369,7 @@ mod tests {
         for (preset, number) in Preset::ALL.into_iter().zip([7, 18, 17, 15, 12, 10]) {
             let encodings = Recipe::from(preset).assign(&experts).unwrap();
             assert_eq!(Recipe::file_type(&experts, &encodings), Some(number), "{}", preset.name());
+            assert_eq!(Preset::of_file_type(number), Some(preset));
         }
         let encodings = Recipe::new(Encoding::Q8K).assign(&experts).unwrap();
         assert_eq!(Recipe::file_type(&experts, &encodings), None);

@@ -6,12 +6,12 @@
 //! Source: llama.cpp, convert_hf_to_gguf.py, `get_vocab_base` and `does_token_look_special`.
 
 use crate::error::Error;
+use crate::small_file;
 use fathom_gguf::{OwnedArray, OwnedValue};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// The three expressions that split text before merging, the same in V3, R1, V3.1, V3.2 and V4. `deepseek-v3` in a
 /// GGUF stands for exactly these.
@@ -61,7 +61,10 @@ struct TokenizerJson {
     model: Model,
     #[serde(default)]
     added_tokens: Vec<Added>,
+    normalizer: Option<Value>,
     pre_tokenizer: Option<Value>,
+    post_processor: Option<Value>,
+    decoder: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -71,6 +74,11 @@ struct Model {
     merges: Vec<Merge>,
     #[serde(default)]
     byte_fallback: bool,
+    #[serde(default)]
+    ignore_merges: bool,
+    dropout: Option<f64>,
+    continuing_subword_prefix: Option<String>,
+    end_of_word_suffix: Option<String>,
 }
 
 /// Older files have one text, newer ones a pair.
@@ -87,6 +95,27 @@ struct Added {
     content: String,
     #[serde(default)]
     special: bool,
+    #[serde(flatten)]
+    matching: Matching,
+}
+
+/// How an added token is found in a text: as it stands, anywhere, is what every token of this family wants.
+#[derive(Deserialize)]
+struct Matching {
+    #[serde(default)]
+    lstrip: bool,
+    #[serde(default)]
+    rstrip: bool,
+    #[serde(default)]
+    single_word: bool,
+}
+
+impl Matching {
+    /// The first switch that is on.
+    fn other(&self) -> Option<&'static str> {
+        let switches = [("lstrip", self.lstrip), ("rstrip", self.rstrip), ("single_word", self.single_word)];
+        switches.into_iter().find(|(_, on)| *on).map(|(name, _)| name)
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -97,6 +126,16 @@ struct TokenizerConfig {
     add_bos_token: Option<bool>,
     add_eos_token: Option<bool>,
     chat_template: Option<Templates>,
+    /// The added tokens again; what they say here counts where transformers loads the folder.
+    #[serde(default)]
+    added_tokens_decoder: BTreeMap<String, Redefined>,
+}
+
+#[derive(Deserialize)]
+struct Redefined {
+    content: String,
+    #[serde(flatten)]
+    matching: Matching,
 }
 
 #[derive(Deserialize)]
@@ -141,6 +180,9 @@ impl Tokenizer {
         let tokens = json.tokens(vocab_size).map_err(wrong)?;
         let config_path = folder.join("tokenizer_config.json");
         let config = read_json::<TokenizerConfig>(&config_path)?.unwrap_or_default();
+        let redefined = config.added_tokens_decoder.values();
+        check_matching(redefined.map(|token| (token.content.as_str(), &token.matching)))
+            .map_err(|problem| Error::Tokenizer { path: config_path.clone(), problem })?;
         let model: ModelIds = read_json(&folder.join("config.json"))?.unwrap_or(ModelIds {
             bos_token_id: None,
             eos_token_id: None,
@@ -209,18 +251,67 @@ pub fn no_tokenizer() -> Vec<(String, OwnedValue)> {
     vec![("tokenizer.ggml.model".to_owned(), "none".into())]
 }
 
-impl TokenizerJson {
-    /// A file that splits text in another way would give wrong tokens in silence.
-    fn check_kind(&self) -> Result<(), String> {
-        let next = "Fathom and the label `deepseek-v3` know this one tokenizer only; convert a copy of the folder \
-                    without tokenizer.json to have the weights alone";
-        if let Some(found) = self.model.r#type.as_deref()
-            && found != "BPE"
-        {
-            return Err(format!("model.type: expected `BPE`, found `{found}`; {next}"));
+/// What is left to do with another tokenizer.
+const NEXT: &str = "Fathom and the label `deepseek-v3` know this one tokenizer only; convert a copy of the folder without \
+                    tokenizer.json to have the weights alone";
+
+fn check_matching<'t>(tokens: impl Iterator<Item = (&'t str, &'t Matching)>) -> Result<(), String> {
+    for (text, matching) in tokens {
+        if let Some(switch) = matching.other() {
+            return Err(format!("token {text:?}: expected {switch} false, found true; {NEXT}"));
         }
-        if self.model.byte_fallback {
-            return Err(format!("model.byte_fallback: expected false, found true; {next}"));
+    }
+    Ok(())
+}
+
+/// The types of a part, those of a sequence one by one.
+fn kinds(part: &Value) -> Vec<String> {
+    let members =
+        ["normalizers", "processors", "decoders"].into_iter().find_map(|name| part[name].as_array());
+    match (members, part["type"].as_str()) {
+        (Some(members), _) => members.iter().flat_map(kinds).collect(),
+        (None, Some(kind)) => vec![kind.to_owned()],
+        (None, None) => vec!["something without a type".to_owned()],
+    }
+}
+
+/// What a template puts around a text beside one special token at each end.
+fn affix(part: &Value) -> Option<String> {
+    if let Some(members) = part["processors"].as_array() {
+        return members.iter().find_map(affix);
+    }
+    let single = part["single"].as_array()?;
+    let text = single.iter().position(|piece| piece.get("Sequence").is_some());
+    let Some(text) = text else { return Some("nothing".to_owned()) };
+    let is_one = |pieces: &[Value]| {
+        pieces.len() <= 1 && pieces.iter().all(|piece| piece.get("SpecialToken").is_some())
+    };
+    (!is_one(&single[..text]) || !is_one(&single[text + 1..])).then(|| part["single"].to_string())
+}
+
+impl TokenizerJson {
+    /// A file that takes text apart in another way would give wrong tokens in silence.
+    fn check_kind(&self) -> Result<(), String> {
+        self.check_model()?;
+        let added = self.added_tokens.iter();
+        check_matching(added.map(|token| (token.content.as_str(), &token.matching)))?;
+        let parts = [
+            ("normalizer", &self.normalizer, &[][..]),
+            ("post_processor", &self.post_processor, &["ByteLevel", "TemplateProcessing"][..]),
+            ("decoder", &self.decoder, &["ByteLevel"][..]),
+        ];
+        for (name, part, known) in parts {
+            let Some(part) = part else { continue };
+            if let Some(stranger) = kinds(part).into_iter().find(|kind| !known.contains(&kind.as_str())) {
+                let expected = if known.is_empty() { "none".to_owned() } else { known.join(" or ") };
+                return Err(format!("{name}: expected {expected}, found {stranger}; {NEXT}"));
+            }
+        }
+        if let Some(part) = self.post_processor.as_ref().and_then(affix) {
+            return Err(format!(
+                "post_processor: expected one that puts nothing but the first and the last token, found {part:?} around the \
+                 text; {NEXT}"
+            ));
         }
         let found = self.pre_tokenizer.as_ref().map(splits).unwrap_or_default();
         let expected: Vec<String> =
@@ -229,9 +320,35 @@ impl TokenizerJson {
             return Ok(());
         }
         Err(format!(
-            "pre_tokenizer: expected DeepSeek-V3's three splits and ByteLevel, found {}; {next}",
+            "pre_tokenizer: expected DeepSeek-V3's three splits and ByteLevel, found {}; {NEXT}",
             if found.is_empty() { "none".to_owned() } else { found.join(" then ") }
         ))
+    }
+
+    fn check_model(&self) -> Result<(), String> {
+        let Model { dropout, continuing_subword_prefix: prefix, end_of_word_suffix: suffix, .. } =
+            &self.model;
+        if let Some(found) = self.model.r#type.as_deref()
+            && found != "BPE"
+        {
+            return Err(format!("model.type: expected `BPE`, found `{found}`; {NEXT}"));
+        }
+        for (name, found) in
+            [("byte_fallback", self.model.byte_fallback), ("ignore_merges", self.model.ignore_merges)]
+        {
+            if found {
+                return Err(format!("model.{name}: expected false, found true; {NEXT}"));
+            }
+        }
+        if let Some(found) = dropout.filter(|&rate| rate != 0.0) {
+            return Err(format!("model.dropout: expected none, found {found}; {NEXT}"));
+        }
+        for (name, found) in [("continuing_subword_prefix", prefix), ("end_of_word_suffix", suffix)] {
+            if let Some(found) = found.as_ref().filter(|affix| !affix.is_empty()) {
+                return Err(format!("model.{name}: expected none, found {found:?}; {NEXT}"));
+            }
+        }
+        Ok(())
     }
 
     /// Ids by text. Base vocabulary and added tokens may name the same pair, not a contradictory one.
@@ -317,7 +434,8 @@ fn splits(pre_tokenizer: &Value) -> Vec<String> {
     let isolated = pre_tokenizer["behavior"] == "Isolated" && plain("invert");
     match (pre_tokenizer["type"].as_str(), pre_tokenizer["pattern"]["Regex"].as_str()) {
         (Some("Split"), Some(expression)) if isolated => vec![expression.to_owned()],
-        (Some("ByteLevel"), _) if plain("add_prefix_space") && plain("use_regex") => {
+        // Without a word the library splits by an expression of its own.
+        (Some("ByteLevel"), _) if plain("add_prefix_space") && pre_tokenizer["use_regex"] == false => {
             vec!["ByteLevel".to_owned()]
         }
         (Some(other), _) => vec![format!("another {other}")],
@@ -338,20 +456,20 @@ fn chat_templates(
         }
     };
     let path = folder.join("chat_template.jinja");
-    if path.exists() {
-        let template = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    if let Some(text) = small_file::read(&path)? {
+        let template = String::from_utf8(text).map_err(|_| Error::Tokenizer {
+            path: path.clone(),
+            problem: "expected UTF-8, found other bytes; download it again".to_owned(),
+        })?;
         templates.retain(|(name, _)| name.is_some());
         templates.insert(0, (None, template));
     }
     Ok(templates)
 }
 
-fn read_json<T: for<'de> Deserialize<'de>>(path: &PathBuf) -> Result<Option<T>, Error> {
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = fs::read(path).map_err(Error::io("read", path))?;
-    serde_json::from_slice(&text).map(Some).map_err(|source| Error::Json { path: path.clone(), source })
+fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>, Error> {
+    let Some(text) = small_file::read(path)? else { return Ok(None) };
+    serde_json::from_slice(&text).map(Some).map_err(|source| Error::Json { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod bench_table;
 pub mod cache;
 pub(crate) mod calls;
 pub mod chat;
+mod checkpoint;
 pub mod completions;
 pub mod config;
 pub mod detokenize;

@@ -1,7 +1,7 @@
 //! `fathom quantize`: a checkpoint to one GGUF file.
 
-use super::Failure;
 use super::writing;
+use super::{Failure, checkpoint};
 use crate::config::Config;
 use crate::names;
 use clap::builder::PossibleValuesParser;
@@ -10,12 +10,11 @@ use fathom_quantize::encode::Encoding;
 use fathom_quantize::metadata::{DEMONSTRATION_WEIGHTS, RANDOM_WEIGHTS, WEIGHTS_KEY};
 use fathom_quantize::output::Target;
 use fathom_quantize::pipeline::Job;
-use fathom_quantize::plan::{Role, TensorPlan};
+use fathom_quantize::plan::Role;
 use fathom_quantize::recipe::Recipe;
-use fathom_quantize::source::{Checkpoint, scale_name};
+use fathom_quantize::source::Checkpoint;
 use fathom_quantize::tokenizer::{Tokenizer, no_tokenizer};
 use fathom_quantize::{hub, metadata};
-use std::collections::HashSet;
 use std::env;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -146,19 +145,26 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let plan = names::plan(&config, |name| checkpoint.contains(name));
     let encodings = recipe.assign(&plan)?;
     let mut metadata = config.to_gguf();
-    metadata.extend(metadata::general(&model_name(&args.checkpoint, &folder), &plan, &encodings));
+    metadata.extend(metadata::general(
+        &checkpoint::model_name(&args.checkpoint, &folder, checkpoint.config()),
+        &plan,
+        &encodings,
+    ));
     if let Some(worth) = worth(checkpoint.config()) {
         metadata.push((WEIGHTS_KEY.to_owned(), worth.into()));
     }
-    match Tokenizer::read(&folder, config.vocab_size)? {
+    let tokenizer = Tokenizer::read(&folder, config.vocab_size)?;
+    let has_tokenizer = tokenizer.is_some();
+    match tokenizer {
         Some(tokenizer) => metadata.extend(tokenizer.to_gguf()),
         None => {
             tell!("note: {} has no tokenizer.json: the file will hold weights alone", folder.display());
             metadata.extend(no_tokenizer());
         }
     }
+    checkpoint::check_metadata(&folder, &metadata, has_tokenizer)?;
     let job = Job::new(&checkpoint, &folder.display().to_string(), &plan, &encodings, metadata)?;
-    tell_leftovers(&checkpoint, &plan);
+    checkpoint::check_leftovers(&checkpoint, &config, &plan)?;
     if args.dry_run {
         return writing::print_sizes(&job, args.json);
     }
@@ -182,41 +188,13 @@ fn worth(config: &[u8]) -> Option<&'static str> {
     [RANDOM_WEIGHTS, DEMONSTRATION_WEIGHTS].into_iter().find(|word| config["fathom_weights"] == *word)
 }
 
-/// The repository's name if the cache was asked for one, otherwise the folder's.
-fn model_name(given: &Path, folder: &Path) -> String {
-    let named = if given.exists() {
-        folder.canonicalize().unwrap_or_else(|_| folder.to_owned())
-    } else {
-        given.to_owned()
-    };
-    named.file_name().map_or_else(|| "model".to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-/// Arrays that no tensor is made of may be harmless or a sign of another model: they are never dropped in silence.
-fn tell_leftovers(checkpoint: &Checkpoint, plan: &[TensorPlan]) {
-    let used: HashSet<String> = plan
-        .iter()
-        .flat_map(|tensor| tensor.origin.sources(&tensor.shape))
-        .flat_map(|(name, _)| [name.to_owned(), scale_name(name)])
-        .collect();
-    let mut leftovers: Vec<&str> = checkpoint.names().filter(|name| !used.contains(*name)).collect();
-    leftovers.sort_unstable();
-    if !leftovers.is_empty() {
-        let more = if leftovers.len() > 5 { ", ..." } else { "" };
-        tell!(
-            "note: {} tensors of the checkpoint have no place in the file and are left out: {}{more}",
-            leftovers.len(),
-            leftovers[..leftovers.len().min(5)].join(", ")
-        );
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::synth;
     use super::*;
     use clap::Parser;
     use fathom_quantize::cost::Cost;
+    use fathom_quantize::plan::TensorPlan;
     use fathom_quantize::recipe::Preset;
     use std::fmt::Write;
     use std::fs;

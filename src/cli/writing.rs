@@ -154,6 +154,7 @@ impl From<Error> for Failure {
             | Error::NotAFile(_)
             | Error::FolderInUse(_) => Failure::usage(message),
             Error::Json { .. }
+            | Error::NotText { .. }
             | Error::NotACheckpoint { .. }
             | Error::NotCached { .. }
             | Error::Incomplete { .. }

@@ -1,11 +1,13 @@
 //! A Hugging Face checkpoint folder: `config.json`, an index and its shards, or one file.
 
 use super::header::{self, Entry};
-use super::{Found, Source, Stored};
+use super::{Dtype, Found, Source, Stored, scale_name, scale_shape};
 use crate::disk;
 use crate::error::Error;
+use crate::small_file;
+use fathom_gguf::{LOOKED_AT, StandIn};
 use serde::Deserialize;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -26,9 +28,9 @@ pub struct Checkpoint {
     config: Vec<u8>,
     scale_block: [usize; 2],
     shards: Vec<Shard>,
-    arrays: HashMap<String, Array>,
-    /// Names that the index places in shards which could not be opened, or which do not hold them.
-    lost: BTreeSet<String>,
+    arrays: BTreeMap<String, Array>,
+    /// Names that the index places in shards which could not be opened, or which do not hold them, with a line about why.
+    lost: BTreeMap<String, String>,
     problems: Vec<String>,
 }
 
@@ -76,10 +78,9 @@ impl Checkpoint {
             return Err(not_a_checkpoint(found));
         }
         let config_path = folder.join("config.json");
-        if !config_path.exists() {
+        let Some(config) = small_file::read(&config_path)? else {
             return Err(not_a_checkpoint("config.json is missing"));
-        }
-        let config = fs::read(&config_path).map_err(Error::io("read", &config_path))?;
+        };
         let scale_block = scale_block(&config, &config_path)?;
         let weight_map = weight_map(folder)?;
         let mut checkpoint = Checkpoint {
@@ -87,17 +88,19 @@ impl Checkpoint {
             config,
             scale_block,
             shards: Vec::new(),
-            arrays: HashMap::new(),
-            lost: BTreeSet::new(),
+            arrays: BTreeMap::new(),
+            lost: BTreeMap::new(),
             problems: Vec::new(),
         };
         match weight_map {
             Some(index) => checkpoint.open_indexed(index.weight_map),
             None => {
                 let name = single_file(folder)?;
-                checkpoint.open_shard(&name, None);
+                let problem = checkpoint.open_shard(&name, None).err();
+                checkpoint.problems.extend(problem);
             }
         }
+        checkpoint.take_block_scales();
         Ok(checkpoint)
     }
 
@@ -118,12 +121,12 @@ impl Checkpoint {
 
     /// Every name that a header or the index speaks of, in no particular order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.arrays.keys().chain(&self.lost).map(String::as_str)
+        self.arrays.keys().chain(self.lost.keys()).map(String::as_str)
     }
 
     /// Whether a header or the index speaks of `name`.
     pub fn contains(&self, name: &str) -> bool {
-        self.arrays.contains_key(name) || self.lost.contains(name)
+        self.arrays.contains_key(name) || self.lost.contains_key(name)
     }
 
     fn open_indexed(&mut self, weight_map: BTreeMap<String, String>) {
@@ -132,35 +135,54 @@ impl Checkpoint {
             shards.entry(shard).or_default().push(name);
         }
         for (shard, names) in shards {
-            if !self.open_shard(shard, Some(&weight_map)) {
-                self.lost.extend(names.into_iter().map(str::to_owned));
-                continue;
-            }
+            let opened = self.open_shard(shard, Some(&weight_map));
             for name in names.into_iter().filter(|name| !self.arrays.contains_key(*name)) {
-                self.problems.push(format!("{name}: missing in {shard}, where {INDEX} places it"));
-                self.lost.insert(name.to_owned());
+                // What nobody needs may be lost: the lines are told of the arrays that are asked for.
+                let why = match &opened {
+                    Ok(()) => format!("{name}: missing in {shard}, where {INDEX} places it"),
+                    Err(problem) => problem.clone(),
+                };
+                self.lost.insert(name.to_owned(), why);
             }
         }
     }
 
-    /// Reads a shard's header. False if that failed; the reason is then among the problems.
-    fn open_shard(&mut self, name: &str, weight_map: Option<&BTreeMap<String, String>>) -> bool {
+    /// The block scales that compressed-tensors and its like store as `weight_scale` are those that DeepSeek stores as
+    /// `weight_scale_inv`: both multiply. Scales of another form (one for a row, one for all) are left where they are.
+    fn take_block_scales(&mut self) {
+        let block = self.scale_block;
+        let is_fp8 = |array: &Array| array.stored.dtype == Dtype::F8E4M3 && array.stored.shape.len() == 2;
+        let codes = self.arrays.iter().filter(|(_, array)| is_fp8(array));
+        let renamed: Vec<(String, String)> = codes
+            .filter_map(|(name, array)| {
+                let (published, other) = (scale_name(name), format!("{name}_scale"));
+                let scales = self.arrays.get(&other)?;
+                let fits = scales.stored.shape == scale_shape(&array.stored.shape, block);
+                (fits && !self.contains(&published)).then_some((other, published))
+            })
+            .collect();
+        for (other, published) in renamed {
+            if let Some(scales) = self.arrays.remove(&other) {
+                self.arrays.insert(published, scales);
+            }
+        }
+    }
+
+    /// Reads a shard's header, or says in a line why that cannot be done.
+    fn open_shard(
+        &mut self,
+        name: &str,
+        weight_map: Option<&BTreeMap<String, String>>,
+    ) -> Result<(), String> {
         let holds = weight_map.map_or(String::new(), |map| {
             format!(" (it should hold {} tensors)", map.values().filter(|shard| *shard == name).count())
         });
         // A name from the index must not lead out of the folder.
         if Path::new(name).file_name() != Some(name.as_ref()) {
-            self.problems.push(format!("{name:?}: expected a plain file name in {INDEX}{holds}"));
-            return false;
+            return Err(format!("{name:?}: expected a plain file name in {INDEX}{holds}"));
         }
         let path = self.folder.join(name);
-        let (file, entries) = match read_header(&path) {
-            Ok(opened) => opened,
-            Err(problem) => {
-                self.problems.push(format!("{name}: {problem}{holds}"));
-                return false;
-            }
-        };
+        let (file, entries) = read_header(&path).map_err(|problem| format!("{name}: {problem}{holds}"))?;
         let shard = self.shards.len();
         self.shards.push(Shard { path, file });
         for Entry { name: tensor, stored, offset } in entries {
@@ -175,7 +197,7 @@ impl Checkpoint {
                 ));
             }
         }
-        true
+        Ok(())
     }
 }
 
@@ -183,8 +205,7 @@ impl Source for Checkpoint {
     fn find(&self, name: &str) -> Found<'_> {
         match self.arrays.get(name) {
             Some(array) => Found::Here(&array.stored),
-            None if self.lost.contains(name) => Found::Lost,
-            None => Found::Absent,
+            None => self.lost.get(name).map_or(Found::Absent, |why| Found::Lost(why)),
         }
     }
 
@@ -204,9 +225,26 @@ impl Source for Checkpoint {
     fn problems(&self) -> &[String] {
         &self.problems
     }
+
+    fn beside(&self, name: &str) -> String {
+        const MOST: usize = 4;
+        let module = &name[..name.rfind('.').map_or(0, |dot| dot + 1)];
+        let others = self.arrays.range(module.to_owned()..);
+        let others = others.take_while(|(other, _)| other.starts_with(module) && !module.is_empty());
+        let others = others.filter(|(other, _)| *other != name && !other[module.len()..].contains('.'));
+        let words = others.take(MOST).map(|(other, array)| {
+            format!("{} ({} {:?})", &other[module.len()..], array.stored.dtype, array.stored.shape)
+        });
+        let words: Vec<_> = words.collect();
+        if words.is_empty() { String::new() } else { format!("; beside it found {}", words.join(", ")) }
+    }
 }
 
 fn read_header(path: &Path) -> Result<(File, Vec<Entry>), String> {
+    // Asked before opening: a pipe would block until somebody writes to it.
+    if fs::metadata(path).is_ok_and(|about| !about.is_file()) {
+        return Err("expected a file on a disk, found a folder, a pipe or a device".to_owned());
+    }
     let file = match File::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err("missing".to_owned()),
@@ -214,6 +252,12 @@ fn read_header(path: &Path) -> Result<(File, Vec<Entry>), String> {
     };
     let system = |e: std::io::Error| format!("cannot read: {e}");
     let file_bytes = file.metadata().map_err(system)?.len();
+    let mut start = [0; LOOKED_AT];
+    let start = &mut start[..LOOKED_AT.min(usize::try_from(file_bytes).unwrap_or(LOOKED_AT))];
+    disk::read_exact_at(&file, start, 0).map_err(system)?;
+    if let Some(found) = StandIn::of(start) {
+        return Err(format!("expected a safetensors file, found {found}"));
+    }
     let mut first = [0; 8];
     if file_bytes < 8 {
         return Err(format!("expected a safetensors file, found {file_bytes} bytes"));
@@ -226,10 +270,7 @@ fn read_header(path: &Path) -> Result<(File, Vec<Entry>), String> {
 
 fn weight_map(folder: &Path) -> Result<Option<Index>, Error> {
     let path = folder.join(INDEX);
-    if !path.exists() {
-        return Ok(None);
-    }
-    let text = fs::read(&path).map_err(Error::io("read", &path))?;
+    let Some(text) = small_file::read(&path)? else { return Ok(None) };
     serde_json::from_slice(&text).map(Some).map_err(|source| Error::Json { path, source })
 }
 

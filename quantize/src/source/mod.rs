@@ -104,8 +104,8 @@ impl Stored {
 pub enum Found<'a> {
     /// It can be read.
     Here(&'a Stored),
-    /// It should be in a file that is missing or damaged; [`Source::problems`] names that file.
-    Lost,
+    /// It should be in a file that is missing, damaged or without it: what is wrong with that file, in a line.
+    Lost(&'a str),
     /// Nobody speaks of it.
     Absent,
 }
@@ -124,9 +124,14 @@ pub trait Source: Sync {
     /// Rows and columns that share one scale in arrays stored as `F8_E4M3`.
     fn scale_block(&self) -> [usize; 2];
 
-    /// What is wrong with the source as a whole: missing or damaged files.
+    /// What is wrong with the source as a whole.
     fn problems(&self) -> &[String] {
         &[]
+    }
+
+    /// What there is beside an array in the same module, in words; empty where nobody knows of anything.
+    fn beside(&self, _name: &str) -> String {
+        String::new()
     }
 }
 
@@ -140,22 +145,32 @@ pub fn scale_shape(shape: &[usize], block: [usize; 2]) -> Vec<usize> {
     shape.iter().zip(block).map(|(&d, b)| d.div_ceil(b)).collect()
 }
 
+/// More lines than this help nobody.
+const MOST_LINES: usize = 100;
+
 /// Everything that keeps `plan` from being carried out on `source`, one line per fact.
 ///
-/// Experts with the same problem share a line.
+/// Experts with the same problem share a line, and so do layers.
 pub fn problems(source: &dyn Source, plan: &[TensorPlan]) -> Vec<String> {
     let mut problems = source.problems().to_vec();
-    let mut seen = BTreeSet::new();
+    let mut told = BTreeSet::new();
+    let mut facts = Vec::new();
     for tensor in plan {
         let mut experts: BTreeMap<String, Vec<usize>> = BTreeMap::new();
         for (index, (name, shape)) in tensor.origin.sources(&tensor.shape).into_iter().enumerate() {
+            // One missing shard is one line, however many arrays it should hold.
+            if let Found::Lost(why) = source.find(name)
+                && told.insert(why.to_owned())
+            {
+                problems.push(why.to_owned());
+            }
             for problem in array_problems(source, name, &shape) {
                 match tensor.origin {
                     Origin::Stack(_) => experts.entry(problem).or_default().push(index),
                     // Both halves of kv_b_proj read the same array: its problems are told once.
                     _ => {
-                        if seen.insert(format!("{name}{problem}")) {
-                            problems.push(format!("{name}{problem}"));
+                        if told.insert(format!("{name}{problem}")) {
+                            facts.push((name.to_owned(), problem));
                         }
                     }
                 }
@@ -163,23 +178,56 @@ pub fn problems(source: &dyn Source, plan: &[TensorPlan]) -> Vec<String> {
         }
         if let Origin::Stack(names) = &tensor.origin {
             for (problem, indices) in experts {
-                let first = &names[indices[0]];
-                problems.push(match indices.as_slice() {
-                    [_] => format!("{first}{problem}"),
-                    many => format!("{first}{problem} (the same for experts {})", ranges(many)),
-                });
+                let more = match indices.as_slice() {
+                    [_] => String::new(),
+                    many => format!(" (the same for experts {})", ranges(many)),
+                };
+                facts.push((names[indices[0]].clone(), format!("{problem}{more}")));
             }
         }
     }
+    problems.extend(by_layers(facts));
+    if problems.len() > MOST_LINES {
+        let more = problems.len() - MOST_LINES;
+        problems.truncate(MOST_LINES);
+        problems.push(format!("and {more} more"));
+    }
     problems
+}
+
+/// Lines of an array's name and its problem, those that differ by the layer alone joined.
+fn by_layers(facts: Vec<(String, String)>) -> Vec<String> {
+    let mut places: BTreeMap<(String, String), usize> = BTreeMap::new();
+    let mut lines: Vec<(String, Vec<usize>)> = Vec::new();
+    for (name, problem) in facts {
+        let line = format!("{name}{problem}");
+        let layer = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
+        let Some((layer, below)) = layer.and_then(|(n, below)| Some((n.parse().ok()?, below))) else {
+            lines.push((line, Vec::new()));
+            continue;
+        };
+        match places.get(&(below.to_owned(), problem.clone())) {
+            Some(&place) => lines[place].1.push(layer),
+            None => {
+                places.insert((below.to_owned(), problem), lines.len());
+                lines.push((line, Vec::new()));
+            }
+        }
+    }
+    let joined = |(line, layers): (String, Vec<usize>)| match layers.as_slice() {
+        [] => line,
+        [one] => format!("{line} (the same in layer {one})"),
+        many => format!("{line} (the same in layers {})", ranges(many)),
+    };
+    lines.into_iter().map(joined).collect()
 }
 
 /// Problems of one array, each to be appended to its name.
 fn array_problems(source: &dyn Source, name: &str, shape: &[usize]) -> Vec<String> {
     let stored = match source.find(name) {
         Found::Here(stored) => stored,
-        Found::Lost => return Vec::new(),
-        Found::Absent => return vec![format!(": missing, expected shape {shape:?}")],
+        Found::Lost(_) => return Vec::new(),
+        Found::Absent => return vec![format!(": missing, expected shape {shape:?}{}", source.beside(name))],
     };
     let mut problems = Vec::new();
     if stored.shape != shape {
@@ -187,7 +235,8 @@ fn array_problems(source: &dyn Source, name: &str, shape: &[usize]) -> Vec<Strin
     }
     let scales = source.find(&scale_name(name));
     match stored.dtype {
-        Dtype::F8E4M3 => problems.extend(scale_problem(scales, &stored.shape, source.scale_block())),
+        Dtype::F8E4M3 => problems
+            .extend(scale_problem(scales, &stored.shape, source.scale_block(), || source.beside(name))),
         Dtype::F32 | Dtype::F16 | Dtype::BF16 => {
             if let Found::Here(_) = scales {
                 problems.push(format!(
@@ -203,14 +252,19 @@ fn array_problems(source: &dyn Source, name: &str, shape: &[usize]) -> Vec<Strin
     problems
 }
 
-fn scale_problem(scales: Found<'_>, shape: &[usize], block: [usize; 2]) -> Option<String> {
+fn scale_problem(
+    scales: Found<'_>,
+    shape: &[usize],
+    block: [usize; 2],
+    beside: impl Fn() -> String,
+) -> Option<String> {
     if shape.len() != 2 {
         return Some(format!(": F8_E4M3 is expected only in matrices, found shape {shape:?}"));
     }
     let expected = scale_shape(shape, block);
     match scales {
-        Found::Lost => None,
-        Found::Absent => Some(format!("_scale_inv: missing, expected shape {expected:?}")),
+        Found::Lost(why) => Some(format!("_scale_inv: {why}")),
+        Found::Absent => Some(format!("_scale_inv: missing, expected shape {expected:?}{}", beside())),
         Found::Here(found) if found.shape != expected => Some(format!(
             "_scale_inv: expected shape {expected:?} (blocks of {}x{}), found {:?}",
             block[0], block[1], found.shape

@@ -1,5 +1,6 @@
 use super::*;
 use serde_json::json;
+use std::fs;
 
 fn tokenizer_json() -> Value {
     let split = |expression: &str| json!({"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": false});
@@ -151,4 +152,88 @@ fn another_tokenizer_is_refused() {
     let error =
         read(&[("tokenizer.json", &tokenizer_json()), ("tokenizer_config.json", &config)], 12).unwrap_err();
     assert!(error.to_string().contains("token \"</s>\": expected one of tokenizer.json's tokens"), "{error}");
+}
+
+/// Each of these gives other ids than the tokenizer that the file's label stands for.
+#[test]
+fn whatever_changes_ids_is_refused_by_its_name() {
+    let byte_level =
+        json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true});
+    let template = |single: Value| json!({"type": "TemplateProcessing", "single": single, "pair": [], "special_tokens": {}});
+    let special = |id: &str| json!({"SpecialToken": {"id": id, "type_id": 0}});
+    let text = json!({"Sequence": {"id": "A", "type_id": 0}});
+    let bos = special("<｜begin▁of▁sentence｜>");
+    for (path, value, says) in [
+        ("/normalizer", json!({"type": "NFC"}), "normalizer: expected none, found NFC"),
+        (
+            "/normalizer",
+            json!({"type": "Sequence", "normalizers": [{"type": "Lowercase"}]}),
+            "found Lowercase",
+        ),
+        ("/normalizer", json!({"prepend": "x"}), "found something without a type"),
+        ("/model/dropout", json!(0.1), "model.dropout: expected none, found 0.1"),
+        ("/model/byte_fallback", json!(true), "model.byte_fallback"),
+        ("/model/ignore_merges", json!(true), "model.ignore_merges: expected false, found true"),
+        (
+            "/model/continuing_subword_prefix",
+            json!("##"),
+            "model.continuing_subword_prefix: expected none, found \"##\"",
+        ),
+        ("/model/end_of_word_suffix", json!("</w>"), "model.end_of_word_suffix"),
+        ("/added_tokens/4/lstrip", json!(true), "token \"<think>\": expected lstrip false"),
+        ("/added_tokens/4/rstrip", json!(true), "expected rstrip false"),
+        ("/added_tokens/0/single_word", json!(true), "expected single_word false"),
+        ("/pre_tokenizer/pretokenizers/3/add_prefix_space", json!(true), "another ByteLevel"),
+        ("/pre_tokenizer/pretokenizers/3/use_regex", json!(true), "another ByteLevel"),
+        ("/pre_tokenizer/pretokenizers/3/use_regex", Value::Null, "another ByteLevel"),
+        ("/pre_tokenizer/pretokenizers/0/behavior", json!("Removed"), "another Split"),
+        ("/pre_tokenizer/pretokenizers/1/invert", json!(true), "another Split"),
+        (
+            "/post_processor",
+            json!({"type": "BertProcessing"}),
+            "post_processor: expected ByteLevel or TemplateProcessing",
+        ),
+        (
+            "/post_processor",
+            template(json!([bos, special("x"), text])),
+            "post_processor: expected one that puts nothing but",
+        ),
+        ("/decoder", json!({"type": "Metaspace"}), "decoder: expected ByteLevel, found Metaspace"),
+    ] {
+        let mut json = tokenizer_json();
+        let (outer, last) = path.rsplit_once('/').unwrap();
+        json.pointer_mut(outer).unwrap()[last] = value;
+        let error = read(&[("tokenizer.json", &json)], 12).expect_err(path).to_string();
+        assert!(error.contains(says), "{path}: {error}");
+    }
+    // As the published file has them, and as R1's.
+    for (path, value) in [
+        ("/normalizer", json!({"type": "Sequence", "normalizers": []})),
+        ("/post_processor", byte_level.clone()),
+        ("/post_processor", template(json!([bos, text]))),
+        (
+            "/post_processor",
+            json!({"type": "Sequence", "processors": [byte_level, template(json!([bos, text]))]}),
+        ),
+        ("/decoder", byte_level.clone()),
+        ("/model/dropout", json!(0.0)),
+        ("/model/end_of_word_suffix", json!("")),
+        ("/model/unk_token", json!("<｜end▁of▁sentence｜>")),
+    ] {
+        let mut json = tokenizer_json();
+        let (outer, last) = path.rsplit_once('/').unwrap();
+        json.pointer_mut(outer).unwrap()[last] = value;
+        read(&[("tokenizer.json", &json)], 12).unwrap_or_else(|error| panic!("{path}: {error}"));
+    }
+    let again = json!({"added_tokens_decoder": {"8": {"content": "<think>", "rstrip": true}}});
+    let files = [("tokenizer.json", &tokenizer_json()), ("tokenizer_config.json", &again)];
+    let error = read(&files, 12).unwrap_err().to_string();
+    assert!(error.contains("tokenizer_config.json: token \"<think>\": expected rstrip false"), "{error}");
+}
+
+#[test]
+fn a_byte_order_mark_is_taken() {
+    let temp = tempfile::tempdir().unwrap();
+    fs::write(temp.path().join("tokenizer.json"), format!("\u{feff}{}", tokenizer_json())).unwrap();
+    assert!(Tokenizer::read(temp.path(), 12).unwrap().is_some());
 }
