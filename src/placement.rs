@@ -89,6 +89,10 @@ fn joined(mut runs: Vec<Run>, size: usize) -> Vec<Run> {
     runs.retain(|run| !run.bytes.is_empty());
     runs.sort_by_key(|run| run.bytes.start);
     let mut whole: Vec<Run> = Vec::with_capacity(runs.len());
+    // The padding at the end.
+    if let Some(last) = runs.last_mut().filter(|last| last.bytes.end + HOLE >= size) {
+        last.bytes.end = size;
+    }
     for mut run in runs {
         run.bytes.end = run.bytes.end.min(size);
         match whole.last_mut() {

@@ -22,7 +22,7 @@ use crate::placement::Placement;
 use crate::threads::{Seats, ThreadError};
 use fathom_gguf::split::strip_extension;
 use fathom_gguf::{FileBytes, Gguf, GgufFile, header_bytes};
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -337,22 +337,45 @@ fn map_file(path: &Path) -> Result<MappedFile, MapError> {
         return Err(MapError::NotAFile { path: path.to_owned(), found });
     }
     let file = File::open(path).map_err(io)?;
-    if file.metadata().map_err(io)?.len() == 0 {
+    let n_bytes = file.metadata().map_err(io)?.len() as usize;
+    if n_bytes == 0 {
         return Err(MapError::Empty { path: path.to_owned() });
     }
+    let name = path.display().to_string();
+    let mut map = map_start(&file, n_bytes, &name).map_err(io)?;
+    let header = map[..header_bytes(&map)].to_vec();
+    // What lies far behind the last tensor is nobody's: it is not warmed, locked or hashed.
+    let used = used_bytes(&header, &map);
+    if map.len() - used > STRAY_BYTES {
+        sigbus::forget(map.as_ptr());
+        map = map_start(&file, used, &name).map_err(io)?;
+    }
+    let identity = Identity::of(&file);
+    Ok(MappedFile { name, path: Some(path.to_owned()), bytes: Bytes::Mapped(map, file), identity, header })
+}
+
+/// More than any padding at a file's end.
+const STRAY_BYTES: usize = 1 << 20;
+
+/// Maps the first bytes of a file.
+fn map_start(file: &File, n_bytes: usize, name: &str) -> std::io::Result<Mmap> {
     // SAFETY: the mapping is private and read-only. Another process that writes to the file can change what we read:
     // every value read later is bounds-checked or only a number, so that gives wrong numbers, not undefined indexing;
     // one that shortens it raises SIGBUS, which `sigbus` turns into an error.
-    let map = unsafe { Mmap::map(&file) }.map_err(io)?;
+    let map = unsafe { MmapOptions::new().len(n_bytes).map(file) }?;
     // Linux makes large pages of a file while it reads from the disk (ext4 since 6.16, XFS longer); what lies in its cache
     // already stays as it is. Where it makes none, small ones serve as well, more slowly.
     #[cfg(target_os = "linux")]
     let _ = map.advise(memmap2::Advice::HugePage);
-    let name = path.display().to_string();
-    sigbus::watch(map.as_ptr(), map.len(), &name);
-    let identity = Identity::of(&file);
-    let header = map[..header_bytes(&map)].to_vec();
-    Ok(MappedFile { name, path: Some(path.to_owned()), bytes: Bytes::Mapped(map, file), identity, header })
+    sigbus::watch(map.as_ptr(), map.len(), name);
+    Ok(map)
+}
+
+/// Where a model's last tensor ends; all of a file that is none.
+fn used_bytes(header: &[u8], bytes: &[u8]) -> usize {
+    let Ok(gguf) = GgufFile::parse_copied(header, bytes) else { return bytes.len() };
+    let ends = gguf.tensors().iter().map(|tensor| (tensor.offset + tensor.bytes) as usize);
+    ends.max().unwrap_or(header.len()).min(bytes.len())
 }
 
 /// At most this many missing shards are named.
@@ -498,5 +521,27 @@ mod tests {
         let tokens: Vec<&str> = gguf.metadata().strings("tokenizer.ggml.tokens").unwrap().unwrap().collect();
         assert_eq!(tokens, ["one", "two", "three"]);
         assert_eq!(mapping.gguf().unwrap().metadata().len(), 1);
+    }
+
+    #[test]
+    fn what_lies_behind_the_last_tensor_is_not_mapped() {
+        let temp = tempfile::tempdir().unwrap();
+        let path = temp.path().join("model.gguf");
+        let mut writer = Writer::new();
+        writer.tensor("output_norm.weight", fathom_gguf::TensorType::F32, &[32]).unwrap();
+        let layout = writer.layout().unwrap();
+        std::fs::write(&path, &layout.header).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(layout.file_bytes + 100).unwrap();
+        assert_eq!(
+            Mapping::open(&path).unwrap().n_bytes(),
+            layout.file_bytes + 100,
+            "a little is left as it is"
+        );
+        // A sparse file: none of it is on the disk.
+        file.set_len(300 << 30).unwrap();
+        let mapping = Mapping::open(&path).unwrap();
+        assert_eq!(mapping.n_bytes(), layout.file_bytes);
+        assert_eq!(mapping.gguf().unwrap().tensor("output_norm.weight").unwrap().data().len(), 128);
     }
 }
