@@ -33,6 +33,7 @@ pub mod chat;
 pub mod cli;
 mod closest;
 pub mod config;
+mod contained;
 pub mod engine;
 mod files;
 pub mod fit;

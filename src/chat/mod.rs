@@ -9,6 +9,7 @@
 //! so that the ids are those of the whole rendered string whenever the bodies hold no control text.
 
 mod error;
+mod jinja;
 pub mod markers;
 mod message;
 pub mod parse;

@@ -5,17 +5,12 @@
 use serde::Serialize;
 use serde_json::Value;
 use serde_json::ser::{Formatter, Serializer};
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 /// A value on one line.
 pub(super) fn to_json(value: &Value) -> String {
     write(value, OneLine)
-}
-
-/// A value on many lines, each level `width` spaces further in.
-pub(super) fn to_json_indented(value: &Value, width: usize) -> String {
-    let unit = " ".repeat(width);
-    write(value, Indented(serde_json::ser::PrettyFormatter::with_indent(unit.as_bytes())))
 }
 
 fn write(value: &Value, formatter: impl Formatter) -> String {
@@ -41,49 +36,39 @@ impl Formatter for OneLine {
         out.write_all(b": ")
     }
 
-    fn write_f64<W: Write + ?Sized>(&mut self, out: &mut W, value: f64) -> io::Result<()> {
-        out.write_all(repr(value).as_bytes())
+    fn write_number_str<W: Write + ?Sized>(&mut self, out: &mut W, value: &str) -> io::Result<()> {
+        out.write_all(number(value).as_bytes())
     }
 }
 
-/// serde_json's own layout of lines is Python's; only floats differ.
-struct Indented<'i>(serde_json::ser::PrettyFormatter<'i>);
+/// A number as Python writes it, unless that would be another number: its integers have any length, its floats have not.
+fn number(text: &str) -> Cow<'_, str> {
+    if !text.contains(['.', 'e', 'E']) {
+        return text.into();
+    }
+    match text.parse().map(repr) {
+        Ok(written) if decimal(&written).is_some_and(|same| decimal(text) == Some(same)) => written.into(),
+        _ => text.into(),
+    }
+}
 
-impl Formatter for Indented<'_> {
-    fn begin_array<W: Write + ?Sized>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.begin_array(out)
-    }
-    fn end_array<W: Write + ?Sized>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.end_array(out)
-    }
-    fn begin_array_value<W: Write + ?Sized>(&mut self, out: &mut W, is_first: bool) -> io::Result<()> {
-        self.0.begin_array_value(out, is_first)
-    }
-    fn end_array_value<W: Write + ?Sized>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.end_array_value(out)
-    }
-    fn begin_object<W: Write + ?Sized>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.begin_object(out)
-    }
-    fn end_object<W: Write + ?Sized>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.end_object(out)
-    }
-    fn begin_object_key<W: Write + ?Sized>(&mut self, out: &mut W, is_first: bool) -> io::Result<()> {
-        self.0.begin_object_key(out, is_first)
-    }
-    fn begin_object_value<W: Write + ?Sized>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.begin_object_value(out)
-    }
-    fn end_object_value<W: Write + ?Sized>(&mut self, out: &mut W) -> io::Result<()> {
-        self.0.end_object_value(out)
-    }
-    fn write_f64<W: Write + ?Sized>(&mut self, out: &mut W, value: f64) -> io::Result<()> {
-        OneLine.write_f64(out, value)
-    }
+/// A decimal number as its digits and the place of its point; `None`: it is no finite number.
+fn decimal(text: &str) -> Option<(bool, String, i64)> {
+    let unsigned = text.strip_prefix('-').unwrap_or(text);
+    let (digits, exponent) = unsigned.split_at(unsigned.find(['e', 'E']).unwrap_or(unsigned.len()));
+    let exponent: i64 = if exponent.is_empty() { 0 } else { exponent[1..].parse().ok()? };
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
+    let all = format!("{whole}{part}");
+    let significant = all.trim_start_matches('0');
+    let point = whole.len() as i64 - (all.len() - significant.len()) as i64;
+    let significant = significant.trim_end_matches('0');
+    let is_number = significant.bytes().all(|byte| byte.is_ascii_digit());
+    let place = if significant.is_empty() { 0 } else { point.checked_add(exponent)? };
+    is_number.then(|| (text.starts_with('-'), significant.to_owned(), place))
 }
 
 /// Python's `repr` of a float: the shortest digits that read back the same, with an exponent below 1e-4 and from 1e16.
-fn repr(value: f64) -> String {
+pub(super) fn repr(value: f64) -> String {
     let scientific = format!("{value:e}");
     let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
@@ -109,7 +94,6 @@ mod tests {
                 + "\u{7f}"
                 + r#"\n\"\\/": "<｜User｜>"}}"#
         );
-        assert_eq!(to_json_indented(&value["b"], 2), "[\n  1,\n  -2.5,\n  true,\n  null,\n  [],\n  {}\n]");
     }
 
     #[test]
@@ -119,7 +103,12 @@ mod tests {
             ("-0.0", "-0.0"),
             ("1e15", "1000000000000000.0"),
             ("1e16", "1e+16"),
-            ("123456789012345678.0", "1.2345678901234568e+17"),
+            ("120000000000000000.0", "1.2e+17"),
+            ("1E+2", "100.0"),
+            // Not another number for want of digits.
+            ("123456789012345678.0", "123456789012345678.0"),
+            ("123456789012345678901234567890", "123456789012345678901234567890"),
+            ("1e400", "1e+400"),
             ("0.0001", "0.0001"),
             ("0.00001", "1e-05"),
             ("1.5e-7", "1.5e-07"),

@@ -8,33 +8,27 @@
 //! Templates come with the file and are not trusted: their work is limited, and all they do is make text.
 
 use super::error::ChatError;
+use super::jinja::{Program, escape, to_value};
 use super::markers::{END_THINK, THINK};
 use super::message::{Assistant, Conversation, Message, ToolCall};
 use super::parse::Start;
-use super::python::{to_json, to_json_indented};
+use super::python::to_json;
 use super::render::{Rendered, Segment};
 use super::tools::Tool;
 use crate::tokenizer::Tokenizer;
 use aho_corasick::{AhoCorasick, MatchKind};
-use minijinja::value::{Kwargs, Serde};
-use minijinja::{Environment, Error, ErrorKind};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeSet, HashMap};
-
-/// Steps a template may take: a few hundred for each of 100 000 messages, or about a gigabyte of text.
-const FUEL: u64 = 1 << 24;
-const NAME: &str = "chat";
 
 /// A compiled template with the control tokens of its file.
 #[derive(Debug)]
 pub struct Template {
-    environment: Environment<'static>,
+    program: Program,
     controls: AhoCorasick,
     /// Characters with which a control token begins or ends.
     borders: Vec<char>,
     bos: String,
     eos: String,
-    takes_tools: bool,
     /// Arguments are handed over as objects; otherwise as JSON text.
     takes_objects: bool,
 }
@@ -45,10 +39,7 @@ impl Template {
     /// # Errors
     /// If it is not one.
     pub fn new(source: &str, tokenizer: &Tokenizer) -> Result<Template, ChatError> {
-        let mut environment = environment()?;
-        environment.add_template_owned(NAME, source.to_owned()).map_err(template_error)?;
-        let compiled = environment.get_template(NAME).map_err(template_error)?;
-        let takes_tools = compiled.undeclared_variables(false).contains("tools");
+        let program = Program::new(source).map_err(template_error)?;
         let texts: Vec<&str> = tokenizer.specials().map(|(text, _)| text).collect();
         let borders: BTreeSet<char> = texts
             .iter()
@@ -64,8 +55,7 @@ impl Template {
         };
         let (bos, eos) = (text_of(tokenizer.bos()), text_of(Some(tokenizer.eos())));
         let borders = borders.into_iter().collect();
-        let mut template =
-            Template { environment, controls, borders, bos, eos, takes_tools, takes_objects: false };
+        let mut template = Template { program, controls, borders, bos, eos, takes_objects: false };
         template.takes_objects = template.probe();
         Ok(template)
     }
@@ -103,7 +93,7 @@ impl Template {
             }
             messages.push(self.message_json(message, &shield));
         }
-        if !tools.is_empty() && !self.takes_tools {
+        if !tools.is_empty() && !self.program.takes_tools {
             return Err(ChatError::TemplateLacks { what: "tools" });
         }
         let context = json!({
@@ -115,8 +105,10 @@ impl Template {
             "bos_token": self.bos,
             "eos_token": self.eos,
         });
-        let template = self.environment.get_template(NAME).map_err(template_error)?;
-        let text = template.render(Serde(&context)).map_err(template_error)?;
+        let text = self.program.render(to_value(&context)).map_err(template_error)?;
+        if text.is_empty() {
+            return Err(template_error("expected a prompt, found that it writes nothing".to_owned()));
+        }
         Ok(self.cut(&text, &shield))
     }
 
@@ -184,39 +176,8 @@ fn tool_json(tool: &Tool, shield: &Shield) -> Value {
     json!({"type": "function", "function": shield.json(&Value::Object(tool.function().clone()))})
 }
 
-fn template_error(error: Error) -> ChatError {
-    let mut problem = error.to_string();
-    let mut cause = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        problem = format!("{problem}: {inner}");
-        cause = inner.source();
-    }
-    ChatError::Template { problem: problem.chars().take(400).collect() }
-}
-
-/// What templates may use, as in transformers.
-fn environment() -> Result<Environment<'static>, ChatError> {
-    let mut environment = Environment::new();
-    let syntax = minijinja::syntax::SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
-    environment.set_syntax(syntax.map_err(template_error)?);
-    environment.set_fuel(Some(FUEL));
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.add_filter("tojson", tojson);
-    environment.add_function("raise_exception", |message: String| -> Result<String, Error> {
-        Err(Error::new(ErrorKind::InvalidOperation, message))
-    });
-    Ok(environment)
-}
-
-fn tojson(value: Serde<Value>, options: Kwargs) -> Result<String, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    // What transformers also takes; text is never escaped here.
-    let _: Option<bool> = options.get("ensure_ascii")?;
-    options.assert_all_used()?;
-    Ok(match indent {
-        Some(width) => to_json_indented(&value, width.min(16)),
-        None => to_json(&value),
-    })
+fn template_error(problem: String) -> ChatError {
+    ChatError::Template { problem }
 }
 
 /// Stand-ins for the characters with which control tokens begin and end.
@@ -243,7 +204,15 @@ impl Shield {
     }
 
     fn lift(&self, text: &str) -> String {
-        text.chars().map(|c| *self.back.get(&c).unwrap_or(&c)).collect()
+        let lifted: String = text.chars().map(|c| *self.back.get(&c).unwrap_or(&c)).collect();
+        // A template may write all that is not ASCII as escapes, and stand-ins never are ASCII.
+        if !lifted.contains("\\udb") {
+            return lifted;
+        }
+        self.back.iter().fold(lifted, |text, (stand_in, meant)| {
+            let meant = if meant.is_ascii() { meant.to_string() } else { escape(*meant) };
+            text.replace(&escape(*stand_in), &meant)
+        })
     }
 
     fn json(&self, value: &Value) -> Value {

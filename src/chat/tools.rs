@@ -48,16 +48,24 @@ pub struct Tool {
 }
 
 impl Tool {
-    /// Takes `{"type": "function", "function": {"name": ...}}` or the inner object alone.
+    /// Takes `{"type": "function", "function": {"name": ...}}`, the inner object alone, or that object with its type beside
+    /// its name, as OpenAI's Responses interface has it. The type is no part of the function.
     ///
     /// # Errors
-    /// If there is no name.
+    /// If there is no name, or the tool is no function.
     pub fn from_json(value: Value) -> Result<Tool, ChatError> {
         let function = match value {
-            Value::Object(mut outer) => match outer.remove("function") {
-                Some(Value::Object(inner)) => Some(inner),
-                Some(_) => None,
-                None => Some(outer),
+            Value::Object(mut outer) => match (outer.shift_remove("type"), outer.shift_remove("function")) {
+                (Some(kind), _) if kind != "function" => {
+                    return Err(ChatError::Json {
+                        what: "type",
+                        expected: "\"function\"",
+                        found: to_json(&kind).chars().take(80).collect(),
+                    });
+                }
+                (_, Some(Value::Object(inner))) => Some(inner),
+                (_, Some(_)) => None,
+                (_, None) => Some(outer),
             },
             _ => None,
         };
@@ -93,7 +101,7 @@ impl Tool {
 /// A value that the model did not mark as a string: JSON as it stands; if it is none, what the tool's schema makes of
 /// it; otherwise text.
 pub(super) fn read_value(tool: Option<&Tool>, key: &str, raw: &str) -> Value {
-    if let Ok(value) = serde_json::from_str(raw) {
+    if let Some(value) = exact(raw) {
         return value;
     }
     let word = raw.trim();
@@ -104,11 +112,74 @@ pub(super) fn read_value(tool: Option<&Tool>, key: &str, raw: &str) -> Value {
             ("boolean", "True" | "TRUE") => Some(Value::Bool(true)),
             ("boolean", "False" | "FALSE") => Some(Value::Bool(false)),
             ("null", "None" | "") => Some(Value::Null),
-            ("integer", _) => word.trim_start_matches('+').parse::<i64>().ok().map(Value::from),
-            ("number", _) => word.parse::<f64>().ok().filter(|x| x.is_finite()).map(Value::from),
+            ("integer", _) => integer(word),
+            ("number", _) => number(word),
             _ => None,
         })
         .unwrap_or_else(|| Value::String(raw.to_owned()))
+}
+
+/// JSON as it stands; `None` where a member stands twice in an object, for one of the two would be lost.
+fn exact(text: &str) -> Option<Value> {
+    let value: Value = serde_json::from_str(text).ok()?;
+    (n_members(&value) == n_colons(text)).then_some(value)
+}
+
+/// The same of an object.
+pub(super) fn exact_object(text: &str) -> Option<Map<String, Value>> {
+    if let Value::Object(map) = exact(text)? { Some(map) } else { None }
+}
+
+/// How many members the objects of a value have.
+fn n_members(value: &Value) -> usize {
+    match value {
+        Value::Array(list) => list.iter().map(n_members).sum(),
+        Value::Object(map) => map.len() + map.values().map(n_members).sum::<usize>(),
+        _ => 0,
+    }
+}
+
+/// Colons outside of texts: as many as there are members.
+fn n_colons(json: &str) -> usize {
+    let (mut n, mut in_text, mut escaped) = (0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => in_text = !in_text,
+            b':' if !in_text => n += 1,
+            _ => {}
+        }
+    }
+    n
+}
+
+/// A whole number of any length, written as people write it: `+2`, `007`.
+fn integer(word: &str) -> Option<Value> {
+    let (sign, digits) = match word.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", word.strip_prefix('+').unwrap_or(word)),
+    };
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let digits = digits.trim_start_matches('0');
+    serde_json::from_str(&format!("{sign}{}", if digits.is_empty() { "0" } else { digits })).ok()
+}
+
+/// A number, written as people write it: `.5`, `2.`, `+1e3`. Its digits are kept.
+fn number(word: &str) -> Option<Value> {
+    word.parse::<f64>().ok().filter(|x| x.is_finite())?;
+    let (sign, rest) = match word.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", word.strip_prefix('+').unwrap_or(word)),
+    };
+    let (digits, exponent) = rest.split_at(rest.find(['e', 'E']).unwrap_or(rest.len()));
+    let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
+    let whole = whole.trim_start_matches('0');
+    let whole = if whole.is_empty() { "0" } else { whole };
+    let part = if part.is_empty() { String::new() } else { format!(".{part}") };
+    serde_json::from_str(&format!("{sign}{whole}{part}{exponent}")).ok()
 }
 
 /// A parameter that says nothing about its kind of value: text if the schema says so, otherwise as [`read_value`].
@@ -129,7 +200,7 @@ pub(super) fn unwrap_arguments(tool: Option<&Tool>, arguments: Map<String, Value
         {
             match value {
                 Value::Object(inner) => Some(inner.clone()),
-                Value::String(text) => serde_json::from_str(text).ok(),
+                Value::String(text) => exact_object(text),
                 _ => None,
             }
         }

@@ -273,11 +273,16 @@ fn tell(
     if let Some(text) = show::reasoning_cut(outcome) {
         tell!("note: {text}");
     }
-    if let Some(text) = show::cut(&outcome.stop, session.n_ctx()) {
+    let is_failure = matches!(outcome.stop, Stop::NoToken(_));
+    if let Some(text) = show::cut(&outcome.stop, session.n_ctx()).filter(|_| !is_failure) {
         tell!("note: {text}");
     }
-    match outcome.stop {
+    if let Some(text) = show::unformed(outcome) {
+        tell!("note: {text}");
+    }
+    match &outcome.stop {
         Stop::Interrupted => Err(Failure::interrupted("interrupted")),
+        Stop::NoToken(problem) => Err(Failure::runtime(problem.clone())),
         _ => Ok(()),
     }
 }

@@ -234,7 +234,21 @@ pub(crate) fn cut(stop: &Stop, n_ctx: usize) -> Option<String> {
         Stop::Constraint(problem) => {
             Some(format!("the answer is cut off: {problem}; another schema (--json-schema) may help"))
         }
+        Stop::NoToken(problem) => Some(format!("the answer is cut off: {problem}")),
         Stop::NPredict | Stop::Eos | Stop::StopString(_) | Stop::Interrupted => None,
+    }
+}
+
+/// That the answer is only the beginning of what the schema asks for, where nothing else says so.
+pub(crate) fn unformed(outcome: &Outcome) -> Option<&'static str> {
+    match outcome.stop {
+        Stop::NPredict if outcome.unformed => Some(
+            "the answer is cut off: it reached the maximum number of tokens (-n) before its JSON was complete",
+        ),
+        Stop::StopString(_) if outcome.unformed => {
+            Some("the answer is cut off: a stop string (--stop) came before its JSON was complete")
+        }
+        _ => None,
     }
 }
 

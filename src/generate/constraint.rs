@@ -4,6 +4,8 @@
 //! set of tokens that may come next; the rest is masked before a token is drawn, so that greedy and sampled answers
 //! follow alike. Drawing is as ever, and a seed repeats a text.
 
+use super::schema::{Prepared, prepare};
+use crate::contained;
 use crate::tokenizer::{TokenKind, Tokenizer};
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie};
@@ -32,14 +34,28 @@ impl Constraint {
         let Value::Object(root) = schema else {
             return Err(format!("expected a JSON schema, an object, found {schema}"));
         };
-        let environment: TokEnv = Arc::new(ApproximateTokEnv::new(trie(tokenizer)));
-        // Without slices of the vocabulary: they are for servers with many requests.
-        let factory = ParserFactory::new(&environment, InferenceCapabilities::default(), &[]);
-        let mut factory = factory.map_err(|error| format!("{error:#}"))?;
-        factory.quiet();
-        let mut matcher = compile(&factory, schema)
-            .map_err(|problem| format!("at {}: {problem}", place(&factory, root, schema, &problem)))?;
-        Ok(Constraint { notes: matcher.grammar_warnings(), matcher })
+        let mut notes = Vec::new();
+        let prepared = prepare(schema, &mut notes)?;
+        let (root, trie) = (root.clone(), trie(tokenizer));
+        contained::run(move || {
+            let environment: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
+            // Without slices of the vocabulary: they are for servers with many requests.
+            let factory = ParserFactory::new(&environment, InferenceCapabilities::default(), &[]);
+            let mut factory = factory.map_err(|error| format!("{error:#}"))?;
+            factory.quiet();
+            // The grammar in an error says nothing to whoever wrote the schema.
+            factory.limits_mut().verbose_errors = false;
+            let mut matcher = match &prepared {
+                Prepared::Schema(schema) => compile(&factory, schema).map_err(|problem| {
+                    format!("at {}: {problem}", place(&factory, &root, schema, &problem))
+                })?,
+                Prepared::Grammar(grammar) => matcher(&factory, TopLevelGrammar::from_lark(grammar.clone()))?,
+            };
+            // What takes too long for the first token is refused now and not in the middle of an answer.
+            matcher.deep_clone().compute_mask_or_eos().map_err(|error| format!("{error:#}"))?;
+            notes.extend(matcher.grammar_warnings());
+            Ok(Constraint { notes, matcher })
+        })
     }
 
     /// What of the schema is not taken to the letter.
@@ -50,15 +66,24 @@ impl Constraint {
 
 fn compile(factory: &ParserFactory, schema: &Value) -> Result<Matcher, String> {
     let mut schema = schema.clone();
+    with_options(&mut schema);
+    matcher(factory, TopLevelGrammar::from_json_schema(schema))
+}
+
+/// How the compiler is to take a schema.
+pub(super) fn with_options(schema: &mut Value) {
     if schema.is_object() && schema.get("x-guidance").is_none() {
         let options = JsonCompileOptions {
             whitespace_pattern: Some(WHITE.to_owned()),
             coerce_one_of: true,
             ..JsonCompileOptions::default()
         };
-        options.apply_to(&mut schema);
+        options.apply_to(schema);
     }
-    let parser = factory.create_parser(TopLevelGrammar::from_json_schema(schema));
+}
+
+fn matcher(factory: &ParserFactory, grammar: TopLevelGrammar) -> Result<Matcher, String> {
+    let parser = factory.create_parser(grammar);
     let matcher = Matcher::new(Ok(parser.map_err(|error| format!("{error:#}"))?));
     matcher.get_error().map_or(Ok(matcher), Err)
 }
@@ -84,7 +109,7 @@ fn place(factory: &ParserFactory, root: &Map<String, Value>, schema: &Value, pro
 }
 
 /// The schemas inside a schema.
-fn parts(schema: &Value) -> Vec<(String, &Value)> {
+pub(super) fn parts(schema: &Value) -> Vec<(String, &Value)> {
     let mut parts = Vec::new();
     for (key, value) in schema.as_object().into_iter().flatten() {
         match (key.as_str(), value) {
@@ -144,6 +169,11 @@ impl Following {
             true => Ok(&self.masked),
             false => Err("no token of the vocabulary goes on with it".to_owned()),
         }
+    }
+
+    /// Whether the text so far has the whole form.
+    pub(super) fn is_complete(&mut self) -> bool {
+        self.matcher.is_accepting().unwrap_or(false)
     }
 
     /// Takes the token that was drawn.

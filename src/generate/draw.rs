@@ -1,14 +1,17 @@
 //! Which token is next.
 //!
 //! The syntax of tool calls is taken greedily and their values are sampled: a tag that is drawn at a high temperature is
-//! soon none, and a call is lost with it, while what stands in the values is as free as any other text,
-//! except that no answer ends there. Content may have to have a form; then other tokens are masked before anything is drawn.
+//! soon none, and a call is lost with it, while what stands in the values is as free as any other text. The answer may end
+//! anywhere, in a value too: a model that has lost its way through a call is not kept from ending it. Biases hold
+//! everywhere, and where no tools were announced, the mark of calls is banned by one. Content may have to have a form; then
+//! other tokens are masked before anything is drawn.
 
-use super::Request;
 use super::constraint::Following;
+use super::{Request, Stop};
 use crate::chat::Tool;
+use crate::chat::markers::DSML;
 use crate::chat::parse::{Parser, Place};
-use crate::sampler::{Sampler, best};
+use crate::sampler::{NoToken, Sampler, Sampling, best_allowed};
 use crate::tokenizer::{TokenKind, Tokenizer};
 
 /// Draws the tokens of one answer.
@@ -17,18 +20,20 @@ pub(super) struct Draw<'d> {
     tools: &'d [Tool],
     sampler: Sampler,
     following: Option<Following>,
-    /// Logits without the end of the answer.
-    without_end: Vec<f32>,
 }
 
 impl<'d> Draw<'d> {
     pub(super) fn new(request: &Request<'d>, tokenizer: &'d Tokenizer) -> Draw<'d> {
+        let mut sampling = request.sampling.clone();
+        // Text that is only continued may hold anything.
+        if request.start.is_some() && request.tools.is_empty() {
+            ban_calls(&mut sampling, tokenizer);
+        }
         Draw {
             tokenizer,
             tools: request.tools,
-            sampler: Sampler::new(&request.sampling, tokenizer),
+            sampler: Sampler::new(&sampling, tokenizer),
             following: request.constraint.map(Following::new),
-            without_end: Vec::new(),
         }
     }
 
@@ -37,33 +42,48 @@ impl<'d> Draw<'d> {
         self.sampler.accept(token);
     }
 
-    /// The next token, where the answer so far has gone through `parser`. The error says why no token follows the form.
-    pub(super) fn token(&mut self, parser: Option<&Parser>, logits: &[f32]) -> Result<u32, String> {
+    /// Whether the answer is to have a form and has not all of it yet.
+    pub(super) fn lacks_form(&mut self) -> bool {
+        self.following.as_mut().is_some_and(|following| !following.is_complete())
+    }
+
+    /// The next token, where the answer so far has gone through `parser`; or why there is none.
+    pub(super) fn token(&mut self, parser: Option<&Parser>, logits: &[f32]) -> Result<u32, Stop> {
         let mut following = self.following.as_mut().filter(|_| !parser.is_some_and(Parser::is_reasoning));
         let logits = match &mut following {
-            Some(following) => following.mask(logits)?,
+            Some(following) => following.mask(logits).map_err(Stop::Constraint)?,
             None => logits,
         };
         let token = match parser.map_or(Place::Free, Parser::place) {
-            Place::Free => self.sampler.pick(logits),
-            Place::Value => {
-                self.without_end.clear();
-                self.without_end.extend_from_slice(logits);
-                self.without_end[self.tokenizer.eos() as usize] = f32::NEG_INFINITY;
-                self.sampler.pick(&self.without_end)
+            Place::Free | Place::Value => self.sampler.pick(logits),
+            Place::Syntax => {
+                self.sampler.biased(logits).and_then(|logits| best_allowed(logits).ok_or(NoToken::AllBanned))
             }
-            Place::Syntax => best(logits),
-            Place::Name(begun) => name(self.tokenizer, self.tools, begun, logits),
+            Place::Name(begun) => self
+                .sampler
+                .biased(logits)
+                .and_then(|logits| name(self.tokenizer, self.tools, begun, logits).ok_or(NoToken::AllBanned)),
         };
+        let token = token.map_err(|none| Stop::NoToken(none.to_string()))?;
         match following.filter(|_| token != self.tokenizer.eos()) {
-            Some(following) => following.push(token).map(|()| token),
+            Some(following) => following.push(token).map(|()| token).map_err(Stop::Constraint),
             None => Ok(token),
         }
     }
 }
 
+/// Bans what holds the mark of calls: nobody could answer a call for a tool that was not announced.
+fn ban_calls(sampling: &mut Sampling, tokenizer: &Tokenizer) {
+    let holds_mark = |id: &u32| {
+        let bytes = tokenizer.bytes(*id).unwrap_or_default();
+        bytes.windows(DSML.len()).any(|part| part == DSML.as_bytes())
+    };
+    let marks = (0..tokenizer.n_tokens() as u32).filter(holds_mark);
+    sampling.logit_bias.extend(marks.map(|id| (id, f32::NEG_INFINITY)));
+}
+
 /// The best token with which the name of an announced tool goes on, or ends; without any the best of all.
-fn name(tokenizer: &Tokenizer, tools: &[Tool], begun: &str, logits: &[f32]) -> u32 {
+fn name(tokenizer: &Tokenizer, tools: &[Tool], begun: &str, logits: &[f32]) -> Option<u32> {
     let rests: Vec<String> =
         tools.iter().filter_map(|tool| Some(format!("{}\">", tool.name().strip_prefix(begun)?))).collect();
     let fits = |id: u32| {
@@ -75,9 +95,9 @@ fn name(tokenizer: &Tokenizer, tools: &[Tool], begun: &str, logits: &[f32]) -> u
     let mut found: Option<(u32, f32)> = None;
     for (id, &logit) in logits.iter().enumerate() {
         let id = id as u32;
-        if found.is_none_or(|(_, best)| logit > best) && fits(id) {
+        if logit > found.map_or(f32::NEG_INFINITY, |(_, best)| best) && fits(id) {
             found = Some((id, logit));
         }
     }
-    found.map_or_else(|| best(logits), |(id, _)| id)
+    found.map_or_else(|| best_allowed(logits), |(id, _)| Some(id))
 }

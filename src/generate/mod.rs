@@ -10,6 +10,8 @@ mod constraint;
 mod draw;
 mod reasoning;
 mod repeats;
+mod schema;
+mod spine;
 mod stops;
 
 pub use constraint::Constraint;
@@ -61,7 +63,7 @@ pub enum Event {
         /// Tokens of the prompt.
         total: usize,
     },
-    /// A part of the answer. A tool call that began and never became one is content.
+    /// A part of the answer. What began as a tool call and never became one is content.
     Part(Part),
     /// The answer turns in a circle. Comes once at most; nothing is stopped.
     Repeats(Cycle),
@@ -80,6 +82,8 @@ pub enum Stop {
     ContextFull,
     /// No token goes on with the form that the answer is to have.
     Constraint(String),
+    /// No token can be drawn: all are banned.
+    NoToken(String),
     /// Somebody stopped it: the flag, or whoever receives the events.
     Interrupted,
 }
@@ -93,6 +97,7 @@ impl Stop {
             Stop::NPredict => "n_predict",
             Stop::ContextFull => "context_full",
             Stop::Constraint(_) => "constraint",
+            Stop::NoToken(_) => "no_token",
             Stop::Interrupted => "interrupted",
         }
     }
@@ -146,6 +151,8 @@ pub struct Outcome {
     pub stop: Stop,
     /// The reasoning was ended by its budget.
     pub reasoning_cut: bool,
+    /// The answer was to have a form, and ended before it had it.
+    pub unformed: bool,
     /// The first cycle in which the answer turned.
     pub repeats: Option<Cycle>,
     /// What it took.
@@ -165,20 +172,21 @@ pub fn generate(
     request: &Request<'_>,
     sink: &mut dyn FnMut(&Event) -> ControlFlow<()>,
 ) -> Result<Outcome, SessionError> {
-    let draw = Draw::new(request, tokenizer);
+    let mut draw = Draw::new(request, tokenizer);
     let mut writer = Writer::new(tokenizer, request, sink);
     let mut usage = Usage { prompt: request.prompt.len(), ..Usage::default() };
-    let stop = run(session, request, draw, &mut writer, &mut usage)?;
+    let stop = run(session, request, &mut draw, &mut writer, &mut usage)?;
     session.keep_all();
     let stop = writer.finish(stop);
+    let unformed = draw.lacks_form();
     let Writer { answer, ids, budget, repeats, .. } = writer;
-    Ok(Outcome { answer, ids, stop, reasoning_cut: budget.cut, repeats: repeats.found, usage })
+    Ok(Outcome { answer, ids, stop, reasoning_cut: budget.cut, unformed, repeats: repeats.found, usage })
 }
 
 fn run(
     session: &mut Session<'_>,
     request: &Request<'_>,
-    mut draw: Draw<'_>,
+    draw: &mut Draw<'_>,
     writer: &mut Writer<'_>,
     usage: &mut Usage,
 ) -> Result<Stop, SessionError> {
@@ -212,7 +220,7 @@ fn run(
         }
         let token = match draw.token(writer.parser.as_ref(), logits) {
             Ok(token) => writer.budget.token(token),
-            Err(problem) => break Stop::Constraint(problem),
+            Err(stop) => break stop,
         };
         usage.generated += 1;
         if token == eos {

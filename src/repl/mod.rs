@@ -388,6 +388,9 @@ impl<'l, 'm> Repl<'l, 'm> {
         if let Some(text) = show::cut(stop, n_ctx) {
             complain(&text);
         }
+        if let Some(text) = show::unformed(outcome) {
+            complain(text);
+        }
         if let Some(text) = show::reasoning_cut(outcome) {
             aside(text);
         }

@@ -42,13 +42,19 @@ impl Adjust {
         }
     }
 
-    /// The logits as they are to be used.
-    pub(super) fn apply(&mut self, logits: &[f32]) -> &[f32] {
+    /// The logits with biases alone.
+    pub(super) fn bias(&mut self, logits: &[f32]) -> &[f32] {
         self.logits.clear();
         self.logits.extend_from_slice(logits);
         for &(id, bias) in &self.bias {
             self.logits[id as usize] += bias;
         }
+        &self.logits
+    }
+
+    /// The logits as they are to be used.
+    pub(super) fn apply(&mut self, logits: &[f32]) -> &[f32] {
+        self.bias(logits);
         if let Some(counts) = &self.counts {
             counts.apply(&mut self.logits);
         }

@@ -28,10 +28,10 @@ impl Candidates {
     pub(super) fn fill(&mut self, logits: &[f32], top: f32) {
         self.top = top;
         self.all.clear();
-        self.all.extend(logits.iter().enumerate().map(|(id, &logit)| Candidate {
-            id: id as u32,
-            logit,
-            weight: f64::from(logit - top).exp(),
+        // A bias and a penalty of opposite infinities leave no number: such a token does not come.
+        self.all.extend(logits.iter().enumerate().map(|(id, &logit)| match logit.is_nan() {
+            true => Candidate { id: id as u32, logit: f32::NEG_INFINITY, weight: 0.0 },
+            false => Candidate { id: id as u32, logit, weight: f64::from(logit - top).exp() },
         }));
     }
 

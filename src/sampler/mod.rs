@@ -61,6 +61,19 @@ impl Default for Sampling {
     }
 }
 
+/// Why no token can be drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoToken {
+    /// Each is banned.
+    #[error("no token is left to choose from: all of them are banned (--logit-bias)")]
+    AllBanned,
+    /// What the model says of this token is no number.
+    #[error(
+        "the logit of token {0} is {1}, expected a finite number; check the model file with `fathom inspect --verify`"
+    )]
+    NotFinite(u32, &'static str),
+}
+
 /// Draws tokens.
 ///
 /// Penalties depend on what came before, so whoever draws says so with [`accept`](Sampler::accept): the prompt first, then
@@ -104,41 +117,54 @@ impl Sampler {
         }
     }
 
-    /// Draws a token; `logits`: `[vocab_size]`, none of them NaN (sessions refuse those).
+    /// Draws a token; `logits`: `[vocab_size]`. Minus infinity is a token that cannot come.
     ///
-    /// # Panics
-    /// If there are no logits.
-    pub fn pick(&mut self, logits: &[f32]) -> u32 {
-        match self.choose(logits) {
-            Some(best) => best,
-            None => self.candidates.at(self.random.unit()),
+    /// # Errors
+    /// If no token can come, or a logit is no number.
+    pub fn pick(&mut self, logits: &[f32]) -> Result<u32, NoToken> {
+        match self.choose(logits)? {
+            Some(best) => Ok(best),
+            None => Ok(self.candidates.at(self.random.unit())),
         }
     }
 
     /// The tokens that [`pick`](Sampler::pick) would draw from, and their probabilities, in no particular order.
     ///
-    /// # Panics
-    /// If there are no logits.
-    pub fn distribution(&mut self, logits: &[f32]) -> Vec<(u32, f64)> {
-        match self.choose(logits) {
-            Some(best) => vec![(best, 1.0)],
-            None => self.candidates.distribution(),
+    /// # Errors
+    /// As [`pick`](Sampler::pick).
+    pub fn distribution(&mut self, logits: &[f32]) -> Result<Vec<(u32, f64)>, NoToken> {
+        match self.choose(logits)? {
+            Some(best) => Ok(vec![(best, 1.0)]),
+            None => Ok(self.candidates.distribution()),
         }
     }
 
+    /// The logits with their biases and nothing else: for what is not left to chance, and still must not be what was banned.
+    ///
+    /// # Errors
+    /// If a logit is no number.
+    pub(crate) fn biased<'s>(&'s mut self, logits: &'s [f32]) -> Result<&'s [f32], NoToken> {
+        check(logits)?;
+        Ok(match &mut self.adjust {
+            Some(adjust) => adjust.bias(logits),
+            None => logits,
+        })
+    }
+
     /// Leaves in `candidates` what may be drawn; or gives the one token, where nothing is left to chance.
-    fn choose(&mut self, logits: &[f32]) -> Option<u32> {
+    fn choose(&mut self, logits: &[f32]) -> Result<Option<u32>, NoToken> {
+        check(logits)?;
         let Sampler { sampling, candidates, adjust, .. } = self;
         let logits = match adjust {
             Some(adjust) => adjust.apply(logits),
             None => logits,
         };
-        let best = best(logits);
+        let best = best_allowed(logits).ok_or(NoToken::AllBanned)?;
         let top = logits[best as usize];
         let is_greedy = sampling.temperature <= 0.0;
         // Only typical sampling may take the best token away. A bias may be infinite.
         if (is_greedy && sampling.typical_p >= 1.0) || !top.is_finite() {
-            return Some(best);
+            return Ok(Some(best));
         }
         candidates.fill(logits, top);
         candidates.keep_top_k(sampling.top_k);
@@ -146,11 +172,33 @@ impl Sampler {
         candidates.keep_top_p(sampling.top_p);
         candidates.keep_min_p(sampling.min_p);
         if is_greedy {
-            return Some(candidates.best());
+            return Ok(Some(candidates.best()));
         }
         candidates.heat(sampling.temperature);
-        None
+        Ok(None)
     }
+}
+
+/// Minus infinity is a token that is masked; all else must be a number.
+fn check(logits: &[f32]) -> Result<(), NoToken> {
+    let is_bad = |logit: &f32| logit.is_nan() || *logit == f32::INFINITY;
+    // Without an early end the loop is a few instructions for many logits.
+    if !logits.iter().fold(false, |any, logit| any | is_bad(logit)) {
+        return Ok(());
+    }
+    let id = logits.iter().position(is_bad).unwrap_or(0);
+    Err(NoToken::NotFinite(id as u32, if logits[id].is_nan() { "not a number" } else { "infinite" }))
+}
+
+/// Id of the best logit above minus infinity, the first of equals; -0 equals +0.
+pub(crate) fn best_allowed(logits: &[f32]) -> Option<u32> {
+    let mut best: Option<(usize, f32)> = None;
+    for (id, &logit) in logits.iter().enumerate() {
+        if logit > best.map_or(f32::NEG_INFINITY, |(_, best)| best) {
+            best = Some((id, logit));
+        }
+    }
+    best.map(|(id, _)| id as u32)
 }
 
 /// Id of the best logit, the first of equals; -0 equals +0.

@@ -4,14 +4,14 @@ use super::*;
 
 fn drawn(sampling: &Sampling, logits: &[f32], n: usize) -> Vec<u32> {
     let mut sampler = Sampler::with(sampling, Breakers::default(), logits.len());
-    (0..n).map(|_| sampler.pick(logits)).collect()
+    (0..n).map(|_| sampler.pick(logits).unwrap()).collect()
 }
 
 /// What may be drawn after `history`, in order of id.
 fn left(sampling: &Sampling, history: &[u32], logits: &[f32]) -> Vec<(u32, f64)> {
     let mut sampler = Sampler::with(sampling, Breakers::default(), logits.len());
     history.iter().for_each(|&token| sampler.accept(token));
-    let mut left = sampler.distribution(logits);
+    let mut left = sampler.distribution(logits).unwrap();
     left.sort_by_key(|&(id, _)| id);
     left
 }
@@ -148,7 +148,7 @@ fn penalties_count_for_the_best_token_too() {
     let logits = [2.0, 1.0, 0.5];
     let mut sampler = Sampler::with(&sampling, Breakers::default(), 3);
     let drawn = [(); 3].map(|()| {
-        let token = sampler.pick(&logits);
+        let token = sampler.pick(&logits).unwrap();
         sampler.accept(token);
         token
     });
@@ -166,8 +166,49 @@ fn biases_are_added_before_everything() {
     assert_eq!(biased(&[(0, f32::NEG_INFINITY)]), 1);
     assert_eq!(biased(&[(2, f32::INFINITY)]), 2);
     assert_eq!(biased(&[(0, -0.4), (0, -0.4)]), 1, "biases of one token add up");
+}
+
+#[test]
+fn what_is_banned_never_comes_also_where_nothing_else_is_left() {
     let nothing: Vec<_> = (0..3).map(|id| (id, f32::NEG_INFINITY)).collect();
-    assert_eq!(biased(&nothing), 0, "where nothing is possible something is still drawn");
+    for (temperature, typical_p) in [(0.0, 1.0), (0.0, 0.5), (1.0, 1.0), (1.0, 0.5)] {
+        let sampling =
+            Sampling { logit_bias: nothing.clone(), temperature, typical_p, ..Sampling::default() };
+        let mut sampler = Sampler::with(&sampling, Breakers::default(), 3);
+        assert_eq!(sampler.pick(&[3.0, 2.0, 1.0]), Err(NoToken::AllBanned));
+        assert_eq!(sampler.distribution(&[3.0, 2.0, 1.0]), Err(NoToken::AllBanned));
+
+        let sampling = Sampling { logit_bias: nothing[1..].to_vec(), ..sampling };
+        assert_eq!(drawn(&sampling, &[-90.0, 2.0, 90.0], 20), [0; 20]);
+        // A token that is forced and banned is no number, and the others are what they were.
+        let logit_bias = vec![(0, f32::NEG_INFINITY), (0, f32::INFINITY), (2, f32::NEG_INFINITY)];
+        assert_eq!(drawn(&Sampling { logit_bias, ..sampling }, &[0.0, 1.0, 2.0], 20), [1; 20]);
+    }
+    // What a schema masks may be all that is not banned.
+    let masked = [f32::NEG_INFINITY; 3];
+    let mut sampler = Sampler::with(&everything(), Breakers::default(), 3);
+    assert_eq!(sampler.pick(&masked), Err(NoToken::AllBanned));
+}
+
+#[test]
+fn logits_that_are_no_numbers_are_told() {
+    for (bad, name) in [(f32::NAN, "not a number"), (f32::INFINITY, "infinite")] {
+        for temperature in [0.0, 1.0] {
+            let sampling = Sampling { temperature, ..everything() };
+            let mut sampler = Sampler::with(&sampling, Breakers::default(), 3);
+            assert_eq!(sampler.pick(&[0.0, bad, 1.0]), Err(NoToken::NotFinite(1, name)));
+            assert_eq!(sampler.biased(&[bad, 0.0, 1.0]), Err(NoToken::NotFinite(0, name)));
+        }
+    }
+}
+
+#[test]
+fn biases_hold_where_nothing_is_drawn() {
+    let sampling = Sampling { logit_bias: vec![(1, f32::NEG_INFINITY), (2, 5.0)], ..everything() };
+    let penalties = Penalties { presence: 9.0, ..Penalties::default() };
+    let mut sampler = Sampler::with(&Sampling { penalties, ..sampling }, Breakers::default(), 3);
+    sampler.accept(2);
+    assert_eq!(best_allowed(sampler.biased(&[3.0, 4.0, 0.0]).unwrap()), Some(2), "and penalties do not");
 }
 
 #[test]
@@ -205,7 +246,7 @@ fn the_cost_of_a_draw() {
         let started = std::time::Instant::now();
         let mut sum = 0;
         for _ in 0..50 {
-            sum += sampler.pick(&logits);
+            sum += sampler.pick(&logits).unwrap();
         }
         println!("{name}: {:.3} ms ({sum})", started.elapsed().as_secs_f64() * 20.0);
     }

@@ -97,7 +97,9 @@ mod tests {
     fn both_shapes_of_a_file_and_both_of_a_tool() {
         let inner = json!({"name": "get_time", "parameters": {"type": "object"}});
         let outer = json!({"type": "function", "function": inner});
-        for file in [json!([inner]), json!([outer]), json!({"tools": [outer]})] {
+        // OpenAI's Responses interface has no object inside.
+        let flat = json!({"type": "function", "name": "get_time", "parameters": {"type": "object"}});
+        for file in [json!([inner]), json!([outer]), json!([flat]), json!({"tools": [outer]})] {
             let tools = all(file).unwrap();
             assert_eq!(tools.len(), 1);
             assert_eq!(Value::Object(tools[0].function().clone()), inner);
@@ -121,6 +123,10 @@ mod tests {
             (
                 json!([{"type": "retrieval", "function": good}]),
                 "type: expected \"function\", found \"retrieval\"",
+            ),
+            (
+                json!([{"type": "web_search", "name": "a"}]),
+                "type: expected \"function\", found \"web_search\"",
             ),
             (json!([{"name": "a", "parameters": []}]), "parameters of a: expected a JSON schema"),
             (json!([{"name": "a", "description": 1}]), "description of a: expected text, found 1"),

@@ -18,7 +18,7 @@ pub enum Start {
 pub enum Place<'p> {
     /// Reasoning or content.
     Free,
-    /// The value of a parameter, in which no answer ends.
+    /// The value of a parameter.
     Value,
     /// The tags of tool calls and what stands between them; behind a block of calls, where nothing should follow.
     Syntax,
@@ -49,7 +49,7 @@ pub enum Event {
     },
     /// A complete tool call.
     Call(ToolCall),
-    /// A tool call that began and is not complete, when the answer ended.
+    /// What began as a tool call and is none: it broke the form of calls, or the answer ended in it.
     Unfinished {
         /// The tool's name.
         name: String,

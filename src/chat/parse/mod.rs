@@ -2,12 +2,13 @@
 //!
 //! The reference parser takes only whole, faultless answers. This one takes text in any pieces, gives out what is
 //! certain and holds back what may still become a tag. It forgives what models are seen to do: white space between
-//! tags, tags without `｜DSML｜`, a call before `</think>`, a bare JSON object in place of parameters, values that are
-//! not the JSON they claim to be. It never loses text: what fits nowhere comes out as content.
+//! tags, tags without `｜DSML｜`, attributes in another order, a closing tag that is missing or misspelt by a letter or two,
+//! a call before `</think>`, a bare JSON object in place of parameters, values that are not the JSON they claim to be.
 //!
-//! Values are not escaped and may contain `<` and newlines: a value ends at its closing tag and nowhere else. If the
-//! parameter was opened with `｜DSML｜`, the closing tag has it too; only an answer that ended without one is read
-//! once more with the plain tag.
+//! What it does not forgive is a call whose arguments would be a guess: with text where a parameter should be, with two
+//! values for one parameter, with a tag that nobody knows. Such a call is none, and its text is given back. No text is
+//! lost, and no argument holds a tag: a value ends at its closing tag, or before the next tag with the mark. Values are not
+//! escaped, so that `<`, newlines and tags without the mark are part of a value whose own tag has the mark.
 
 mod event;
 mod tags;
@@ -18,7 +19,7 @@ use super::markers::{END_THINK, THINK};
 use super::message::{Assistant, Message, ToolCall};
 use super::tools::{self, Tool};
 use serde_json::{Map, Value};
-use tags::{Found, Tag};
+use tags::{Found, Kind, Tag};
 
 /// Takes an answer apart.
 #[derive(Clone, Debug)]
@@ -27,12 +28,18 @@ pub struct Parser {
     state: State,
     /// Text that is not yet given out.
     held: String,
-    /// Up to here `held` has been searched for the closing tag.
+    /// Up to here `held` has been searched for the next tag.
     searched: usize,
     /// Nothing but a call has come out of the current run of content.
     at_start: bool,
     /// White space alone behind a block of calls is no content.
     behind_calls: bool,
+    /// A call was understood: then closing tags that are left over are no content.
+    called: bool,
+    /// The tag of a block of which nothing has come yet.
+    header: String,
+    /// The calls have a block around them.
+    in_block: bool,
     events: Vec<Event>,
 }
 
@@ -49,12 +56,16 @@ enum State {
     Value(Open, Parameter),
     /// In a bare JSON object.
     Bare(Open),
+    /// In what began as a call and cannot become one: up to its end.
+    Broken(Open),
 }
 
 /// A call that is not complete.
 #[derive(Clone, Debug)]
 struct Open {
     name: String,
+    /// Begun with `｜DSML｜`.
+    marked: bool,
     arguments: Map<String, Value>,
     raw: String,
 }
@@ -68,7 +79,7 @@ struct Parameter {
 }
 
 impl Parser {
-    /// A parser for one answer. `tools` are those that were announced; without any, only marked tags are tags.
+    /// A parser for one answer. `tools` are those that were announced; without any there are no calls, and tags are text.
     pub fn new(start: Start, tools: Vec<Tool>) -> Parser {
         let state = match start {
             Start::Reasoning => State::Reasoning,
@@ -82,6 +93,9 @@ impl Parser {
             searched: 0,
             at_start: true,
             behind_calls: false,
+            called: false,
+            header: String::new(),
+            in_block: false,
             events: Vec::new(),
         }
     }
@@ -98,19 +112,24 @@ impl Parser {
     /// A value may hold `</` that is no closing tag; it counts as syntax until that is certain.
     pub fn place(&self) -> Place<'_> {
         let held = self.held.trim_start();
+        let begins_tag = |text: &str| text.starts_with("</") || tags::is_marked(text);
         let is_syntax = match &self.state {
             State::Block => match tags::name_begun(held) {
                 Some(begun) => return Place::Name(begun),
                 None => true,
             },
             State::Call(_) => true,
-            State::Value(..) | State::Bare(_) if self.held[self.searched..].starts_with("</") => true,
-            State::Value(..) | State::Bare(_) => return Place::Value,
+            State::Value(..) | State::Bare(_) => begins_tag(&self.held[self.searched..]),
             State::Content if self.behind_calls && held.is_empty() => true,
-            State::Content | State::Reasoning => tags::is_marked(held),
-            State::Start => false,
+            State::Content | State::Reasoning if !self.tools.is_empty() => tags::is_marked(held),
+            State::Broken(_) => tags::is_marked(&self.held[self.searched..]),
+            State::Start | State::Content | State::Reasoning => false,
         };
-        if is_syntax { Place::Syntax } else { Place::Free }
+        match (is_syntax, &self.state) {
+            (true, _) => Place::Syntax,
+            (false, State::Value(..) | State::Bare(_)) => Place::Value,
+            (false, _) => Place::Free,
+        }
     }
 
     /// Whether the next text is reasoning, or ends it.
@@ -120,28 +139,35 @@ impl Parser {
 
     /// Ends the answer.
     pub fn finish(mut self, end: End) -> Vec<Event> {
-        self.accept_plain_close();
-        while self.step() {}
+        if end == End::Eos {
+            self.accept_plain_close();
+            while self.step() {}
+        }
+        let rest = std::mem::take(&mut self.held);
         match std::mem::replace(&mut self.state, State::Content) {
-            State::Start | State::Content | State::Block => {
-                let rest = std::mem::take(&mut self.held);
-                self.content(&rest);
+            State::Block => self.block_left(&rest),
+            State::Content if self.called && is_begun_tag(&rest) => {}
+            State::Start | State::Content => self.content(&rest),
+            State::Reasoning => self.reasoning(&rest),
+            State::Call(open) if end == End::Eos && rest.trim().is_empty() => self.call(open),
+            State::Bare(open) if end == End::Eos && tools::exact_object(&rest).is_some() => {
+                self.bare(open, &rest);
             }
-            State::Reasoning => {
-                let rest = std::mem::take(&mut self.held);
-                self.reasoning(&rest);
-            }
-            State::Call(open) if end == End::Eos && self.held.trim().is_empty() => self.call(open),
-            State::Bare(open) if end == End::Eos && is_object(&self.held) => {
-                let raw = std::mem::take(&mut self.held);
-                self.bare(open, &raw);
-            }
-            State::Call(open) | State::Value(open, _) | State::Bare(open) => {
-                let raw = open.raw + &self.held;
-                self.events.push(Event::Unfinished { name: open.name, raw });
+            State::Call(open) | State::Value(open, _) | State::Bare(open) | State::Broken(open) => {
+                self.unfinished(open, &rest);
             }
         }
         self.events
+    }
+
+    /// An answer ended between the tags of a block.
+    fn block_left(&mut self, rest: &str) {
+        if self.called && (rest.trim().is_empty() || is_begun_tag(rest)) {
+            return;
+        }
+        let header = std::mem::take(&mut self.header);
+        self.content(&header);
+        self.content(rest);
     }
 
     /// Goes one tag further; false: more text is needed.
@@ -154,6 +180,7 @@ impl Parser {
             State::Call(open) => self.in_call(open),
             State::Value(open, parameter) => self.in_value(open, parameter),
             State::Bare(open) => self.in_bare(open),
+            State::Broken(open) => self.in_broken(open),
         }
     }
 
@@ -180,11 +207,21 @@ impl Parser {
         }
     }
 
+    fn opens_calls(&self, rest: &str, unmarked: bool) -> Found {
+        if self.tools.is_empty() { Found::No } else { tags::opens_calls(rest, unmarked) }
+    }
+
+    fn open_block(&mut self, length: usize) -> bool {
+        self.header = self.take(length);
+        self.in_block = length > 0;
+        self.go(State::Block)
+    }
+
     fn in_reasoning(&mut self) -> bool {
         let mut from = 0;
         while let Some(place) = self.held[from..].find('<').map(|place| from + place) {
             let rest = &self.held[place..];
-            match (tags::literal(rest, END_THINK), tags::opens_calls(rest, false)) {
+            match (tags::literal(rest, END_THINK), self.opens_calls(rest, false)) {
                 (Found::Yes(length), _) => {
                     let text = self.take(place);
                     self.reasoning(&text);
@@ -194,8 +231,7 @@ impl Parser {
                 (_, Found::Yes(length)) => {
                     let text = self.take(place);
                     self.reasoning(without_two_newlines(&text));
-                    self.held.drain(..length);
-                    return self.go(State::Block);
+                    return self.open_block(length);
                 }
                 (Found::No, Found::No) => from = place + 1,
                 _ => {
@@ -217,24 +253,41 @@ impl Parser {
                 Some(before) => self.held.as_bytes()[before] == b'\n',
                 None => self.at_start,
             };
-            match tags::opens_calls(&self.held[place..], at_line_start && !self.tools.is_empty()) {
-                Found::Yes(length) => {
+            let rest = &self.held[place..];
+            match (self.opens_calls(rest, at_line_start), self.left_over(rest)) {
+                (Found::Yes(length), _) => {
+                    let text = self.take(place);
+                    self.content(without_two_newlines(&text));
+                    return self.open_block(length);
+                }
+                (_, Found::Yes(length)) => {
                     let text = self.take(place);
                     self.content(without_two_newlines(&text));
                     self.held.drain(..length);
-                    return self.go(State::Block);
+                    return self.go(State::Content);
                 }
-                Found::Maybe => {
+                (Found::No, Found::No) => from = place + 1,
+                _ => {
                     let text = self.take(self.n_certain(place));
                     self.content(&text);
                     return self.wait(State::Content);
                 }
-                Found::No => from = place + 1,
             }
         }
         let text = self.take(self.n_certain(self.held.len()));
         self.content(&text);
         self.wait(State::Content)
+    }
+
+    /// A closing tag in content that belongs to calls which were understood.
+    fn left_over(&self, rest: &str) -> Found {
+        match if self.called { tags::marked_tag(rest) } else { Found::No } {
+            Found::Yes(Tag {
+                kind: Kind::EndCalls | Kind::EndInvoke | Kind::EndParameter, length, ..
+            }) => Found::Yes(length),
+            Found::Yes(_) | Found::No => Found::No,
+            Found::Maybe => Found::Maybe,
+        }
     }
 
     /// How much of the content up to a place can be given out: newlines may belong to a block of calls, and white space
@@ -247,23 +300,33 @@ impl Parser {
     fn in_block(&mut self) -> bool {
         let white = self.held.len() - self.held.trim_start().len();
         let rest = &self.held[white..];
+        if rest.is_empty() {
+            return self.wait(State::Block);
+        }
         match tags::tag(rest) {
-            _ if rest.is_empty() => self.wait(State::Block),
-            Found::Yes((Tag::Invoke { name }, length)) => {
+            Found::Yes(Tag { kind: Kind::Invoke { name }, marked, length }) => {
                 let raw = self.take(white + length);
+                self.header.clear();
                 self.events.push(Event::CallStart { name: name.clone() });
-                self.go(State::Call(Open { name, arguments: Map::new(), raw }))
+                self.go(State::Call(Open { name, marked, arguments: Map::new(), raw }))
             }
-            Found::Yes((Tag::EndCalls, length)) => {
+            Found::Yes(Tag { kind: Kind::EndCalls, length, .. }) => {
                 self.held.drain(..white + length);
+                self.header.clear();
                 (self.at_start, self.behind_calls) = (true, true);
                 self.go(State::Content)
             }
-            Found::Yes((Tag::Calls, length)) => {
+            Found::Yes(Tag { kind: Kind::Calls, length, .. }) => {
                 self.held.drain(..white + length);
                 self.go(State::Block)
             }
             Found::Maybe => self.wait(State::Block),
+            Found::Yes(Tag { marked: true, length, .. }) if self.called => {
+                self.held.drain(..white + length);
+                self.go(State::Block)
+            }
+            // Calls without a block around them end where something else comes.
+            Found::No if self.called && !self.in_block => self.go(State::Content),
             Found::Yes(_) | Found::No => {
                 let stray = self.take_stray(white);
                 self.content(&stray);
@@ -275,48 +338,53 @@ impl Parser {
     fn in_call(&mut self, mut open: Open) -> bool {
         let white = self.held.len() - self.held.trim_start().len();
         let rest = &self.held[white..];
+        if rest.is_empty() {
+            return self.wait(State::Call(open));
+        }
+        if rest.starts_with('{') && open.arguments.is_empty() {
+            return self.go(State::Bare(open));
+        }
         match tags::tag(rest) {
-            _ if rest.is_empty() => self.wait(State::Call(open)),
-            _ if rest.starts_with('{') && open.arguments.is_empty() => self.go(State::Bare(open)),
-            Found::Yes((Tag::Parameter { key, is_string, marked }, length)) => {
+            Found::Yes(Tag { kind: Kind::Parameter { key, is_string }, marked, length }) => {
                 open.raw += &self.take(white + length);
                 self.go(State::Value(open, Parameter { key, is_string, marked }))
             }
-            Found::Yes((Tag::EndInvoke, length)) => {
+            Found::Yes(Tag { kind: Kind::EndInvoke, length, .. }) => {
                 self.held.drain(..white + length);
                 self.call(open);
                 self.go(State::Block)
             }
             // Its own end is missing.
-            Found::Yes((Tag::Invoke { .. } | Tag::EndCalls, _)) => {
+            Found::Yes(Tag { kind: Kind::Invoke { .. } | Kind::EndCalls, .. }) => {
                 self.call(open);
                 self.go(State::Block)
             }
-            Found::Maybe => self.wait(State::Call(open)),
-            Found::Yes(_) | Found::No => {
-                let stray = self.take_stray(white);
-                open.raw += &stray;
-                self.content(&stray);
+            // Closed twice.
+            Found::Yes(Tag { kind: Kind::EndParameter, length, .. }) => {
+                open.raw += &self.take(white + length);
                 self.go(State::Call(open))
             }
+            Found::Maybe => self.wait(State::Call(open)),
+            Found::Yes(_) | Found::No => self.go(State::Broken(open)),
         }
     }
 
     fn in_value(&mut self, mut open: Open, parameter: Parameter) -> bool {
-        match tags::find_end(&self.held, self.searched, "parameter", parameter.marked) {
-            Ok((place, length)) => {
+        match tags::next_tag(&self.held, self.searched, parameter.marked) {
+            Ok((_, Tag { kind: Kind::Foreign, .. })) => self.go(State::Broken(open)),
+            Ok((place, Tag { kind: Kind::EndParameter, length, .. })) => {
                 let raw = self.take(place);
                 let close = self.take(length);
+                open.raw.extend([raw.as_str(), &close]);
+                self.argument(open, parameter, raw)
+            }
+            // Its own end is missing.
+            Ok((place, _)) => {
+                let raw = self.take(place);
                 open.raw += &raw;
-                open.raw += &close;
-                let tool = self.tools.iter().find(|tool| tool.name() == open.name);
-                let value = match parameter.is_string {
-                    Some(true) => Value::String(raw),
-                    Some(false) => tools::read_value(tool, &parameter.key, &raw),
-                    None => tools::read_unmarked(tool, &parameter.key, &raw),
-                };
-                open.arguments.insert(parameter.key, value);
-                self.go(State::Call(open))
+                let value = without_line_end(&raw);
+                let value = value.strip_suffix("</parameter>").unwrap_or(value).to_owned();
+                self.argument(open, parameter, value)
             }
             Err(searched) => {
                 self.searched = searched;
@@ -325,18 +393,42 @@ impl Parser {
         }
     }
 
+    /// Takes a value. Of two values for one parameter neither can be chosen.
+    fn argument(&mut self, mut open: Open, parameter: Parameter, raw: String) -> bool {
+        let tool = self.tools.iter().find(|tool| tool.name() == open.name);
+        let value = match parameter.is_string {
+            Some(true) => Value::String(raw),
+            Some(false) => tools::read_value(tool, &parameter.key, &raw),
+            None => tools::read_unmarked(tool, &parameter.key, &raw),
+        };
+        match open.arguments.get(&parameter.key) {
+            Some(other) if *other != value => self.go(State::Broken(open)),
+            _ => {
+                open.arguments.insert(parameter.key, value);
+                self.go(State::Call(open))
+            }
+        }
+    }
+
     fn in_bare(&mut self, open: Open) -> bool {
-        match tags::find_end(&self.held, self.searched, "invoke", false) {
-            Ok((place, length)) => {
-                let raw = self.take(place);
-                let close = self.take(length);
-                if is_object(&raw) {
+        match tags::next_tag(&self.held, self.searched, false) {
+            Ok((place, Tag { kind, marked, length })) => {
+                let is_end = matches!(kind, Kind::EndInvoke | Kind::EndCalls | Kind::Invoke { .. });
+                if is_end && tools::exact_object(&self.held[..place]).is_some() {
+                    let raw = self.take(place);
+                    if kind == Kind::EndInvoke {
+                        self.held.drain(..length);
+                    }
                     self.bare(open, &raw);
-                } else {
-                    let raw = open.raw + &raw + &close;
-                    self.events.push(Event::Unfinished { name: open.name, raw });
+                    return self.go(State::Block);
                 }
-                self.go(State::Block)
+                if marked {
+                    return self.go(State::Broken(open));
+                }
+                // In a text of the object.
+                self.searched = place + 1;
+                self.state = State::Bare(open);
+                true
             }
             Err(searched) => {
                 self.searched = searched;
@@ -345,18 +437,47 @@ impl Parser {
         }
     }
 
-    fn bare(&mut self, mut open: Open, raw: &str) {
-        if let Ok(arguments) = serde_json::from_str(raw) {
-            open.arguments = arguments;
+    /// Goes to where the call would have ended.
+    fn in_broken(&mut self, open: Open) -> bool {
+        match tags::next_tag(&self.held, self.searched, open.marked) {
+            Ok((place, Tag { kind, length, .. })) => {
+                let end = match kind {
+                    Kind::EndInvoke => place + length,
+                    Kind::EndCalls | Kind::Invoke { .. } => place,
+                    _ => {
+                        self.searched = place + length;
+                        self.state = State::Broken(open);
+                        return true;
+                    }
+                };
+                let raw = self.take(end);
+                self.unfinished(open, &raw);
+                self.go(State::Block)
+            }
+            Err(searched) => {
+                self.searched = searched;
+                self.wait(State::Broken(open))
+            }
         }
+    }
+
+    fn bare(&mut self, mut open: Open, raw: &str) {
+        open.arguments = tools::exact_object(raw).unwrap_or_default();
         self.call(open);
     }
 
     /// An answer ended in a value: the closing tag may have lost its mark.
     fn accept_plain_close(&mut self) {
-        if let State::Value(_, parameter) = &mut self.state {
-            parameter.marked = false;
-            self.searched = 0;
+        match std::mem::replace(&mut self.state, State::Content) {
+            State::Value(mut open, parameter) if parameter.marked => match tags::plain_end(&self.held) {
+                Some((place, length)) => {
+                    let raw = self.take(place);
+                    open.raw.extend([raw.as_str(), &self.take(length)]);
+                    self.argument(open, parameter, raw);
+                }
+                None => self.state = State::Value(open, parameter),
+            },
+            other => self.state = other,
         }
     }
 
@@ -367,7 +488,7 @@ impl Parser {
 
     /// Text where a tag should be: up to where one may start, without the white space before that.
     fn take_stray(&mut self, white: usize) -> String {
-        let next = self.held[white..].char_indices().skip(1).find(|(_, c)| matches!(c, '<' | '{'));
+        let next = self.held[white..].char_indices().skip(1).find(|(_, c)| *c == '<');
         let end = next.map_or(self.held.len(), |(place, _)| white + place);
         self.take(self.held[..end].trim_end().len())
     }
@@ -394,7 +515,13 @@ impl Parser {
     fn call(&mut self, open: Open) {
         let tool = self.tools.iter().find(|tool| tool.name() == open.name);
         let arguments = tools::unwrap_arguments(tool, open.arguments);
+        self.called = true;
         self.events.push(Event::Call(ToolCall { id: None, name: open.name, arguments }));
+    }
+
+    fn unfinished(&mut self, open: Open, rest: &str) {
+        (self.at_start, self.behind_calls) = (false, false);
+        self.events.push(Event::Unfinished { name: open.name, raw: open.raw + rest });
     }
 }
 
@@ -404,11 +531,21 @@ fn without_two_newlines(text: &str) -> &str {
     one.strip_suffix('\n').unwrap_or(one)
 }
 
-fn is_object(text: &str) -> bool {
-    serde_json::from_str::<Map<String, Value>>(text).is_ok()
+/// The newline before a tag belongs to the tag, and so does the tag's indent.
+fn without_line_end(text: &str) -> &str {
+    match text.trim_end_matches([' ', '\t']).strip_suffix('\n') {
+        Some(line) => line.strip_suffix('\r').unwrap_or(line),
+        None => text,
+    }
 }
 
-/// A whole answer as a message; unfinished calls are left out.
+/// Whether a text is the beginning of a tag and nothing more.
+fn is_begun_tag(text: &str) -> bool {
+    let text = text.trim_start();
+    !text.is_empty() && tags::marked_tag(text) == Found::Maybe
+}
+
+/// A whole answer as a message; what began as a call and is none is content.
 pub fn parse(answer: &str, start: Start, tools: Vec<Tool>) -> Message {
     let mut parser = Parser::new(start, tools);
     let mut events = parser.push(answer);
@@ -417,13 +554,15 @@ pub fn parse(answer: &str, start: Start, tools: Vec<Tool>) -> Message {
     for event in events {
         match event {
             Event::Reasoning(text) => message.reasoning += &text,
-            Event::Content(text) => message.content += &text,
+            Event::Content(text) | Event::Unfinished { raw: text, .. } => message.content += &text,
             Event::Call(call) => message.calls.push(call),
-            Event::CallStart { .. } | Event::Unfinished { .. } => {}
+            Event::CallStart { .. } => {}
         }
     }
     Message::Assistant(message)
 }
 
+#[cfg(test)]
+mod mutations;
 #[cfg(test)]
 mod tests;

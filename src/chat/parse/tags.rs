@@ -1,6 +1,14 @@
 //! The tags of tool calls, with and without their mark, complete or still arriving.
+//!
+//! What begins with the mark is a tag in any case: if it is none that is known, it is [`Kind::Foreign`]. Without the mark
+//! only known tags are tags. Whatever is found stays found when more text comes, so that pieces do not matter.
 
 use crate::chat::markers::DSML;
+
+/// Names of the block of calls: V3.2's, and its successor's.
+const BLOCKS: [&str; 2] = ["function_calls", "tool_calls"];
+/// Letters that may be wrong in the name of a closing tag.
+const MISSPELT: usize = 2;
 
 /// Whether something stands at the beginning of a text that may go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,12 +23,28 @@ pub(super) enum Found<T = usize> {
 
 /// A complete tag.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Tag {
+pub(super) struct Tag {
+    pub kind: Kind,
+    /// Whether it has the mark.
+    pub marked: bool,
+    pub length: usize,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
     Calls,
     EndCalls,
-    Invoke { name: String },
+    Invoke {
+        name: String,
+    },
     EndInvoke,
-    Parameter { key: String, is_string: Option<bool>, marked: bool },
+    Parameter {
+        key: String,
+        is_string: Option<bool>,
+    },
+    EndParameter,
+    /// Marked, and nothing that the format has.
+    Foreign,
 }
 
 /// A constant; `Yes` holds its length.
@@ -37,16 +61,16 @@ pub(super) fn literal(text: &str, wanted: &str) -> Found {
 /// Opens a block of calls; `Yes` holds what is to be dropped: all of `<｜DSML｜function_calls>`, nothing of a call
 /// without a block around it. Without the mark a block is a block only if a call follows.
 pub(super) fn opens_calls(text: &str, unmarked: bool) -> Found {
-    let block = Matcher::new(text).constant("<").constant(DSML).constant("function_calls").close();
-    let call = Matcher::new(text).constant("<").constant(DSML).constant("invoke").white().constant("name=\"");
+    let marked = Matcher::new(text).constant("<").constant(DSML);
+    let block = either(BLOCKS.map(|name| marked.constant(name).close().found()));
+    let call = marked.constant("invoke").space().found();
     let plain = Matcher::new(text).constant("<function_calls").close();
     let then = plain.white();
     let then_call = [then.constant("<invoke"), then.constant("<").constant(DSML).constant("invoke")];
-    match (block.found(), call.found()) {
-        (Found::No, Found::No) if unmarked => match then_call.map(|matcher| matcher.found()) {
-            [Found::No, Found::No] => Found::No,
-            [Found::Yes(_), _] | [_, Found::Yes(_)] => plain.found(),
-            _ => Found::Maybe,
+    match (block, call) {
+        (Found::No, Found::No) if unmarked => match either(then_call.map(|matcher| matcher.found())) {
+            Found::Yes(_) => plain.found(),
+            other => other,
         },
         (Found::Yes(length), _) => Found::Yes(length),
         (_, Found::Yes(_)) => Found::Yes(0),
@@ -55,55 +79,99 @@ pub(super) fn opens_calls(text: &str, unmarked: bool) -> Found {
     }
 }
 
-/// Any tag, at the beginning of a text without white space before it; `Yes` also holds the length.
-pub(super) fn tag(text: &str) -> Found<(Tag, usize)> {
-    let is_end = literal(text, "</");
-    if is_end == Found::Maybe {
-        return Found::Maybe;
+fn either<const N: usize>(all: [Found; N]) -> Found {
+    let yes = all.iter().find(|found| matches!(found, Found::Yes(_)));
+    let best = yes.or_else(|| all.iter().find(|found| **found == Found::Maybe));
+    best.cloned().unwrap_or(Found::No)
+}
+
+/// Any tag, at the beginning of a text without white space before it.
+pub(super) fn tag(text: &str) -> Found<Tag> {
+    match marked_tag(text) {
+        Found::No => {}
+        found => return found,
     }
-    let open = Matcher::new(text).constant(if is_end == Found::No { "<" } else { "</" });
-    let marked = open.constant(DSML);
-    match (marked.found(), open.found()) {
-        (Found::Yes(_), _) => named(marked, is_end != Found::No, true),
-        (Found::Maybe, _) => Found::Maybe,
-        (Found::No, Found::Yes(_)) => named(open, is_end != Found::No, false),
-        (Found::No, _) => Found::No,
+    let is_end = literal(text, "</");
+    match Matcher::new(text).constant(if is_end == Found::No { "<" } else { "</" }).found() {
+        Found::Yes(at) => known(text, at, is_end != Found::No, false),
+        Found::Maybe => Found::Maybe,
+        Found::No => Found::No,
     }
 }
 
-fn named(start: Matcher<'_>, is_end: bool, marked: bool) -> Found<(Tag, usize)> {
-    let calls = start.constant("function_calls").close();
-    let invoke = start.constant("invoke");
-    let parameter = start.constant("parameter");
-    let mut is_open = false;
-    let mut check = |found: Found| match found {
-        Found::Yes(length) => Some(length),
-        Found::Maybe => {
-            is_open = true;
-            None
-        }
-        Found::No => None,
+/// Any tag with the mark.
+pub(super) fn marked_tag(text: &str) -> Found<Tag> {
+    let [open, end] = ["<", "</"].map(|begin| Matcher::new(text).constant(begin).constant(DSML).found());
+    let (at, is_end) = match (open, end) {
+        (Found::Yes(at), _) => (at, false),
+        (_, Found::Yes(at)) => (at, true),
+        (Found::No, Found::No) => return Found::No,
+        _ => return Found::Maybe,
     };
-    if let Some(length) = check(calls.found()) {
-        return Found::Yes((if is_end { Tag::EndCalls } else { Tag::Calls }, length));
+    match known(text, at, is_end, true) {
+        Found::No => foreign(text, at, is_end),
+        found => found,
     }
+}
+
+/// A tag of the format, whose name begins at byte `at`.
+fn known(text: &str, at: usize, is_end: bool, marked: bool) -> Found<Tag> {
+    let name = Matcher { text, state: Found::Yes(at) };
+    let done = |kind: Kind| move |length: usize| Tag { kind, marked, length };
     if is_end {
-        if let Some(length) = check(invoke.close().found()) {
-            return Found::Yes((Tag::EndInvoke, length));
-        }
-    } else if check(invoke.found()).is_some() {
-        return attributes(invoke).map(|(name, _, length)| (Tag::Invoke { name }, length));
-    } else if check(parameter.found()).is_some() {
-        return attributes(parameter)
-            .map(|(key, is_string, length)| (Tag::Parameter { key, is_string, marked }, length));
+        let ends = [
+            (Kind::EndCalls, BLOCKS[0]),
+            (Kind::EndCalls, BLOCKS[1]),
+            (Kind::EndInvoke, "invoke"),
+            (Kind::EndParameter, "parameter"),
+        ];
+        return first(ends.map(|(kind, wanted)| name.constant(wanted).close().found().map(done(kind))));
     }
-    if is_open { Found::Maybe } else { Found::No }
+    let blocks = BLOCKS.map(|wanted| name.constant(wanted).close().found().map(done(Kind::Calls)));
+    let [invoke, parameter] = ["invoke", "parameter"].map(|wanted| attributes(name.constant(wanted)));
+    let [block, other_block] = blocks;
+    let invoke = invoke.map(|(name, _, length)| Tag { kind: Kind::Invoke { name }, marked, length });
+    let parameter = parameter.map(|(key, is_string, length)| Tag {
+        kind: Kind::Parameter { key, is_string },
+        marked,
+        length,
+    });
+    first([block, other_block, invoke, parameter])
+}
+
+fn first<const N: usize>(all: [Found<Tag>; N]) -> Found<Tag> {
+    let mut best = Found::No;
+    for found in all {
+        match found {
+            Found::Yes(_) => return found,
+            Found::Maybe => best = Found::Maybe,
+            Found::No => {}
+        }
+    }
+    best
+}
+
+/// What has the mark and is no tag of the format: up to `>`, the end of the line or the next tag. A closing tag that is
+/// misspelt by a letter or two is the one that it was to be.
+fn foreign(text: &str, at: usize, is_end: bool) -> Found<Tag> {
+    let Some(place) = text[at..].find(['>', '\n', '<']).map(|place| at + place) else { return Found::Maybe };
+    let is_closed = text[place..].starts_with('>');
+    let length = if is_closed { place + 1 } else { place };
+    let word = text[at..place].split_whitespace().next().unwrap_or_default();
+    let ends = [
+        (Kind::EndParameter, "parameter"),
+        (Kind::EndInvoke, "invoke"),
+        (Kind::EndCalls, BLOCKS[0]),
+        (Kind::EndCalls, BLOCKS[1]),
+    ];
+    let near = |wanted: &str| is_end && is_closed && strsim::osa_distance(word, wanted) <= MISSPELT;
+    let meant = ends.into_iter().find(|(_, wanted)| near(wanted));
+    Found::Yes(Tag { kind: meant.map_or(Kind::Foreign, |(kind, _)| kind), marked: true, length })
 }
 
 /// Whether a text begins with a tag that has the mark of calls.
 pub(super) fn is_marked(text: &str) -> bool {
-    let open = Matcher::new(text).constant("<").constant(DSML);
-    matches!(open.found(), Found::Yes(_))
+    ["<", "</"].iter().any(|begin| text.strip_prefix(begin).is_some_and(|rest| rest.starts_with(DSML)))
 }
 
 /// The name in a tag that calls a tool, as far as it is there; `None`: no such tag, or its name is complete.
@@ -115,48 +183,117 @@ pub(super) fn name_begun(text: &str) -> Option<&str> {
     Some(&text[at..]).filter(|name| !name.contains('"'))
 }
 
-/// ` name="NAME" string="true">`: names are not escaped, so they end where the tag goes on as it must.
+/// ` name="NAME" string="true">`, in any order: the name, what `string` says, and where the tag ends. Values are not
+/// escaped, so they end where the tag goes on as it must; the mark is in none.
 fn attributes(tag: Matcher<'_>) -> Found<(String, Option<bool>, usize)> {
-    let start = tag.white().constant("name=\"");
-    let at = match start.found() {
+    let text = tag.text;
+    let mut at = match tag.space().found() {
         Found::Yes(at) => at,
         Found::Maybe => return Found::Maybe,
         Found::No => return Found::No,
     };
-    let mut from = at;
-    while let Some(quote) = start.text[from..].find('"').map(|place| from + place) {
-        let behind = Matcher { text: start.text, state: Found::Yes(quote + 1) }.white();
-        let endings = [
-            (None, behind.constant(">")),
-            (Some(true), behind.constant("string=\"true\"").white().constant(">")),
-            (Some(false), behind.constant("string=\"false\"").white().constant(">")),
-        ];
-        for (is_string, ending) in endings {
-            match ending.found() {
-                Found::Yes(end) => return Found::Yes((start.text[at..quote].to_owned(), is_string, end)),
-                Found::Maybe => return Found::Maybe,
-                Found::No => {}
-            }
+    let (mut name, mut is_string) = (None, None);
+    loop {
+        let rest = text[at..].trim_start();
+        at = text.len() - rest.len();
+        if rest.is_empty() {
+            return Found::Maybe;
         }
-        from = quote + 1;
+        if rest.starts_with('>') {
+            return name.map_or(Found::No, |name| Found::Yes((name, is_string, at + 1)));
+        }
+        let (key, from, quote) = match attribute(text, at) {
+            Found::Yes(begun) => begun,
+            Found::Maybe => return Found::Maybe,
+            Found::No => return Found::No,
+        };
+        let end = match value_end(text, from, quote) {
+            Found::Yes(end) => end,
+            Found::Maybe => return Found::Maybe,
+            Found::No => return Found::No,
+        };
+        let value = &text[from..end];
+        match key {
+            "name" if name.is_some() => return Found::No,
+            "name" => name = Some(value.to_owned()),
+            "string" if value.eq_ignore_ascii_case("true") => is_string = Some(true),
+            "string" if value.eq_ignore_ascii_case("false") => is_string = Some(false),
+            _ => {}
+        }
+        at = end + 1;
     }
-    Found::Maybe
 }
 
-/// Finds a closing tag from byte `from` on: its place and length, or from where to search when there is more text.
-pub(super) fn find_end(text: &str, from: usize, name: &str, marked: bool) -> Result<(usize, usize), usize> {
-    let mut from = from;
-    while let Some(place) = text[from..].find("</").map(|place| from + place) {
-        let open = Matcher::new(&text[place..]).constant("</");
-        let with_mark = open.constant(DSML).constant(name).close().found();
-        let without = if marked { Found::No } else { open.constant(name).close().found() };
-        match (with_mark, without) {
-            (Found::Yes(length), _) | (_, Found::Yes(length)) => return Ok((place, length)),
-            (Found::No, Found::No) => from = place + 2,
-            _ => return Err(place),
+/// `key="`: the key, where its value begins, and the quote.
+fn attribute(text: &str, at: usize) -> Found<(&str, usize, char)> {
+    let is_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let rest = &text[at..];
+    let key = &rest[..rest.find(|c| !is_key(c)).unwrap_or(rest.len())];
+    let behind = Matcher { text, state: Found::Yes(at + key.len()) }.white().constant("=").white();
+    match behind.found() {
+        _ if key.is_empty() => Found::No,
+        Found::Yes(quote) => match text[quote..].chars().next() {
+            Some(c @ ('"' | '\'')) => Found::Yes((key, quote + 1, c)),
+            Some(_) => Found::No,
+            None => Found::Maybe,
+        },
+        Found::Maybe => Found::Maybe,
+        Found::No => Found::No,
+    }
+}
+
+/// Where the value of an attribute ends.
+fn value_end(text: &str, from: usize, quote: char) -> Found {
+    let mut at = from;
+    loop {
+        let next = text[at..].find(quote).map(|place| at + place);
+        let value = &text[from..next.unwrap_or(text.len())];
+        if value.contains(DSML) {
+            return Found::No;
+        }
+        let Some(end) = next else { return Found::Maybe };
+        let behind = text[end + 1..].trim_start();
+        if behind.starts_with('>') {
+            return Found::Yes(end);
+        }
+        match attribute(text, text.len() - behind.len()) {
+            Found::Yes(_) => return Found::Yes(end),
+            _ if behind.is_empty() => return Found::Maybe,
+            Found::Maybe => return Found::Maybe,
+            Found::No => at = end + 1,
         }
     }
-    Err(if text.ends_with('<') { text.len() - 1 } else { text.len() }.max(from))
+}
+
+/// The next tag from byte `from` on that may end a value, with or without the mark as the tag that opened it: its place; or
+/// from where to search when there is more text.
+pub(super) fn next_tag(text: &str, from: usize, marked: bool) -> Result<(usize, Tag), usize> {
+    let mut from = from;
+    while let Some(place) = text[from..].find('<').map(|place| from + place) {
+        let rest = &text[place..];
+        match if marked { marked_tag(rest) } else { tag(rest) } {
+            Found::Yes(tag) => return Ok((place, tag)),
+            Found::Maybe => return Err(place),
+            Found::No => from = place + 1,
+        }
+    }
+    Err(text.len())
+}
+
+/// The last closing tag of a parameter without the mark, behind which nothing but closing tags follows: its place and length.
+pub(super) fn plain_end(text: &str) -> Option<(usize, usize)> {
+    let place = text.rfind("</parameter")?;
+    let Found::Yes(end) = tag(&text[place..]) else { return None };
+    let mut rest = text[place + end.length..].trim_start();
+    while !rest.is_empty() {
+        match tag(rest) {
+            Found::Yes(tag) if matches!(tag.kind, Kind::EndInvoke | Kind::EndCalls) => {
+                rest = rest[tag.length..].trim_start();
+            }
+            _ => return None,
+        }
+    }
+    (end.kind == Kind::EndParameter).then_some((place, end.length))
 }
 
 impl<T> Found<T> {
@@ -192,6 +329,19 @@ impl<'t> Matcher<'t> {
     /// Any white space.
     fn white(&self) -> Matcher<'t> {
         let state = self.state.clone().map(|at| self.text.len() - self.text[at..].trim_start().len());
+        Matcher { text: self.text, state }
+    }
+
+    /// White space, at least one.
+    fn space(&self) -> Matcher<'t> {
+        let state = match self.state {
+            Found::Yes(at) => match self.text[at..].chars().next() {
+                Some(c) if c.is_whitespace() => Found::Yes(at + c.len_utf8()),
+                Some(_) => Found::No,
+                None => Found::Maybe,
+            },
+            ref other => other.clone(),
+        };
         Matcher { text: self.text, state }
     }
 

@@ -100,11 +100,11 @@ fn paris() -> Vec<Event> {
 fn calls_as_published() {
     let answer = format!("Need it.</think>I look.\n\n{CALL}");
     let expected = [vec![reasoning("Need it."), content("I look.")], paris()].concat();
-    assert_eq!(events(&answer, Start::Reasoning, &[], End::Eos), expected);
+    assert_eq!(events(&answer, Start::Reasoning, &weather(), End::Eos), expected);
     assert_eq!(events(&answer, Start::Reasoning, &weather(), End::Cut), expected);
     let twice = format!("\n\n{CALL}\n\n{CALL}\n\nand text");
     assert_eq!(
-        events(&twice, Start::Content, &[], End::Eos),
+        events(&twice, Start::Content, &weather(), End::Eos),
         [paris(), paris(), vec![content("\n\nand text")]].concat()
     );
 }
@@ -113,7 +113,7 @@ fn calls_as_published() {
 fn a_call_ends_the_reasoning() {
     let answer = format!("Need it.\n\n{CALL}");
     assert_eq!(
-        events(&answer, Start::Reasoning, &[], End::Eos),
+        events(&answer, Start::Reasoning, &weather(), End::Eos),
         [vec![reasoning("Need it.")], paris()].concat()
     );
 }
@@ -146,7 +146,7 @@ fn marks_and_white_space_may_be_missing() {
 }
 
 /// A value with everything a value may hold.
-const NASTY: &str = "\n if a < b && c</d> { \"</parameter>\" }\n</｜DSML｜param </｜DSML｜invoke>\n<｜DSML｜function_calls>\n ";
+const NASTY: &str = "\n if a < b && c</d> { \"</parameter>\" }\n</param </invoke>\n<function_calls>\n<invoke name=\"x\"> < ｜DSML｜ ";
 
 fn call_with(parameters: &str) -> String {
     format!(
@@ -226,9 +226,190 @@ fn a_cut_call_is_reported_and_text_is_never_lost() {
             assert!(CALL.contains(raw.trim()), "{raw}");
         }
     }
-    // The closing tag lost its mark, and the answer ends.
-    let plain_close = CALL.replace("2</｜DSML｜parameter>", "2</parameter>");
-    assert_eq!(events(&plain_close, Start::Content, &weather(), End::Eos), paris());
+}
+
+/// The arguments, where the answer is one call and nothing else; none where it is text.
+fn call_or_text(answer: &str) -> Option<Value> {
+    match &events(answer, Start::Content, &weather(), End::Eos)[..] {
+        [Event::CallStart { .. }, Event::Call(call)] => Some(Value::Object(call.arguments.clone())),
+        [Event::CallStart { .. }, Event::Unfinished { raw, .. }] => {
+            assert!(answer.contains(raw.as_str()), "{raw}");
+            None
+        }
+        other => panic!("{answer}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_value_whose_end_is_missing_ends_before_the_next_tag() {
+    let close = "</｜DSML｜parameter>";
+    for (from, to) in [
+        (format!("Paris{close}"), "Paris".to_owned()),
+        (format!("2{close}"), "2".to_owned()),
+        // Misspelt, or without its mark.
+        (format!("Paris{close}"), "Paris</｜DSML｜paramater>".to_owned()),
+        (format!("Paris{close}"), "Paris</｜DSML｜parameters >".to_owned()),
+        (format!("2{close}"), "2</parameter>".to_owned()),
+        (format!("Paris{close}"), "Paris</parameter>".to_owned()),
+        // Twice.
+        (format!("Paris{close}"), format!("Paris{close}\n{close}")),
+        ("</｜DSML｜invoke>".to_owned(), "</｜DSML｜invok>".to_owned()),
+    ] {
+        let answer = CALL.replace(&from, &to);
+        assert_ne!(answer, CALL);
+        assert_eq!(events(&answer, Start::Content, &weather(), End::Eos), paris(), "{answer}");
+    }
+    // All that follows is missing too: the block, or the next call.
+    let rest = "\n</｜DSML｜invoke>\n</｜DSML｜function_calls>";
+    let open = format!("2{close}{rest}");
+    for ended in ["2\n</｜DSML｜function_calls>", "2\n  </｜DSML｜invoke>", "2\r\n</｜DSML｜invoke>\n"]
+    {
+        let answer = CALL.replace(&open, ended);
+        assert_eq!(events(&answer, Start::Content, &weather(), End::Eos), paris(), "{answer}");
+    }
+    let answer = CALL.replace(&open, &format!("2\n{}", &CALL[CALL.find("<｜DSML｜invoke").unwrap()..]));
+    assert_eq!(events(&answer, Start::Content, &weather(), End::Eos), [paris(), paris()].concat());
+    // Without marks the next tag is one without, too.
+    let plain = CALL.replace("｜DSML｜", "").replace("Paris</parameter>", "Paris");
+    assert_eq!(events(&format!("\n\n{plain}"), Start::Content, &weather(), End::Eos), paris());
+}
+
+#[test]
+fn a_value_in_which_the_answer_ends_is_no_argument() {
+    let begun = &CALL[..CALL.find("2</").unwrap() + 1];
+    for rest in ["", "</", "</parameter", "</parameter> and more", "</｜DSML｜", "</｜DSML｜parameter"] {
+        assert_eq!(call_or_text(&format!("{begun}{rest}")), None, "{rest}");
+    }
+    // The closing tags lost their marks, and the answer ends.
+    for rest in ["</parameter>", "</parameter>\n</invoke>\n</function_calls>\n"] {
+        assert_eq!(call_or_text(&format!("{begun}{rest}")).unwrap(), json!({"city": "Paris", "days": 2}));
+    }
+    // Cut off, the value may have been longer.
+    let cut = format!("{begun}</parameter>\n</invoke>");
+    let all = events(&cut, Start::Content, &weather(), End::Cut);
+    assert!(matches!(&all[..], [Event::CallStart { .. }, Event::Unfinished { .. }]), "{all:?}");
+}
+
+#[test]
+fn attributes_come_in_any_order() {
+    for tag in [
+        "string=\"true\" name=\"city\"",
+        " name = 'city' string='true' ",
+        "type=\"str\" string=\"True\"\nname=\"city\"",
+        "name=\"city\"string=\"true\"",
+    ] {
+        let answer = call_with(&format!("<｜DSML｜parameter {tag}>5</｜DSML｜parameter>"));
+        assert_eq!(call_or_text(&answer), Some(json!({"city": "5"})), "{tag}");
+    }
+    let named = CALL.replace("invoke name=\"weather\"", "invoke id=\"1\" name=\"weather\"");
+    assert_eq!(events(&named, Start::Content, &weather(), End::Eos), paris());
+}
+
+#[test]
+fn a_call_that_would_lose_an_argument_is_none() {
+    let good = "<｜DSML｜parameter name=\"city\" string=\"true\">P</｜DSML｜parameter>\n";
+    for bad in [
+        "city: Paris",
+        "<city>Paris</city>",
+        "<｜DSML｜parameter>Paris</｜DSML｜parameter>",
+        "<｜DSML｜parameter string=\"true\">Paris</｜DSML｜parameter>",
+        "<｜DSML｜parameter name=\"a\" required>Paris</｜DSML｜parameter>",
+        "<｜DSML｜parameter name=city string=\"true\">Paris</｜DSML｜parameter>",
+        "<｜DSML｜parameter name=\"city>Paris</｜DSML｜parameter>",
+        "<｜DSML｜param name=\"city\" string=\"true\">Paris</｜DSML｜param>",
+        "<｜DSML｜parameter name=\"city\" string=\"true\">a<｜DSML｜b>c</｜DSML｜parameter>",
+        "<｜DSML｜parameter name=\"city\" string=\"true\">a</｜DSML｜b>c</｜DSML｜parameter>",
+        "<｜DSML｜function_calls>",
+    ] {
+        assert_eq!(call_or_text(&call_with(bad)), None, "{bad}");
+        assert_eq!(call_or_text(&call_with(&format!("{good}{bad}"))), None, "{bad}");
+    }
+    // Two values for one parameter; the same one twice is no question.
+    let twice = |a: &str, b: &str| {
+        call_or_text(&call_with(
+            &[a, b]
+                .map(|days| {
+                    format!("<｜DSML｜parameter name=\"days\" string=\"false\">{days}</｜DSML｜parameter>")
+                })
+                .concat(),
+        ))
+    };
+    assert_eq!((twice("1", "2"), twice("1", "1")), (None, Some(json!({"days": 1}))));
+    assert_eq!(call_or_text(&call_with("{\"days\": 1, \"days\": 2}")), None);
+    assert_eq!(
+        call_or_text(&one("places", " string=\"false\"", "[{\"a\": 1, \"a\": 2}]")),
+        Some(json!({"places": "[{\"a\": 1, \"a\": 2}]"})),
+        "it stays the text that it is"
+    );
+    // A text of a bare object may hold what looks like its end.
+    let bare = "{\"city\": \"</invoke> </function_calls>\"}";
+    assert_eq!(call_or_text(&call_with(bare)), Some(json!({"city": "</invoke> </function_calls>"})));
+    // What follows a call that is none is read again.
+    let both = format!("{}\n{}", call_with("city: Paris"), CALL);
+    let all = events(&both, Start::Content, &weather(), End::Eos);
+    assert!(matches!(&all[..2], [Event::CallStart { .. }, Event::Unfinished { .. }]), "{all:?}");
+    assert_eq!(all[2..], paris());
+}
+
+#[test]
+fn numbers_keep_their_digits() {
+    for (key, raw, expected) in [
+        ("days", "18446744073709551616", "18446744073709551616"),
+        ("days", "-175928847299117063175928847299117063", "-175928847299117063175928847299117063"),
+        ("days", "+99999999999999999999", "99999999999999999999"),
+        ("days", "007", "7"),
+        ("days", "-0", "-0"),
+        ("factor", "1e400", "1e400"),
+        ("factor", "0.10000000000000000000001", "0.10000000000000000000001"),
+        ("factor", ".12345678901234567890", "0.12345678901234567890"),
+        ("factor", "-2.", "-2"),
+        ("factor", "1.50", "1.50"),
+        ("places", "[9007199254740993, {\"a\": 1E+2}]", "[9007199254740993, {\"a\": 100.0}]"),
+    ] {
+        let Value::Object(arguments) = arguments(&one(key, " string=\"false\"", raw)) else { panic!() };
+        let expected: Value = serde_json::from_str(expected).unwrap();
+        match raw.starts_with('[') {
+            // What goes back into the prompt is what Python writes, and the same number.
+            true => assert_eq!(
+                crate::chat::python::to_json(&arguments[key]),
+                expected.to_string().replace(',', ", ").replace(':', ": ")
+            ),
+            false => assert_eq!(arguments[key], expected, "{raw}"),
+        }
+    }
+}
+
+#[test]
+fn content_beside_calls_is_clean() {
+    let call =
+        &CALL[CALL.find("<｜DSML｜invoke").unwrap()..CALL.rfind("\n</｜DSML｜function_calls>").unwrap()];
+    for answer in [
+        format!("\n\n<｜DSML｜function_calls>\n{call}\n"),
+        format!("\n\n<｜DSML｜function_calls>\n{call}\n</｜DSML｜function_c"),
+        format!("\n\n<｜DSML｜tool_calls>\n{call}\n</｜DSML｜tool_calls>"),
+        format!("\n\n{call}\n"),
+        format!("\n\n{call}\n\n</｜DSML｜function_calls>\n"),
+        format!("\n\n<｜DSML｜function_calls>\n{call}\n</｜DSML｜invoke>\n</｜DSML｜function_calls>"),
+        format!("\n\n{CALL}\n</｜DSML｜function_calls>\n"),
+        format!("\n\n{CALL}\n</｜DSML｜"),
+    ] {
+        assert_eq!(events(&answer, Start::Content, &weather(), End::Eos), paris(), "{answer}");
+    }
+    let answer = format!("I look.\n\n{call}\n\nDone: a <b>.\n\n");
+    let expected = [vec![content("I look.")], paris(), vec![content("\n\nDone: a <b>.\n\n")]].concat();
+    assert_eq!(events(&answer, Start::Content, &weather(), End::Eos), expected);
+    // Of an empty block nothing was understood.
+    let empty = "\n\n<｜DSML｜function_calls>\n";
+    assert_eq!(events(empty, Start::Content, &weather(), End::Eos), [content(&empty[2..])]);
+}
+
+#[test]
+fn without_tools_there_are_no_calls() {
+    let answer = format!("I look.\n\n{CALL}");
+    assert_eq!(events(&answer, Start::Content, &[], End::Eos), [content(&answer)]);
+    let thinks = format!("Hm.\n\n{CALL}</think>No.");
+    let expected = [reasoning(thinks.split("</think>").next().unwrap()), content("No.")];
+    assert_eq!(events(&thinks, Start::Reasoning, &[], End::Eos), expected);
 }
 
 #[test]

@@ -205,13 +205,14 @@ fn the_same_tokens_are_left_with_the_same_probabilities() {
         let mut next = text.iter().copied();
         for step in 0..text.len() + N_DRAWN {
             let logits = logits(&mut random, tokenizer.n_tokens());
-            let (left, right) = (possible(ours.distribution(&logits)), theirs(&mut other, &logits));
+            let (left, right) =
+                (possible(ours.distribution(&logits).expect("a token")), theirs(&mut other, &logits));
             if let Some(what) = difference(&left, &right) {
                 wrong.push(format!("{name}, after {step} tokens: {what}"));
                 break;
             }
             n_left += left.len();
-            let token = next.next().unwrap_or_else(|| ours.pick(&logits));
+            let token = next.next().unwrap_or_else(|| ours.pick(&logits).expect("a token"));
             ours.accept(token);
             other.accept(LlamaToken(i32::try_from(token).expect("an id")));
         }

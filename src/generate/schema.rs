@@ -1,0 +1,504 @@
+//! A JSON schema as it is meant, for a compiler that takes it in another way.
+//!
+//! The compiler (`llguidance`) holds numbers as floats, looks references up letter by letter, refuses formats that it does
+//! not know, and takes any time for some schemas. What it would get wrong is put into its words or refused here, with the
+//! place; what it ignores is noted.
+
+use super::spine;
+use serde_json::{Map, Number, Value};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Formats that the compiler enforces.
+const FORMATS: [&str; 11] =
+    ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri", "unknown"];
+/// Optional members of one object: each may come or not, and the time grows with the square of their number.
+const MOST_OPTIONAL: usize = 500;
+/// A multiple is recognised by its rest: one state for each.
+const LARGEST_MULTIPLE: f64 = 10_000.0;
+/// No context holds as many items or characters.
+const LARGEST_COUNT: f64 = 1e7;
+/// Least numbers of items that the compiler repeats.
+const LARGEST_LEAST: f64 = 10_000.0;
+/// All schemas inside one.
+const MOST_PARTS: usize = 50_000;
+
+/// Keywords that hold schemas by name, in a list, or one.
+const BY_NAME: [&str; 4] = ["properties", "patternProperties", "$defs", "definitions"];
+const IN_LIST: [&str; 4] = ["anyOf", "allOf", "oneOf", "prefixItems"];
+const ONE: [&str; 3] = ["items", "additionalProperties", "additionalItems"];
+
+/// What the compiler is to get.
+#[derive(Debug)]
+pub(super) enum Prepared {
+    Schema(Value),
+    /// In Lark's form, where numbers must be kept that the compiler would round.
+    Grammar(String),
+}
+
+/// Puts a schema into the compiler's words. Notes say what is not enforced.
+pub(super) fn prepare(schema: &Value, notes: &mut Vec<String>) -> Result<Prepared, String> {
+    let mut preparer =
+        Preparer { root: schema, moved: BTreeMap::new(), formats: BTreeSet::new(), n_parts: 0 };
+    Endings { root: schema, known: BTreeSet::new(), left: MOST_PARTS }.check(schema, "#")?;
+    let prepared = match spine::grammar(schema, &mut preparer)? {
+        Some(grammar) => Prepared::Grammar(grammar),
+        None => {
+            let mut prepared = preparer.schema(schema, "#")?;
+            preparer.moved(&mut prepared)?;
+            Prepared::Schema(prepared)
+        }
+    };
+    notes.extend(preparer.formats.iter().map(|format| format!("the format {format:?} is not enforced")));
+    Ok(prepared)
+}
+
+pub(super) fn is_of_type(value: &Value, name: &str) -> bool {
+    match value {
+        Value::Null => name == "null",
+        Value::Bool(_) => name == "boolean",
+        Value::Number(number) => {
+            name == "number" || (name == "integer" && !number.to_string().contains(['.', 'e', 'E']))
+        }
+        Value::String(_) => name == "string",
+        Value::Array(_) => name == "array",
+        Value::Object(_) => name == "object",
+    }
+}
+
+/// Whether a value holds a number that no float is.
+pub(super) fn is_rounded(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => !is_exact(number),
+        Value::Array(list) => list.iter().any(is_rounded),
+        Value::Object(map) => map.values().any(is_rounded),
+        _ => false,
+    }
+}
+
+/// Whole numbers up to 2^53 are, and all with up to 15 digits.
+fn is_exact(number: &Number) -> bool {
+    let text = number.to_string();
+    if let Ok(whole) = text.parse::<i128>() {
+        return whole.unsigned_abs() <= 1 << 53;
+    }
+    let digits = text.split(['e', 'E']).next().unwrap_or_default();
+    let digits: String = digits.chars().filter(char::is_ascii_digit).collect();
+    digits.trim_matches('0').len() <= 15 && number.as_f64().is_some_and(f64::is_finite)
+}
+
+pub(super) struct Preparer<'s> {
+    root: &'s Value,
+    /// References that the compiler would not find, and the names under which what they mean is put.
+    moved: BTreeMap<String, String>,
+    formats: BTreeSet<String>,
+    n_parts: usize,
+}
+
+impl Preparer<'_> {
+    pub(super) fn schema(&mut self, schema: &Value, at: &str) -> Result<Value, String> {
+        let Value::Object(map) = schema else { return Ok(schema.clone()) };
+        self.n_parts += 1;
+        if self.n_parts > MOST_PARTS {
+            return Err(format!("expected at most {MOST_PARTS} schemas inside the schema, found more"));
+        }
+        check_optional(map, at)?;
+        let mut out = Map::new();
+        for (key, value) in map {
+            let value = match (key.as_str(), value) {
+                (name, Value::Object(all)) if BY_NAME.contains(&name) => {
+                    let parts = all.iter().map(|(name, part)| {
+                        Ok((name.clone(), self.schema(part, &format!("{at}/{key}/{}", escaped(name)))?))
+                    });
+                    Value::Object(parts.collect::<Result<_, String>>()?)
+                }
+                (name, Value::Array(all)) if IN_LIST.contains(&name) || name == "items" => {
+                    let parts = all.iter().enumerate();
+                    parts
+                        .map(|(n, part)| self.schema(part, &format!("{at}/{key}/{n}")))
+                        .collect::<Result<_, _>>()?
+                }
+                (name, Value::Object(_)) if ONE.contains(&name) => {
+                    self.schema(value, &format!("{at}/{key}"))?
+                }
+                ("format", Value::String(format)) if !FORMATS.contains(&format.as_str()) => {
+                    self.formats.insert(format.clone());
+                    continue;
+                }
+                ("$ref", Value::String(reference)) => self.reference(reference, at)?.into(),
+                (name, Value::Number(number)) => match keyword(name, number, is_whole(map), at)? {
+                    Some(number) => Value::Number(number),
+                    None => continue,
+                },
+                ("const" | "enum", value) if is_rounded(value) => {
+                    return Err(format!(
+                        "at {at}/{key}: expected numbers that a float holds exactly (whole ones up to 2^53 = \
+                         9007199254740992), found others; write them as texts, or give the choice alone as the schema"
+                    ));
+                }
+                _ => value.clone(),
+            };
+            out.insert(key.clone(), value);
+        }
+        Ok(Value::Object(out))
+    }
+
+    /// A reference as the compiler finds it: RFC 6901 has names for signs that a path needs, and URIs have others.
+    fn reference(&mut self, reference: &str, at: &str) -> Result<String, String> {
+        let Some(fragment) = reference.strip_prefix('#').filter(|path| path.starts_with('/')) else {
+            return Ok(reference.to_owned());
+        };
+        let missing =
+            || format!("at {at}/$ref: expected the place of a schema, found nothing at {reference:?}");
+        let pointer = percent_decoded(fragment).ok_or_else(missing)?;
+        if fragment == "/" && self.root.pointer("/").is_none() {
+            return Ok("#".to_owned());
+        }
+        self.root.pointer(&pointer).ok_or_else(missing)?;
+        if !fragment.contains(['~', '%']) {
+            return Ok(reference.to_owned());
+        }
+        let n = self.moved.len();
+        let name = self.moved.entry(pointer).or_insert_with(|| format!("fathom-{n}"));
+        Ok(format!("#/$defs/{name}"))
+    }
+
+    /// Puts what was moved where it is looked for. What it refers to itself may have to be moved, too.
+    pub(super) fn moved(&mut self, prepared: &mut Value) -> Result<(), String> {
+        let mut done = BTreeSet::new();
+        loop {
+            let next = self.moved.iter().find(|(pointer, _)| !done.contains(*pointer));
+            let Some((pointer, name)) = next.map(|(pointer, name)| (pointer.clone(), name.clone())) else {
+                return Ok(());
+            };
+            let meant = self.root.pointer(&pointer).unwrap_or(&Value::Null).clone();
+            let part = self.schema(&meant, &format!("#{pointer}"))?;
+            let shared =
+                prepared.as_object_mut().map(|map| map.entry("$defs").or_insert_with(|| Map::new().into()));
+            if let Some(Value::Object(shared)) = shared {
+                shared.insert(name, part);
+            }
+            done.insert(pointer);
+        }
+    }
+}
+
+/// Too many optional members take more time than anybody waits.
+fn check_optional(map: &Map<String, Value>, at: &str) -> Result<(), String> {
+    let n_members = map.get("properties").and_then(Value::as_object).map_or(0, Map::len);
+    let n_required = map.get("required").and_then(Value::as_array).map_or(0, Vec::len);
+    match n_members.saturating_sub(n_required) {
+        n if n > MOST_OPTIONAL => Err(format!(
+            "at {at}: expected at most {MOST_OPTIONAL} optional properties, found {n}; require those that always come"
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn is_whole(map: &Map<String, Value>) -> bool {
+    map.get("type").is_some_and(|kind| kind == "integer")
+}
+
+/// A keyword's number as the compiler takes it; `None`: it has no effect.
+fn keyword(name: &str, number: &Number, is_whole: bool, at: &str) -> Result<Option<Number>, String> {
+    let bad = |expected: &str| Err(format!("at {at}/{name}: expected {expected}, found {number}"));
+    let value = number.as_f64().filter(|value| value.is_finite());
+    match name {
+        "minLength" | "minItems" | "minProperties" | "maxLength" | "maxItems" | "maxProperties" => {
+            match value {
+                Some(value) if value < 0.0 || value.fract() != 0.0 => {
+                    bad("a whole number that is not negative")
+                }
+                Some(value) if name.starts_with("max") && value <= LARGEST_COUNT => {
+                    Ok(Some((value as u64).into()))
+                }
+                _ if name.starts_with("max") => Ok(None),
+                Some(value) if value <= LARGEST_LEAST => Ok(Some((value as u64).into())),
+                _ => bad(&format!("at most {LARGEST_LEAST}")),
+            }
+        }
+        "multipleOf" => match value {
+            Some(value) if !is_exact(number) || value <= 0.0 => bad("a number above 0 with up to 15 digits"),
+            Some(_) if coefficient(number) <= LARGEST_MULTIPLE => Ok(Some(number.clone())),
+            _ => bad(&format!("at most {LARGEST_MULTIPLE} when its point is left out")),
+        },
+        "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum" => {
+            let is_least = name.ends_with("inimum");
+            let Some(value) = value else {
+                return if number.to_string().starts_with('-') == is_least {
+                    Ok(None)
+                } else {
+                    bad("a number that a float can hold")
+                };
+            };
+            // Beyond 64 bits the compiler has no whole numbers.
+            let is_out = is_whole && value.abs() >= i64::MAX as f64;
+            match is_out {
+                true if (value < 0.0) == is_least => return Ok(None),
+                true => return bad("a number of 64 bits"),
+                false if is_exact(number) => return Ok(Some(number.clone())),
+                false => {}
+            }
+            // Towards the inside: what is left follows the schema.
+            let inside = if is_least { value.next_up() } else { value.next_down() };
+            Ok(Number::from_f64(inside))
+        }
+        _ => Ok(Some(number.clone())),
+    }
+}
+
+/// The digits of a number without its point and the zeros around them.
+fn coefficient(number: &Number) -> f64 {
+    let text = number.to_string();
+    let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((&text, "0"));
+    let whole: String = digits.chars().filter(char::is_ascii_digit).collect();
+    let power = exponent.parse::<i32>().unwrap_or(i32::MAX);
+    let part = digits.split_once('.').map_or(0, |(_, part)| part.trim_end_matches('0').len()) as i32;
+    let whole = if digits.contains('.') { whole.trim_end_matches('0') } else { &whole };
+    let shift = power.saturating_sub(part).max(0);
+    whole.parse::<f64>().unwrap_or(f64::INFINITY) * 10f64.powi(shift)
+}
+
+/// `%20` as the sign it stands for.
+pub(super) fn percent_decoded(text: &str) -> Option<String> {
+    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
+    while let Some((first, behind)) = rest.split_first() {
+        rest = behind;
+        if *first == b'%' {
+            let hex = std::str::from_utf8(behind.get(..2)?).ok()?;
+            bytes.push(u8::from_str_radix(hex, 16).ok()?);
+            rest = &behind[2..];
+        } else {
+            bytes.push(*first);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn escaped(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+/// Whether values of a schema come to an end.
+struct Endings<'s> {
+    root: &'s Value,
+    /// References of which it is known that they do.
+    known: BTreeSet<&'s str>,
+    left: usize,
+}
+
+impl<'s> Endings<'s> {
+    /// Looks at every reference, for what is optional is compiled, too.
+    fn check(&mut self, schema: &'s Value, at: &str) -> Result<(), String> {
+        let Some(map) = schema.as_object() else { return Ok(()) };
+        if let Some(reference) = map.get("$ref").and_then(Value::as_str)
+            && !self.ends(schema, &mut Vec::new())
+        {
+            return Err(format!("at {at}/$ref: {reference:?} leads to itself, and no value comes to an end"));
+        }
+        for (step, part) in super::constraint::parts(schema) {
+            self.check(part, &format!("{at}{step}"))?;
+        }
+        Ok(())
+    }
+
+    fn ends(&mut self, schema: &'s Value, through: &mut Vec<&'s str>) -> bool {
+        let Some(map) = schema.as_object() else { return true };
+        // Whoever looks longer than this is told by the compiler.
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 {
+            return true;
+        }
+        if let Some(reference) = map.get("$ref").and_then(Value::as_str)
+            && !self.known.contains(reference)
+        {
+            if through.contains(&reference) {
+                return false;
+            }
+            let meant = match reference.strip_prefix('#') {
+                Some("" | "/") => Some(self.root),
+                Some(path) => percent_decoded(path).and_then(|path| self.root.pointer(&path)),
+                None => None,
+            };
+            through.push(reference);
+            let ends = meant.is_none_or(|meant| self.ends(meant, through));
+            through.pop();
+            if !ends {
+                return false;
+            }
+            self.known.insert(reference);
+        }
+        let mut list = |key: &str, all: bool| match map.get(key) {
+            Some(Value::Array(parts)) if !parts.is_empty() && all => {
+                parts.iter().all(|part| self.ends(part, through))
+            }
+            Some(Value::Array(parts)) if !parts.is_empty() => {
+                parts.iter().any(|part| self.ends(part, through))
+            }
+            _ => true,
+        };
+        if !(list("allOf", true) && list("anyOf", false) && list("oneOf", false)) {
+            return false;
+        }
+        match map.get("type").and_then(Value::as_str) {
+            Some("object") => {
+                let required = map.get("required").and_then(Value::as_array);
+                let members = map.get("properties").and_then(Value::as_object);
+                let of =
+                    |name: &Value| members.zip(name.as_str()).and_then(|(members, name)| members.get(name));
+                required.into_iter().flatten().filter_map(of).all(|part| self.ends(part, through))
+            }
+            Some("array") => {
+                let least = map.get("minItems").and_then(Value::as_u64).unwrap_or(0);
+                least == 0 || map.get("items").is_none_or(|items| self.ends(items, through))
+            }
+            _ => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn schema(text: &str) -> Value {
+        serde_json::from_str(text).unwrap()
+    }
+
+    fn prepared(text: &str) -> Value {
+        match prepare(&schema(text), &mut Vec::new()) {
+            Ok(Prepared::Schema(schema)) => schema,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    fn refused(text: &str) -> String {
+        prepare(&schema(text), &mut Vec::new()).unwrap_err()
+    }
+
+    #[test]
+    fn choices_keep_their_digits_wherever_they_are() {
+        for text in [
+            r#"{"enum": [9007199254740993, "a", {"id": 18446744073709551615}]}"#,
+            r#"{"const": 175928847299117063175928847299117063, "title": "id"}"#,
+            r##"{"$ref": "#/$defs/i%64", "$defs": {"id": {"type": ["integer", "null"], "enum": [653247040368672769, null]}}}"##,
+            r#"{"type": "object", "properties": {"a": {"type": "string"}, "id": {"const": 9007199254740993}}}"#,
+            r#"{"type": "array", "items": {"anyOf": [{"enum": [9007199254740993]}, {"type": "null"}]}, "maxItems": 3}"#,
+        ] {
+            let Ok(Prepared::Grammar(grammar)) = prepare(&schema(text), &mut Vec::new()) else {
+                panic!("{text}")
+            };
+            let digits = text.split(|c: char| !c.is_ascii_digit()).filter(|digits| digits.len() > 15);
+            for digits in digits {
+                assert!(grammar.contains(digits), "{grammar}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_that_would_be_rounded_are_refused_or_go_inside() {
+        let error =
+            refused(r#"{"type": "object", "properties": {"id": {"const": 9007199254740993, "minimum": 1}}}"#);
+        assert!(error.starts_with("at #/properties/id: ") && error.contains("2^53"), "{error}");
+        for text in [
+            r#"{"prefixItems": [{"enum": [1, [-9007199254740993]]}]}"#,
+            r#"{"type": "string", "enum": [9007199254740993]}"#,
+            r#"{"type": "integer", "minimum": 9223372036854775808}"#,
+            r#"{"type": "integer", "multipleOf": 9007199254740993}"#,
+            r#"{"type": "number", "minimum": 1e400}"#,
+            r#"{"type": "integer", "multipleOf": 1000003}"#,
+            r#"{"type": "number", "multipleOf": 12.3456}"#,
+            r#"{"type": "number", "multipleOf": 1e9}"#,
+            r#"{"type": "integer", "multipleOf": 0}"#,
+            r#"{"type": "string", "minLength": 100000000}"#,
+            r#"{"type": "string", "maxLength": -1}"#,
+            r#"{"type": "array", "minItems": 1.5}"#,
+        ] {
+            assert!(refused(text).starts_with("at #"), "{text}");
+        }
+        for (text, expected) in [
+            (
+                r#"{"type": "integer", "minimum": 9007199254740993}"#,
+                r#"{"type": "integer", "minimum": 9007199254740994.0}"#,
+            ),
+            (
+                r#"{"type": "integer", "maximum": 9007199254740995}"#,
+                r#"{"type": "integer", "maximum": 9007199254740994.0}"#,
+            ),
+            (r#"{"type": "integer", "maximum": 1e30}"#, r#"{"type": "integer"}"#),
+            (r#"{"type": "number", "minimum": -1e400}"#, r#"{"type": "number"}"#),
+            (
+                r#"{"type": "string", "maxLength": 3.0, "minLength": 1e0}"#,
+                r#"{"type": "string", "maxLength": 3, "minLength": 1}"#,
+            ),
+            (r#"{"type": "string", "maxLength": 1e30}"#, r#"{"type": "string"}"#),
+            (r#"{"type": "number", "multipleOf": 0.01}"#, r#"{"type": "number", "multipleOf": 0.01}"#),
+            (r#"{"type": "integer", "multipleOf": 7.0}"#, r#"{"type": "integer", "multipleOf": 7.0}"#),
+        ] {
+            let (found, expected) = (prepared(text), schema(expected));
+            let number = |value: &Value, key: &str| value.get(key).and_then(Value::as_f64);
+            for key in ["minimum", "maximum", "maxLength", "minLength", "multipleOf"] {
+                assert_eq!(number(&found, key), number(&expected, key), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn references_are_those_of_rfc_6901() {
+        let text = r##"{"anyOf": [{"$ref": "#/$defs/m~1z"}, {"$ref": "#/$defs/a%20b%7e0"}, {"$ref": "#/$defs/plain"}],
+            "$defs": {"m/z": {"const": 5}, "a b~": {"$ref": "#/$defs/m~1z"}, "plain": {}}}"##;
+        let found = prepared(text);
+        for (n, expected) in [(0, json!({"const": 5})), (2, json!({}))] {
+            let reference = found["anyOf"][n]["$ref"].as_str().unwrap();
+            assert_eq!(found.pointer(&reference[1..]), Some(&expected), "{reference}");
+        }
+        let second = found["anyOf"][1]["$ref"].as_str().unwrap();
+        assert_eq!(found.pointer(&second[1..]).unwrap()["$ref"], found["anyOf"][0]["$ref"]);
+        for text in [r##"{"$ref": "#/$defs/no"}"##, r##"{"$ref": "#/$defs/a~1"}"##, r##"{"$ref": "#/%zz"}"##]
+        {
+            assert!(refused(text).contains("found nothing at"), "{text}");
+        }
+        // A property may have the name of a keyword.
+        let text = r##"{"properties": {"$ref": {"type": "string"}, "format": {"format": "date"}}}"##;
+        assert_eq!(prepared(text), schema(text));
+    }
+
+    #[test]
+    fn formats_that_nobody_knows_are_noted() {
+        let mut notes = Vec::new();
+        let text = r#"{"type": "string", "format": "password", "items": {"format": "password"}, "default": {"format": "x"}}"#;
+        let Ok(Prepared::Schema(found)) = prepare(&schema(text), &mut notes) else { panic!() };
+        assert_eq!(notes, ["the format \"password\" is not enforced"]);
+        assert_eq!(found, json!({"type": "string", "items": {}, "default": {"format": "x"}}));
+    }
+
+    #[test]
+    fn references_without_an_end_are_refused() {
+        for text in [
+            r##"{"$ref": "#"}"##,
+            r##"{"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}}"##,
+            r##"{"$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}]}}, "properties": {"x": {"$ref": "#/$defs/a"}}}"##,
+            r##"{"$defs": {"n": {"type": "object", "properties": {"n": {"$ref": "#/$defs/n"}}, "required": ["n"]}}, "$ref": "#/$defs/n"}"##,
+            r##"{"$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}, "minItems": 1}}, "$ref": "#/$defs/n"}"##,
+        ] {
+            assert!(refused(text).contains("leads to itself"), "{text}");
+        }
+        for text in [
+            r##"{"type": "object", "properties": {"next": {"$ref": "#"}}}"##,
+            r##"{"$defs": {"n": {"type": "object", "properties": {"n": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/n"}]}}, "required": ["n"]}}, "$ref": "#/$defs/n"}"##,
+            r##"{"$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}}}, "$ref": "#/$defs/n"}"##,
+        ] {
+            prepared(text);
+        }
+    }
+
+    #[test]
+    fn many_optional_properties_are_refused() {
+        let many: Map<String, Value> =
+            (0..10_000).map(|n| (format!("p{n}"), json!({"type": "integer"}))).collect();
+        let names: Vec<String> = many.keys().cloned().collect();
+        let error = prepare(&json!({"properties": many}), &mut Vec::new()).unwrap_err();
+        assert!(error.contains("expected at most 500 optional properties, found 10000"), "{error}");
+        assert!(prepare(&json!({"properties": many, "required": names}), &mut Vec::new()).is_ok());
+    }
+}
