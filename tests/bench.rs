@@ -45,7 +45,7 @@ fn cells(line: &str) -> Vec<&str> {
 #[test]
 fn the_table_begins_with_the_columns_of_llama_bench() {
     let model = convert("base", "f32");
-    let text = answer(&model, &["-p", "8,3", "-n", "2", "-d", "0,20", "-t", "1,2", "-r", "1"]);
+    let text = answer(&model, &["-p", "8,3", "-n", "2", "-d", "0,20", "-t", "1,2", "-r", "1", "-o", "md"]);
     let lines: Vec<&str> = text.lines().collect();
     // As llama-bench prints them, so that tables can be pasted under each other.
     let header = "| model                          |       size |     params | backend    | threads |            test |                  t/s |";
@@ -66,6 +66,22 @@ fn the_table_begins_with_the_columns_of_llama_bench() {
         let (rate, spread) = cells[6].split_once(" ± ").unwrap();
         assert!(rate.parse::<f64>().unwrap() > 0.0, "{line}");
         assert_eq!(spread.parse::<f64>().unwrap(), 0.0, "one run has no spread");
+    }
+}
+
+#[test]
+fn the_table_for_people_fits_into_110_columns() {
+    let model = convert("base", "f32");
+    let text = answer(&model, &["-p", "8", "-n", "2", "-d", "0,20", "-r", "1"]);
+    assert!(text.lines().all(|line| line.chars().count() <= 110), "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("deepseek32 F32, ") && lines[0].contains(" parameters"), "{text}");
+    let names: Vec<&str> = lines[2].split("  ").map(str::trim).filter(|name| !name.is_empty()).collect();
+    assert_eq!(names, ["threads", "test", "t/s", "GB/s", "bandwidth", "int peak", "rows", "resident"]);
+    let tests = ["pp8 ", "tg2 ", "pp8 @ d20", "tg2 @ d20"];
+    assert_eq!(lines[3..].len(), tests.len(), "{text}");
+    for (line, test) in lines[3..].iter().zip(tests) {
+        assert!(line.contains(test) && line.contains(" ± ") && line.contains(" %"), "{line}");
     }
 }
 

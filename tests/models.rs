@@ -195,7 +195,7 @@ fn where_nothing_is_that_is_told() {
     assert!(done.status.success());
     let told = String::from_utf8(done.stderr).unwrap();
     assert!(told.contains("no model that fits was found in ., "), "{told}");
-    assert_eq!(home.run(&["/nowhere/at/all"]).status.code(), Some(1));
+    assert_eq!(home.run(&["/nowhere/at/all"]).status.code(), Some(3));
     let missing = Home::new("[models]\nfolders = ['/nowhere/at/all']");
     let done = missing.run(&[]);
     assert!(

@@ -558,14 +558,14 @@ fn the_verb_lists_checks_and_removes() {
     let program = Program::new();
     let cache = |args: &[&str]| program.command(&[&["cache"], args].concat()).output().unwrap();
     let text = |done: Output| String::from_utf8(done.stdout).unwrap();
-    assert!(text(cache(&["ls"])).contains("nothing is kept"));
+    assert!(text(cache(&["ls"])).contains("nothing is cached"));
     program.answer(&[]);
     let table = text(cache(&["ls"]));
     assert!(table.contains("model.gguf (bf16, q8)") && table.contains("KiB in "), "{table}");
     let list: serde_json::Value = serde_json::from_slice(&cache(&["ls", "--json"]).stdout).unwrap();
     let n_blocks = list["models"][0]["blocks"].as_u64().unwrap();
     assert!(n_blocks >= 4 && list["models"][0]["bytes"].as_u64().unwrap() > 1000, "{list}");
-    assert_eq!(text(cache(&["verify"])), format!("{n_blocks} blocks, all whole\n"));
+    assert_eq!(text(cache(&["verify"])), format!("{n_blocks} blocks, none damaged\n"));
     let victim = &blocks(program.folder.path())[1];
     std::fs::write(victim, b"fathomKV and nothing else, which is no block at all, whatever its name says")
         .unwrap();
@@ -576,7 +576,7 @@ fn the_verb_lists_checks_and_removes() {
     assert_eq!(cache(&["rm"]).status.code(), Some(2));
     let name = list["models"][0]["name"].as_str().unwrap();
     assert!(cache(&["rm", &name[..12]]).status.success());
-    assert!(text(cache(&["ls"])).contains("nothing is kept"));
+    assert!(text(cache(&["ls"])).contains("nothing is cached"));
     program.answer(&[]);
     assert!(cache(&["rm", "--all"]).status.success());
     assert_eq!(std::fs::read_dir(program.folder.path()).unwrap().count(), 0);

@@ -149,6 +149,89 @@ fn prompts_come_from_the_flag_the_file_and_stdin() {
 }
 
 #[test]
+fn words_and_flags_name_model_and_prompt_alike() {
+    let n = prompt_tokens(&["-p", "one two"]);
+    let path = model().to_str().unwrap();
+    for words in [
+        &["run", path, "one two"][..],
+        &["run", path, "one", "two"],
+        &["run", "one two", "-m", path],
+        &["run", "--model", path, "one two"],
+        &["run", "-m", path, "-p", "one two"],
+        &["-q", "run", "-fa", "--jinja", path, "one two"],
+    ] {
+        let mut command = common::fathom();
+        command.env("FATHOM_NO_CACHE", "1").args(words).args(["--json", "-n", "1"]).stdin(Stdio::null());
+        let done = command.output().unwrap();
+        assert_eq!(code(&done), 0, "{words:?}: {}", text(&done.stderr));
+        let json: Json = serde_json::from_slice(&done.stdout).unwrap();
+        assert_eq!(json["usage"]["prompt_tokens"], n, "{words:?}");
+    }
+    let both = run(&["one", "-p", "two"]);
+    assert_eq!(code(&both), 2, "{}", text(&both.stderr));
+}
+
+#[test]
+fn a_model_alone_is_a_chat_and_its_prompt_a_flag() {
+    let expected = run(&["-p", "one", "--seed", "4", "-n", "10"]).stdout;
+    for words in [&["-p", "one"][..], &["--no-context-shift", "-cnv", "-p", "one"]] {
+        let mut command = common::fathom();
+        command.env("FATHOM_NO_CACHE", "1").arg(model()).args(words).args(["--seed", "4", "-n", "10"]);
+        let done = command.stdin(Stdio::null()).output().unwrap();
+        assert_eq!((code(&done), done.stdout), (0, expected.clone()), "{}", text(&done.stderr));
+    }
+    let piped = with_stdin(fathom("chat", &["-p", "two", "--seed", "4", "-n", "10"]), "one\n");
+    assert_eq!(piped.stdout, run(&["-p", "two\n\none", "--seed", "4", "-n", "10"]).stdout);
+}
+
+#[test]
+fn quiet_leaves_the_answer_alone() {
+    let args = ["-p", "the end", "--seed", "5", "-n", "20"];
+    let done = run(&[&args[..], &["-q", "--jinja"]].concat());
+    assert_eq!((code(&done), text(&done.stderr)), (0, String::new()));
+    assert_eq!(done.stdout, run(&args).stdout);
+    let wrong = run(&["-q", "-p", "x", "-l", "70000-inf"]);
+    assert!(code(&wrong) == 2 && text(&wrong.stderr).starts_with("error: "), "errors are told");
+}
+
+/// Whatever is to be read and is not there has one exit code, in every verb.
+#[test]
+fn a_missing_input_is_exit_code_3_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let out = out.to_str().unwrap();
+    let nowhere = "/nowhere/at/all";
+    let model = model().to_str().unwrap();
+    for args in [
+        &["chat", nowhere, "-p", "x"][..],
+        &[nowhere, "-p", "x"],
+        &["run", nowhere, "-p", "x"],
+        &["run", model, "-f", nowhere],
+        &["run", model, "-p", "x", "--tools", nowhere],
+        &["run", model, "-p", "x", "--json-schema-file", nowhere],
+        &["inspect", nowhere],
+        &["doctor", nowhere],
+        &["bench", nowhere],
+        &["perplexity", nowhere, "-f", model],
+        &["perplexity", model, "-f", nowhere],
+        &["perplexity", model, "--kl-base", nowhere],
+        &["logits", nowhere, "--tokens", "1", "-o", out],
+        &["logits", model, "--tokens-file", nowhere, "-o", out],
+        &["tokenize", nowhere, "x"],
+        &["tokenize", model, "-f", nowhere],
+        &["detokenize", nowhere, "1"],
+        &["detokenize", model, "-f", nowhere],
+        &["quantize", nowhere, "--type", "q8_0", "-o", out],
+        &["models", nowhere],
+    ] {
+        let done = common::fathom().args(args).stdin(Stdio::null()).output().unwrap();
+        let told = text(&done.stderr);
+        assert_eq!(code(&done), 3, "{args:?}: {told}");
+        assert!(told.contains(nowhere), "{args:?}: {told}");
+    }
+}
+
+#[test]
 fn raw_text_begins_with_bos_and_knows_control_tokens_only_if_asked() {
     let n = prompt_tokens(&["--raw", "-p", "ab"]);
     assert_eq!(n, 3, "BOS, a, b");
@@ -239,7 +322,7 @@ fn exit_codes() {
     assert_eq!(no_prompt, 2);
     assert!(message.contains("-p TEXT"), "{message}");
     for usage in [
-        &["--temp", "-1"][..],
+        &["--temp", "hot"][..],
         &["--top-p", "2"],
         &["--json", "--jsonl"],
         &["--raw", "--think"],

@@ -132,12 +132,12 @@ fn the_files_are_where_the_system_says() {
     };
     let paths = xdg(&["config", "path"]);
     let lines: Vec<_> = paths.lines().collect();
-    assert!(lines[0].starts_with("/etc/fathom/config.toml  is"), "{paths}");
-    assert_eq!(lines[1], format!("{}  is there (user)", home.file("fathom/config.toml").display()));
+    assert!(lines[0].starts_with("/etc/fathom/config.toml  "), "{paths}");
+    assert_eq!(lines[1], format!("{}  exists (user)", home.file("fathom/config.toml").display()));
     assert!(xdg(&["config", "show", "chat"]).contains("\ntop-k = 3\n"));
     let named = good(home.run(&["config", "path"]));
     assert!(
-        named.contains("system.toml  is there (system)") && named.contains("user.toml  is there (user)"),
+        named.contains("system.toml  exists (system)") && named.contains("user.toml  exists (user)"),
         "{named}"
     );
 }
@@ -156,7 +156,7 @@ fn a_wrong_file_ends_every_verb_but_not_those_that_help() {
     assert_eq!(done.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&done.stdout).contains("\ntop-k = 3\n"), "what is right holds");
     let told = stderr(&done);
-    assert!(told.contains("user.toml:2: temp: expected a number from 0 to 100, found `hot`"), "{told}");
+    assert!(told.contains("user.toml:2: temp: expected a number up to 100, found `hot`"), "{told}");
     assert!(
         told.contains("user.toml:4: thinks: expected a flag of `fathom chat`; did you mean `think`?"),
         "{told}"
@@ -222,6 +222,35 @@ fn help_says_what_counts() {
     for word in ["FATHOM_CONFIG", "FATHOM_SYSTEM_CONFIG", "FATHOM_CACHE_DIR", "FATHOM_FLAG"] {
         assert!(main.replace('\\', "").contains(word), "{word} is missing in {main}");
     }
+}
+
+#[test]
+fn every_verb_that_takes_a_model_has_a_default_one() {
+    let home = Home::new("", &format!("model = '{}'\n", builtin_file().display()));
+    let file = builtin_file();
+    let file = file.to_str().unwrap();
+    for args in [
+        &["inspect"][..],
+        &["inspect", "--json"],
+        &["tokenize", "a river"],
+        &["tokenize", "--json", "a river"],
+        &["detokenize", "5", "7"],
+        &["bench", "-p", "1", "-n", "0", "-r", "1", "-t", "1", "-o", "csv"],
+    ] {
+        let found = good(home.run(args));
+        // The same as with the file named, but for figures.
+        let verb = args[0];
+        let named = good(home.run(&[&[verb, "-m", file], &args[1..]].concat()));
+        if verb == "bench" {
+            assert!(found.contains("builtin.gguf") && named.contains("builtin.gguf"), "{found}");
+        } else {
+            assert_eq!(found, named, "{args:?}");
+        }
+    }
+    let nobody = Home::new("", "");
+    assert_eq!(good(nobody.run(&["tokenize", "a river"])), good(home.run(&["tokenize", "a river"])));
+    assert_eq!(good(nobody.run(&["detokenize", "5", "7"])), good(home.run(&["detokenize", "5", "7"])));
+    assert!(good(nobody.run(&["show"])).contains("deepseek32"), "ollama's word");
 }
 
 /// The example of docs/settings.md, and every key in it.

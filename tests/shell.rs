@@ -63,6 +63,89 @@ fn bash_takes_its_script() {
     );
 }
 
+/// Shells offer files for paths alone: a type or a name is completed from the values that are known, or not at all.
+#[test]
+fn completions_offer_files_for_paths_alone() {
+    let script = text(&["completions", "zsh"]);
+    let mut n_values = 0;
+    let lines =
+        script.lines().filter(|line| line.contains("[") && line.trim_start().starts_with(['\'', '"']));
+    for line in lines {
+        let Some((_, rest)) = line.split_once("]:") else { continue };
+        let Some((name, action)) = rest.split_once(':') else { continue };
+        n_values += 1;
+        let is_path = ["FILE", "DIR", "MODEL", "OUT.gguf", "FOLDER"].iter().any(|path| name.contains(path));
+        assert_eq!(action.contains("_files"), is_path, "{line}");
+        assert!(!action.contains("_default"), "{line}");
+    }
+    assert!(n_values > 100, "{n_values} values in {script}");
+    for (flag, value) in [("--cache-type=", "bf16"), ("--index-cache=", "q8"), ("--type=", "q4_k_m")] {
+        let mut lines = script.lines().filter(|line| line.contains(flag));
+        assert!(lines.any(|line| line.contains(value)), "{flag} {value}");
+    }
+}
+
+#[test]
+fn the_help_lists_every_command_in_its_group() {
+    let help = text(&["--help"]);
+    let commands: Vec<&str> = help
+        .lines()
+        .skip_while(|line| *line != "Commands:")
+        .take_while(|line| *line != "Options:")
+        .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next())
+        .collect();
+    assert_eq!(commands[..5], ["chat", "run", "quantize", "models", "doctor"]);
+    let program = program();
+    let mut all: Vec<&str> = program.get_subcommands().map(Command::get_name).chain(["help"]).collect();
+    all.sort_unstable();
+    let mut listed = commands.clone();
+    listed.sort_unstable();
+    assert_eq!(listed, all);
+    for title in ["\nLook closer, measure and compare:\n", "\nSettings, disk space and the shell:\n"] {
+        assert!(help.contains(title), "{help}");
+    }
+    assert_eq!(text(&["version"]), text(&["--version"]));
+}
+
+/// Words that a native reader stumbles over stand in no help and no manual page.
+#[test]
+fn the_help_is_plain_english() {
+    let program = program();
+    let mut pages = vec![text(&["--help"]), text(&["-h"])];
+    for verb in program.get_subcommands() {
+        pages.push(text(&[verb.get_name(), "--help"]));
+        for inner in verb.get_subcommands().filter(|inner| inner.get_name() != "help") {
+            pages.push(text(&[verb.get_name(), inner.get_name(), "--help"]));
+        }
+    }
+    for page in pages {
+        let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+        for odd in [
+            "Most ",
+            "is no ",
+            "tells ",
+            "belongs into",
+            "goes on",
+            "Go on with",
+            "go first",
+            "also -",
+            "may be given",
+            "that came",
+            "stand before",
+            "Make up",
+            "Say what",
+            "all the same",
+            "looked at",
+        ] {
+            assert!(!page.contains(odd), "{odd:?} in {page}");
+        }
+    }
+    let chat = text(&["chat", "--help"]);
+    for word in ["System prompt", "Stop string", "Structured output", "Maximum number of", "Resume"] {
+        assert!(chat.contains(word), "{word}");
+    }
+}
+
 /// Without the backslashes before hyphens.
 fn page(text: &str) -> String {
     text.replace('\\', "")

@@ -266,6 +266,18 @@ fn doctor_without_a_model_tells_the_machine() {
 }
 
 #[test]
+fn kernels_are_listed_where_they_are_asked_for() {
+    let told = |args: &[&str]| {
+        let done = common::fathom().arg("doctor").args(args).output().unwrap();
+        assert!(done.status.success());
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let (short, long) = (told(&[]), told(&["--kernels"]));
+    assert!(short.contains("instruction set") && !short.contains("\nkernels"), "{short}");
+    assert!(long.contains("\nkernels") && long.lines().count() > short.lines().count() + 10, "{long}");
+}
+
+#[test]
 fn the_level_is_what_the_variable_allows() {
     let run = |word: &str| {
         let mut command = common::fathom();

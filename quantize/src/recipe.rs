@@ -46,9 +46,10 @@ impl Preset {
         }
     }
 
-    /// By name, in either case.
+    /// By name, in either case, with dashes or underscores.
     pub fn from_name(name: &str) -> Option<Preset> {
-        Preset::ALL.into_iter().find(|preset| preset.name().eq_ignore_ascii_case(name))
+        let name = name.replace('-', "_");
+        Preset::ALL.into_iter().find(|preset| preset.name().eq_ignore_ascii_case(&name))
     }
 
     /// The type of a role's matrices.

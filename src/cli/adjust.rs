@@ -14,35 +14,36 @@ const LONGEST_BREAKER: usize = 40;
 #[command(next_help_heading = "Sampling")]
 #[serde(default)]
 pub struct AdjustArgs {
-    /// Penalties look at this many last tokens, the prompt's included; 0 is none, -1 all.
+    /// Number of last tokens that the penalties look at, including those of the prompt; 0: none, -1: all.
     #[arg(long, value_name = "N", default_value_t = LastN(Penalties::default().last_n), allow_negative_numbers = true)]
     repeat_last_n: LastN,
-    /// Divides the logits of tokens that came already, or multiplies negative ones; 1 is off.
+    /// Repetition penalty: the logits of tokens that occurred before are divided by X, or multiplied if they are negative;
+    /// 1: off.
     #[arg(long, value_name = "X", default_value_t = Penalties::default().repeat, value_parser = factor)]
     repeat_penalty: f32,
-    /// Taken from the logit of a token that came already; 0 is off.
+    /// Presence penalty: X is subtracted from the logits of tokens that occurred before; 0: off.
     #[arg(long, value_name = "X", default_value_t = Penalties::default().presence, allow_negative_numbers = true, value_parser = finite)]
     presence_penalty: f32,
-    /// Taken from a token's logit for each time that it came; 0 is off.
+    /// Frequency penalty: X is subtracted from a token's logit for each time it occurred before; 0: off.
     #[arg(long, value_name = "X", default_value_t = Penalties::default().frequency, allow_negative_numbers = true, value_parser = finite)]
     frequency_penalty: f32,
-    /// DRY: what a token loses that goes on with a repetition of the allowed length; 0 is off.
+    /// DRY: the penalty for a token that would continue a repetition of the allowed length; 0: off.
     #[arg(long, value_name = "X", default_value_t = Dry::default().multiplier, value_parser = not_negative)]
     dry_multiplier: f32,
-    /// DRY: how many times as much for each further token; at least 1.
+    /// DRY: factor by which the penalty grows with each further token of a repetition; at least 1.
     #[arg(long, value_name = "X", default_value_t = Dry::default().base, value_parser = base)]
     dry_base: f32,
-    /// DRY: shorter repetitions cost nothing.
+    /// DRY: repetitions shorter than this are not penalised.
     #[arg(long, value_name = "N", default_value_t = Dry::default().allowed_length)]
     dry_allowed_length: usize,
-    /// DRY looks at this many last tokens; 0 is none, -1 all.
+    /// DRY: number of last tokens in which repetitions are looked for; 0: none, -1: all.
     #[arg(long, value_name = "N", default_value_t = LastN(Dry::default().last_n), allow_negative_numbers = true)]
     dry_penalty_last_n: LastN,
-    /// DRY: text over which no repetition is followed; may be given several times, instead of the usual \n : " and *;
-    /// `none` takes away those before it.
+    /// DRY: text that ends a repetition. Replaces the default breakers (\n : " *); can be repeated; `none` clears the list.
     #[arg(long = "dry-sequence-breaker", value_name = "TEXT", allow_hyphen_values = true, value_parser = breaker)]
     dry_sequence_breakers: Vec<String>,
-    /// Added to a token's logit: 15043+1, 15043-0.5, 15043-inf (never); may be given several times. `fathom tokenize` tells ids.
+    /// Number added to a token's logit, such as 15043+1 or 15043-0.5; 15043-inf forbids the token. Can be repeated. `fathom
+    /// tokenize` prints token ids.
     #[arg(short, long, value_name = "ID(+|-)BIAS")]
     logit_bias: Vec<Bias>,
 }
@@ -95,7 +96,7 @@ impl AdjustArgs {
         match self.logit_bias.iter().find(|bias| bias.id as usize >= vocab_size) {
             Some(bias) => Err(format!(
                 "logit bias {bias}: expected the id of one of the vocabulary's {vocab_size} tokens, found {}; `fathom tokenize` \
-                 tells ids",
+                 prints ids",
                 bias.id
             )),
             None => Ok(()),

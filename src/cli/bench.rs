@@ -2,7 +2,8 @@
 
 use super::bench_table::{Format as Table, Model, Record, Writer};
 use super::flags::{index_type, latent_type, thread_count, token_count, tokens_or_none};
-use super::loading::map_files;
+use super::loading::map;
+use super::model::Which;
 use super::{Failure, print, signals};
 use crate::Engine;
 use crate::bench::{Fill, Kind, Room, RoomOptions, Test};
@@ -19,58 +20,57 @@ use fathom_gguf::TensorType;
 use fathom_simd::{Format, Kernels};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-/// Measure how fast a model runs on this machine, with llama-bench's tests and columns.
+/// Measure how fast a model runs on this machine, with the tests of llama-bench.
 ///
-/// pp N is a prompt of N tokens, tg N are N tokens one after another; @ d N says that the cache held N positions
-/// before. The rate (t/s) is the median of the repetitions, with their standard deviation; one more run before them
-/// is not timed. Beside it stand the bytes of weights and cache that were touched in a second (GB/s), their share of
-/// the read bandwidth over the model's own mapping (bandwidth), the products' share of the most that the integer
-/// units can do (int peak), both limits measured with the same threads between the repetitions, the latent rows that a
-/// token attends to in a layer (rows), and the memory that the process has (resident).
+/// Test ppN processes a prompt of N tokens, tgN generates N tokens one after another; @ dN says that N positions were in
+/// the cache before. Columns: t/s is the median of the repetitions and their standard deviation, after one run that is not
+/// timed. GB/s counts the bytes of weights and cache read in a second; bandwidth is their share of the read bandwidth
+/// measured over the same file, int peak the share of the peak rate of the integer units, both measured between the
+/// repetitions with the same threads. rows are the latent rows that a token attends to in each layer, resident is the
+/// memory of the process.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// GGUF file, any shard of a split one, a folder that holds one model, or an alias.
-    model: PathBuf,
-    /// Lengths of prompts; 0 leaves the test out.
+    #[command(flatten)]
+    which: Which,
+    /// Prompt lengths in tokens; 0 skips this test.
     #[arg(short = 'p', long, value_name = "N,..", default_value = "512", value_delimiter = ',', value_parser = tokens_or_none)]
     n_prompt: Vec<usize>,
-    /// Numbers of tokens to generate; 0 leaves the test out.
+    /// Numbers of tokens to generate; 0 skips this test.
     #[arg(short = 'n', long, value_name = "N,..", default_value = "128", value_delimiter = ',', value_parser = tokens_or_none)]
     n_gen: Vec<usize>,
-    /// Positions in the cache before [default: 0; with --sweep 0, 2048 and on in doublings to 32768].
+    /// Positions that are in the cache before a test starts [default: 0; with --sweep 0, 2048, 4096 and so on to 32768].
     #[arg(short = 'd', long, value_name = "N,..", value_delimiter = ',', value_parser = tokens_or_none)]
     n_depth: Vec<usize>,
-    /// Threads [default: physical cores this process may use].
-    #[arg(short, long, value_name = "T,..", value_delimiter = ',', value_parser = thread_count)]
+    /// Numbers of threads [default: one for each physical core that this process may use].
+    #[arg(short, long, value_name = "N,..", value_delimiter = ',', allow_negative_numbers = true, value_parser = thread_count)]
     threads: Vec<usize>,
-    /// Most tokens in one forward call.
+    /// Maximum number of tokens in one forward call.
     #[arg(short, long = "batch-size", alias = "batch", value_name = "N", default_value_t = USUAL_BATCH, value_parser = token_count)]
     batch: usize,
-    /// Timed runs of each test.
+    /// Number of timed runs of each test.
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     repetitions: u32,
-    /// How the answer is written.
-    #[arg(short, long, value_name = "FORMAT", value_enum, default_value_t = Table::Md)]
+    /// Output format.
+    #[arg(short, long, value_name = "FORMAT", value_enum, ignore_case = true, default_value_t = Table::Table)]
     output: Table,
-    /// Compute the logits of a prompt's last token alone, as llama-bench does; otherwise of all its tokens.
+    /// Compute logits for the last token of a prompt only, as llama-bench does, instead of for all tokens.
     #[arg(long)]
     last_logits: bool,
-    /// How the positions before are filled: with seeded random rows, or by computing random tokens.
-    #[arg(long, value_name = "HOW", value_enum, default_value_t = FillBy::Random)]
+    /// How the cache is filled before a test: with random rows, or by processing a text of random tokens.
+    #[arg(long, value_name = "HOW", value_enum, ignore_case = true, default_value_t = FillBy::Random)]
     fill: FillBy,
-    /// Walk the depths upwards in one session: each is filled from the one before.
+    /// Go through the depths in ascending order in one session, each filled up from the one before.
     #[arg(long)]
     sweep: bool,
-    /// Format of cached latent rows: f32, bf16, f16 or q8_0.
-    #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = latent_type)]
+    /// Format of the cached latent rows.
+    #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = latent_type())]
     cache_type: Format,
-    /// Format of cached index keys: f32, f16 or q8.
-    #[arg(long, value_name = "TYPE", default_value = "q8", value_parser = index_type)]
+    /// Format of the cached index keys.
+    #[arg(long, value_name = "TYPE", default_value = "q8", value_parser = index_type())]
     index_cache: IndexType,
-    /// Seed of tokens and rows.
+    /// Seed of the random tokens and rows.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
 }
@@ -91,14 +91,14 @@ const SWEEP: [usize; 6] = [0, 2048, 4096, 8192, 16384, 32768];
 pub fn run(args: Args) -> Result<(), Failure> {
     let tests = tests(&args)?;
     let kernels = Kernels::from_env().map_err(Failure::usage)?;
-    let mapping = map_files(&args.model)?;
+    let (mapping, name) = map(args.which.path())?;
     let threads = if args.threads.is_empty() { vec![default_threads()] } else { args.threads.clone() };
     let most_threads = threads.iter().copied().max().unwrap_or(1);
-    let model = describe(&args, &mapping, &tests, most_threads)?;
+    let model = describe(&args, (&mapping, &name), &tests, most_threads)?;
     // Ctrl-C is heard between runs; a second one does not wait for the end of this one.
     let signals = signals::listen_once()?;
     let mut out = args.output.writer();
-    if !print::piece(&out.begin())? {
+    if !print::piece(&out.begin(&model))? {
         return Ok(());
     }
     let done = measure_all(&args, &mapping, (&tests, &threads), (kernels, &model), &mut out, signals.flag());
@@ -121,7 +121,7 @@ fn measure_all(
     for &n_threads in threads {
         let seats = Seats::of(n_threads);
         let engine = Engine::load(mapping.shards(), &Overrides::default(), kernels, &seats)
-            .map_err(|error| named(&args.model, error))?;
+            .map_err(|error| named(&model.filename, error))?;
         let bytes = mapping.shards().into_iter().map(|(_, bytes)| bytes);
         let mut room = Room::new(&engine, bytes, options(args));
         let mut session: Option<Session<'_>> = None;
@@ -165,7 +165,7 @@ fn tests(args: &Args) -> Result<Vec<(usize, Vec<Test>)>, Failure> {
     };
     if at(0).is_empty() {
         return Err(Failure::usage(
-            "expected something to measure, found -p 0 and -n 0; give one of them tokens",
+            "expected a test, found -p 0 and -n 0; at least one of them must be above 0",
         ));
     }
     Ok(depths.into_iter().map(|depth| (depth, at(depth))).collect())
@@ -194,14 +194,13 @@ fn n_ctx(args: &Args, depth: usize) -> usize {
 /// Reads the header; refuses what would push the machine into swapping, before anything is measured.
 fn describe(
     args: &Args,
-    mapping: &Mapping,
+    (mapping, name): (&Mapping, &str),
     tests: &[(usize, Vec<Test>)],
     n_threads: usize,
 ) -> Result<Model, Failure> {
-    let path = &args.model;
     let gguf = mapping.gguf().map_err(Failure::invalid)?;
-    let config = Config::from_gguf(gguf.metadata(), &Overrides::default()).map_err(|e| named(path, e))?;
-    let weights = WeightBytes::of(&gguf, &config).map_err(|e| named(path, e))?;
+    let config = Config::from_gguf(gguf.metadata(), &Overrides::default()).map_err(|e| named(name, e))?;
+    let weights = WeightBytes::of(&gguf, &config).map_err(|e| named(name, e))?;
     let deepest = tests.iter().map(|(depth, _)| *depth).max().unwrap_or(0);
     let RoomOptions { batch, cache, .. } = options(args);
     if let Some(why) = cache.refusal(&config) {
@@ -222,7 +221,7 @@ fn describe(
     let inventory = Inventory::take(&gguf);
     let arch = gguf.metadata().str("general.architecture").ok().flatten().unwrap_or_default();
     Ok(Model {
-        filename: path.display().to_string(),
+        filename: name.to_owned(),
         kind: format!("{arch} {}", most_common_type(&inventory).to_uppercase()),
         size: inventory.total.n_bytes,
         n_params: inventory.total.n_weights,
@@ -238,6 +237,6 @@ fn most_common_type(inventory: &Inventory) -> &'static str {
     types.into_iter().max_by_key(|(_, n)| *n).map_or("", |(ty, _)| ty.name())
 }
 
-fn named(path: &Path, error: impl std::fmt::Display) -> Failure {
-    Failure::invalid(format!("{}: {error}", path.display()))
+fn named(name: &str, error: impl std::fmt::Display) -> Failure {
+    Failure::invalid(format!("{name}: {error}"))
 }

@@ -11,13 +11,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Formats of the answer.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
-    /// A table in Markdown.
+    /// Table that fits into 110 columns.
+    Table,
+    /// Markdown table that begins with the columns of llama-bench.
     Md,
-    /// A line of names, then a line for each test.
+    /// Comma-separated values with a header line.
     Csv,
-    /// A list of objects.
+    /// JSON array of objects.
     Json,
-    /// An object in a line for each test.
+    /// One JSON object a line.
     Jsonl,
 }
 
@@ -39,7 +41,7 @@ pub(super) struct Record<'r> {
     pub(super) found: &'r Measured,
 }
 
-/// Columns of the table: name, width, and whether text stands at the left. The first seven are llama-bench's.
+/// Columns of Markdown: name, width, and whether text stands at the left. The first seven are llama-bench's.
 const COLUMNS: [(&str, usize, bool); 12] = [
     ("model", 30, true),
     ("size", 10, false),
@@ -54,6 +56,11 @@ const COLUMNS: [(&str, usize, bool); 12] = [
     ("rows", 8, false),
     ("resident", 10, false),
 ];
+
+/// Columns that are the same in every line: a table for people says them once, above it.
+const SAID_ABOVE: usize = 4;
+/// Widths of the other columns there.
+const NARROW: [usize; COLUMNS.len() - SAID_ABOVE] = [7, 16, 18, 8, 9, 8, 6, 10];
 
 impl Format {
     /// Starts an answer in this format.
@@ -71,8 +78,13 @@ pub(super) struct Writer {
 
 impl Writer {
     /// What stands before the first row.
-    pub(super) fn begin(&self) -> String {
+    pub(super) fn begin(&self, model: &Model) -> String {
         match self.format {
+            Format::Table => {
+                let names = COLUMNS.map(|(name, ..)| name.to_owned());
+                let [kind, size, params] = about(model);
+                format!("{kind}, {size}, {params} parameters, on the CPU\n\n{}", narrow(&names))
+            }
             Format::Md => {
                 let names = COLUMNS.map(|(name, width, left)| cell(name, width, left));
                 let rules = COLUMNS.map(
@@ -93,6 +105,7 @@ impl Writer {
         let first = self.n_rows == 0;
         self.n_rows += 1;
         match self.format {
+            Format::Table => narrow(&cells(record)),
             Format::Md => markdown(record),
             Format::Json => format!("{}{}", if first { "" } else { ",\n" }, fields(record, &self.cpu)),
             Format::Jsonl => format!("{}\n", fields(record, &self.cpu)),
@@ -106,13 +119,23 @@ impl Writer {
     }
 }
 
-fn markdown(record: &Record<'_>) -> String {
-    let Record { model, found, .. } = record;
-    let rate = Stats::of(&found.tokens_per_second());
-    let cells = [
+/// What a model is: its kind, its size, its number of parameters.
+fn about(model: &Model) -> [String; 3] {
+    [
         model.kind.clone(),
         scaled(model.size as f64, &[(1u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")]),
         scaled(model.n_params as f64, &[(1_000_000_000, "B"), (1_000_000, "M"), (1000, "K")]),
+    ]
+}
+
+fn cells(record: &Record<'_>) -> [String; COLUMNS.len()] {
+    let Record { model, found, .. } = record;
+    let rate = Stats::of(&found.tokens_per_second());
+    let [kind, size, params] = about(model);
+    [
+        kind,
+        size,
+        params,
         "CPU".to_owned(),
         record.n_threads.to_string(),
         found.test.to_string(),
@@ -122,7 +145,17 @@ fn markdown(record: &Record<'_>) -> String {
         format!("{:.1} %", 100.0 * found.of_int_peak()),
         format!("{:.0}", found.work.latent_rows),
         found.resident.map_or_else(String::new, |n| scaled(n as f64, &[(1 << 30, "GiB"), (1 << 20, "MiB")])),
-    ];
+    ]
+}
+
+/// A line of the table for people.
+fn narrow(cells: &[String; COLUMNS.len()]) -> String {
+    let padded = cells[SAID_ABOVE..].iter().zip(NARROW).map(|(text, width)| format!("{text:>width$}"));
+    padded.collect::<Vec<_>>().join("  ") + "\n"
+}
+
+fn markdown(record: &Record<'_>) -> String {
+    let cells = cells(record);
     let mut padded = cells.iter().zip(COLUMNS).map(|(text, (_, width, left))| cell(text, width, left));
     line(&std::array::from_fn(|_| padded.next().expect("a cell for each column")))
 }

@@ -11,10 +11,10 @@ use std::fmt::Write;
 use std::path::Path;
 use std::time::SystemTime;
 
-/// Show, remove or check what is kept of conversations between runs.
+/// List, remove or check the prompt cache on disk.
 ///
-/// `fathom chat` and `fathom run` keep what attention remembers of a conversation, so that it goes on in a second
-/// after a restart. It lies in FATHOM_CACHE_DIR, or in fathom/prompts where this user's caches are; --no-cache keeps nothing.
+/// `fathom chat` and `fathom run` save what they computed for a conversation, so that resuming it takes a second. The cache
+/// is in FATHOM_CACHE_DIR, or else in fathom/prompts in your cache folder (~/.cache); --no-cache turns it off.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -23,22 +23,22 @@ pub struct Args {
 
 #[derive(Subcommand, Debug)]
 enum Verb {
-    /// List models with their blocks, bytes, and when they were last used.
+    /// List what is cached for each model: blocks, size, and when it was last used.
     Ls {
         /// Print one JSON object.
         #[arg(long)]
         json: bool,
     },
-    /// Remove what is kept for some models, or for all.
+    /// Remove what is cached for some models, or for all.
     Rm {
-        /// Beginnings of the names that ls shows.
+        /// Names that `fathom cache ls` shows, or the first letters of them.
         #[arg(required_unless_present = "all", value_name = "NAME")]
         names: Vec<String>,
-        /// Everything.
+        /// Remove everything.
         #[arg(long, conflicts_with = "names")]
         all: bool,
     },
-    /// Read every block and compare its checksum; damaged ones are removed, and the exit code is then 3.
+    /// Check the checksums of all blocks. Damaged blocks are removed, and the exit code is then 3.
     Verify,
 }
 
@@ -76,11 +76,11 @@ fn chosen<'s>(shelves: &'s [Shelf], names: &[String]) -> Result<Vec<&'s Shelf>, 
             match (found.next(), found.next()) {
                 (Some(shelf), None) => Ok(shelf),
                 (Some(_), Some(_)) => Err(Failure::usage(format!(
-                    "{name}: expected one name of `fathom cache ls`, found several that begin so"
+                    "{name}: several names in `fathom cache ls` begin with this; give more letters"
                 ))),
-                (None, _) => Err(Failure::usage(format!(
-                    "{name}: expected a name of `fathom cache ls`, found none that begins so"
-                ))),
+                (None, _) => {
+                    Err(Failure::usage(format!("{name}: no name in `fathom cache ls` begins with this")))
+                }
             }
         })
         .collect()
@@ -90,7 +90,7 @@ fn listed(folder: &Folder, shelves: &[Shelf]) -> String {
     let mut text = String::new();
     let mut line = |args: std::fmt::Arguments<'_>| writeln!(text, "{args}").expect("a string takes any text");
     if shelves.is_empty() {
-        line(format_args!("{}: nothing is kept", folder.path().display()));
+        line(format_args!("{}: nothing is cached", folder.path().display()));
         return text;
     }
     line(format_args!("{:<12}  {:>7}  {:>11}  {:>10}  model", "name", "blocks", "size", "last used"));
@@ -149,10 +149,10 @@ fn verify(shelves: &[Shelf]) -> Result<(), Failure> {
     }
     let n_whole = blocks.len() - problems.len();
     if problems.is_empty() {
-        return print::answer(&format!("{n_whole} blocks, all whole\n"));
+        return print::answer(&format!("{n_whole} blocks, none damaged\n"));
     }
     Err(Failure::invalid(format!(
-        "{} of {} blocks were damaged; they are removed, and their tokens will be computed again",
+        "{} of {} blocks were damaged and have been removed; their tokens will be computed again",
         problems.len(),
         blocks.len()
     )))

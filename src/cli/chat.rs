@@ -3,6 +3,7 @@
 use super::Failure;
 use super::keep::KeepArgs;
 use super::model::ModelArgs;
+use super::prompt::PromptArgs;
 use super::run::{self, How};
 use super::schema::SchemaArgs;
 use super::talk::TalkArgs;
@@ -10,20 +11,23 @@ use super::tools::ToolArgs;
 use crate::repl::{self, Begin, Setup};
 use std::io::IsTerminal;
 
-/// Talk with a model; `fathom` alone does this with the built-in one.
+/// Chat with a model. `fathom` alone does so, too.
 ///
-/// If stdin is no terminal, all of it is one prompt and the answer goes to stdout, as with `fathom run`.
+/// Conversations are saved automatically; --continue resumes the last one. If stdin is not a terminal, `fathom chat` works
+/// like `fathom run`: stdin is the prompt, and the answer goes to stdout.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Go on with the conversation of last time, with the settings that it had.
+    #[command(flatten)]
+    prompt: PromptArgs,
+    /// Resume the last conversation with its settings.
     #[arg(long = "continue", conflicts_with_all = ["session", "no_history"])]
     go_on: bool,
-    /// Go on with the kept conversation of this name, with its settings; if there is none, a new one gets the name.
+    /// Resume the conversation of this name with its settings, or begin a new one under this name.
     #[arg(long, value_name = "NAME", conflicts_with = "no_history")]
     session: Option<String>,
-    /// Keep neither what is typed nor the conversations for the next time.
+    /// Save neither the conversation nor the input history.
     #[arg(long)]
     no_history: bool,
     #[command(flatten)]
@@ -45,12 +49,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() {
         if args.go_on || args.session.is_some() {
             return Err(Failure::usage(
-                "--continue and --session are for chats on a terminal; stdin is none",
+                "--continue and --session resume chats on a terminal; stdin is not a terminal here",
             ));
         }
         let how = How { talk: &args.talk, keep: &args.keep, raw: None, json: None, schema: schema.as_ref() };
-        return run::answer(&args.model, &how, toolbox, run::stdin_prompt()?);
+        let prompt = args.prompt.with_stdin(None, "a prompt on stdin, with -p TEXT or in -f FILE")?;
+        return run::answer(&args.model, &how, toolbox, prompt);
     }
+    let first = args.prompt.text(None)?;
     let files = args.model.open()?;
     args.talk.sampling.adjust.check(files.n_tokens()).map_err(Failure::usage)?;
     let loaded = files.load()?;
@@ -60,6 +66,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
     };
     repl::run(
         &loaded,
-        Setup { talk: args.talk, toolbox, schema, keep: args.keep, remembers: !args.no_history, begin },
+        Setup {
+            talk: args.talk,
+            toolbox,
+            schema,
+            keep: args.keep,
+            remembers: !args.no_history,
+            begin,
+            first,
+        },
     )
 }

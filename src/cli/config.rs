@@ -8,13 +8,14 @@ use std::fmt::Write;
 use std::path::Path;
 use toml_edit::Value;
 
-/// Show settings and where they come from.
+/// Show the settings and where they come from.
 ///
-/// A flag that nobody gives has the value of the environment variable FATHOM_ and its name (FATHOM_CTX_SIZE); else that of
-/// this person's file, in fathom/config.toml where configuration belongs, or in the file that FATHOM_CONFIG names; else that
-/// of /etc/fathom/config.toml, or of FATHOM_SYSTEM_CONFIG; else the built-in one. Keys are the long names of flags, with
-/// dashes (underscores are the same): at the top for every verb that has the flag and takes the value, in a table such as
-/// `[bench]` for that verb alone. `[aliases]` gives names to models; `folders` in `[models]` says where `fathom models` looks, too.
+/// A flag that is not on the command line takes its value from the environment variable FATHOM_ plus the flag's name
+/// (FATHOM_CTX_SIZE); else from your settings file, ~/.config/fathom/config.toml or the file that FATHOM_CONFIG names; else
+/// from the system's file, /etc/fathom/config.toml or the file that FATHOM_SYSTEM_CONFIG names; else from the program's
+/// defaults. Keys are the long names of flags, with dashes or underscores. At the top of the file they hold for all
+/// commands that have the flag; in a table such as `[bench]` they hold for that command only. `[aliases]` gives names to
+/// models, and `folders` in `[models]` lists more folders for `fathom models` to search.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(subcommand)]
@@ -23,18 +24,19 @@ pub struct Args {
 
 #[derive(Subcommand, Debug)]
 enum Verb {
-    /// Print what holds, as a settings file would say it.
+    /// Print the settings in effect, in the form of a settings file.
     Show {
-        /// The verb whose settings are wanted [default: all].
+        /// Show the settings of this command only [default: all commands].
+        #[arg(value_name = "COMMAND")]
         verb: Option<String>,
-        /// Say where each value comes from.
+        /// Show where each value comes from.
         #[arg(long)]
         origin: bool,
-        /// Print one JSON object, which has the origins.
+        /// Print one JSON object, including where each value comes from.
         #[arg(long)]
         json: bool,
     },
-    /// Print which files are looked at, the later ones going before the earlier, and whether they are there.
+    /// Print the paths of the settings files and whether they exist. A later file overrides an earlier one.
     Path,
 }
 
@@ -49,7 +51,7 @@ pub fn run(args: Args, settings: &Settings) -> Result<(), Failure> {
             let verbs: Vec<_> = settings.effective().map(|(name, _)| name.to_owned()).collect();
             let verbs = verbs.join(", ");
             return Err(Failure::usage(format!(
-                "expected a verb that has settings ({verbs}), found `{verb}`"
+                "expected a command that has settings ({verbs}), found `{verb}`"
             )));
         }
         Verb::Show { verb, json: true, .. } => return show_json(settings, verb.as_deref()),
@@ -64,7 +66,7 @@ pub fn run(args: Args, settings: &Settings) -> Result<(), Failure> {
 
 fn paths(settings: &Settings) -> String {
     let lines = settings.sources.iter().map(|source| {
-        let there = if source.exists { "is there" } else { "is not there" };
+        let there = if source.exists { "exists" } else { "does not exist" };
         format!("{}  {} ({})\n", source.path.display(), there, source.whose)
     });
     lines.collect()

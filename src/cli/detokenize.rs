@@ -1,16 +1,19 @@
 //! `fathom detokenize`: the text of token ids.
 
-use super::loading::map_files;
+use super::loading::map;
+use super::model::Which;
 use super::tokenize::read;
 use super::{Failure, print};
 use crate::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
 
-/// Print the text of token ids: exactly their bytes, control tokens as their texts, nothing added.
+/// Print the text of token ids.
+///
+/// The output is exactly the bytes of the tokens; control tokens are spelt out.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// GGUF file, any shard of a split one, a folder that holds one model, or an alias.
-    model: PathBuf,
+    #[command(flatten)]
+    which: Which,
     /// Token ids, separated by commas or spaces.
     #[arg(required_unless_present = "file", conflicts_with = "file")]
     ids: Vec<String>,
@@ -36,14 +39,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
             word.parse().map_err(wrong)
         })
         .collect::<Result<Vec<u32>, Failure>>()?;
-    let bytes = load(&args.model)?.decode_bytes(&ids).map_err(Failure::usage)?;
+    let bytes = load(args.which.path())?.decode_bytes(&ids).map_err(Failure::usage)?;
     print::answer_bytes(&bytes)
 }
 
 /// The tokenizer of a model file; no tensor is touched.
-pub(super) fn load(model: &Path) -> Result<Tokenizer, Failure> {
-    let mapping = map_files(model)?;
-    let invalid = |error: &dyn std::fmt::Display| Failure::invalid(format!("{}: {error}", model.display()));
+pub(super) fn load(model: Option<&Path>) -> Result<Tokenizer, Failure> {
+    let (mapping, name) = map(model)?;
+    let invalid = |error: &dyn std::fmt::Display| Failure::invalid(format!("{name}: {error}"));
     let gguf = mapping.gguf().map_err(|error| invalid(&error))?;
     Tokenizer::from_gguf(gguf.metadata()).map_err(|error| invalid(&error))
 }

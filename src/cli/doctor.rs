@@ -1,7 +1,7 @@
 //! `fathom doctor`: what this machine is, and whether a model fits.
 
 use super::Failure;
-use super::flags::{LATENT_TYPES, index_type, latent_type, thread_count, token_count};
+use super::flags::{LATENT_TYPES, index_type, latent_type, thread_count, token_count, tokens_or_none};
 use super::loading::{DEFAULT_CTX, map_files};
 use super::predict::{self, PredictArgs};
 use super::print::{self, Sheet, bytes};
@@ -16,42 +16,56 @@ use fathom_simd::{Format, Kernels};
 use serde_json::{Value as Json, json};
 use std::path::{Path, PathBuf};
 
-/// Say what this machine is, which kernels it runs, and whether a model fits.
+/// Report on this machine, and whether a model fits in its memory.
 ///
-/// To fit means: cache, scratch and all weights that tokens read find room together in the memory that is available
-/// (MemAvailable and the control group's limit). The exit code is 0 if the model fits and 4 if it does not. Nothing
+/// A model fits if its weights, the cache and the scratch memory together are no larger than the available memory
+/// (MemAvailable, and the limit of the control group). The exit code is 0 if the model fits and 4 if it does not. Nothing
 /// is loaded.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// GGUF file, any shard of a split one, a folder that holds one model, or an alias.
-    model: Option<PathBuf>,
-    /// Tokens of context [default: 32768, or what the model was made for if that is less].
-    #[arg(short, long, value_name = "N", value_parser = token_count, requires = "model")]
+    #[command(flatten)]
+    examined: Examined,
+    /// Context size in tokens; 0: what the model was made for [default: 32768, or less if the model was made for less].
+    #[arg(short, long, value_name = "N", value_parser = tokens_or_none, requires = "Examined")]
     ctx_size: Option<usize>,
-    /// Most tokens in one forward call [default: 2048, or what memory has room for if that is less].
+    /// Maximum number of tokens in one forward call [default: 2048, or less if memory has no room for it].
     #[arg(
         short,
         long = "batch-size",
         alias = "batch",
         value_name = "N",
         value_parser = token_count,
-        requires = "model"
+        requires = "Examined"
     )]
     batch: Option<usize>,
-    /// Threads [default: physical cores this process may use].
-    #[arg(short, long, value_name = "T", value_parser = thread_count)]
+    /// Number of threads; -1: one for each physical core that this process may use, which is the default.
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = thread_count)]
     threads: Option<usize>,
-    /// Format of cached latent rows: f32, bf16, f16 or q8_0.
-    #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = latent_type, requires = "model")]
+    /// Format of the cached latent rows.
+    #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = latent_type(), requires = "Examined")]
     cache_type: Format,
-    /// Format of cached index keys: f32, f16 or q8.
-    #[arg(long, value_name = "TYPE", default_value = "q8", value_parser = index_type, requires = "model")]
+    /// Format of the cached index keys.
+    #[arg(long, value_name = "TYPE", default_value = "q8", value_parser = index_type(), requires = "Examined")]
     index_cache: IndexType,
     #[command(flatten)]
     predict: PredictArgs,
-    /// Print one JSON object, or for --predict an array.
+    /// List the compute kernels of this processor, too.
+    #[arg(long)]
+    kernels: bool,
+    /// Print one JSON object; with --predict a JSON array.
     #[arg(long)]
     json: bool,
+}
+
+/// The model that is looked at.
+#[derive(clap::Args, Debug)]
+struct Examined {
+    /// GGUF file, any shard of a split one, a folder with one model in it, or an alias. Without a MODEL the report is about
+    /// the machine alone.
+    model: Option<PathBuf>,
+    /// The MODEL, named by a flag as in llama.cpp.
+    #[arg(id = "model_flag", short = 'm', long = "model", value_name = "MODEL", conflicts_with = "model")]
+    flag: Option<PathBuf>,
 }
 
 /// Runs the verb.
@@ -64,7 +78,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if args.predict.predict {
         return predict::run(&args.predict, args.threads, &machine, args.json);
     }
-    let fit = match &args.model {
+    let fit = match args.examined.flag.as_ref().or(args.examined.model.as_ref()) {
         Some(path) => {
             let mapping = map_files(path)?;
             Some(examine(path, &mapping, &args, &machine)?)
@@ -80,7 +94,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     } else {
         let mut sheet = Sheet::new();
         machine_text(&machine, &mut sheet);
-        simd_text(kernels, &mut sheet);
+        simd_text(kernels, args.kernels, &mut sheet);
         if let Some(fit) = &fit {
             fit.to_text(&mut sheet);
         }
@@ -118,7 +132,11 @@ fn examine(path: &Path, mapping: &Mapping, args: &Args, machine: &Machine) -> Re
     let plan = Plan { config: &config, weights, n_threads, mtp: false, in_memory: false };
     let n_ctx_made_for = config.max_position_embeddings;
     let mut wanted = Setting {
-        n_ctx: args.ctx_size.unwrap_or(DEFAULT_CTX.min(n_ctx_made_for)),
+        n_ctx: match args.ctx_size {
+            None => DEFAULT_CTX.min(n_ctx_made_for),
+            Some(0) => n_ctx_made_for,
+            Some(n_ctx) => n_ctx,
+        },
         batch: args.batch.unwrap_or(USUAL_BATCH),
         cache: CacheTypes { latent: args.cache_type, index: args.index_cache },
     };
@@ -162,7 +180,7 @@ impl Fit {
 
     fn verdict(&self) -> String {
         let Some(usable) = self.usable else {
-            return format!("this system does not tell its memory; needed: {}", bytes(self.needed()));
+            return format!("the memory of this system is not known; needed: {}", bytes(self.needed()));
         };
         match &self.refusal {
             None => format!("fits: {} needed, {} available", bytes(self.needed()), bytes(usable)),
@@ -211,7 +229,7 @@ impl Fit {
         sheet.row("mapped", bytes(self.mapped));
         sheet.row("routed experts", bytes(weights.routed));
         sheet.row("other weights", bytes(weights.non_routed));
-        sheet.row("MTP layer", format_args!("{}, not counted below", bytes(weights.mtp)));
+        sheet.row("MTP layer", format_args!("{}, not used and not counted below", bytes(weights.mtp)));
         sheet.row("weights read for a token", bytes(weights.per_token));
         sheet.heading("cache for 1024 tokens");
         for (kind, rows) in [("latent", &self.latent_rows), ("index keys", &self.index_rows)] {
@@ -225,7 +243,7 @@ impl Fit {
         sheet.row("scratch", bytes(self.session.scratch as u64));
         sheet.row("copied when loading", bytes(weights.copied));
         sheet.row("weights", bytes(weights.needed()));
-        sheet.row("together", bytes(self.needed()));
+        sheet.row("total", bytes(self.needed()));
         sheet.row("available", told(self.usable.map(bytes)));
         let word = match self.fits() {
             Some(true) => "fits",
@@ -240,7 +258,7 @@ impl Fit {
 }
 
 fn told(value: Option<String>) -> String {
-    value.unwrap_or_else(|| "not told".to_owned())
+    value.unwrap_or_else(|| "unknown".to_owned())
 }
 
 fn machine_json(machine: &Machine) -> Json {
@@ -278,14 +296,14 @@ fn machine_text(machine: &Machine, sheet: &mut Sheet) {
     sheet.row("cores", format_args!("{} physical, {} logical", cores.physical, cores.logical));
     let (physical, logical) = (cores.allowed_physical, cores.allowed_logical);
     sheet.row("this process may use", format_args!("{physical} physical, {logical} logical"));
-    sheet.row("cgroup's quota", cores.quota.map_or("none".to_owned(), |n| format!("{n} processors")));
+    sheet.row("control group's quota", cores.quota.map_or("none".to_owned(), |n| format!("{n} processors")));
     sheet.row("threads by default", cores.default_threads());
     let total = told(memory.total.map(bytes));
     sheet.row("memory", format_args!("{total}, {} available", told(memory.available.map(bytes))));
     let limit = memory.limit.map(|l| {
         format!("{} (version {}), {} of it free", bytes(l.bytes), l.version.number(), bytes(l.free))
     });
-    sheet.row("cgroup's memory limit", limit.unwrap_or_else(|| "none".to_owned()));
+    sheet.row("control group's limit", limit.unwrap_or_else(|| "none".to_owned()));
     for node in &machine.numa_nodes {
         let name = format!("NUMA node {}", node.node);
         sheet.row(&name, format_args!("processors {}, {}", node.cpus, told(node.memory.map(bytes))));
@@ -301,12 +319,15 @@ fn simd_json(kernels: &'static Kernels) -> Json {
     })
 }
 
-fn simd_text(kernels: &'static Kernels, sheet: &mut Sheet) {
-    sheet.heading("kernels");
+fn simd_text(kernels: &'static Kernels, listed: bool, sheet: &mut Sheet) {
     let (used, best) = (kernels.level(), Kernels::best().level());
-    let capped = if used == best { "" } else { ", capped by FATHOM_SIMD" };
-    sheet.row("level", format_args!("{used}, of {best} detected{capped}"));
-    for id in kernels.ids() {
-        sheet.line(id);
+    let capped =
+        if used == best { String::new() } else { format!(" (FATHOM_SIMD; the processor has {best})") };
+    sheet.row("instruction set", format_args!("{used}{capped}"));
+    if listed {
+        sheet.heading("kernels");
+        for id in kernels.ids() {
+            sheet.line(id);
+        }
     }
 }

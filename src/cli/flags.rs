@@ -1,7 +1,11 @@
 //! Values of flags that several verbs have.
 
 use crate::cache::IndexType;
+use crate::threads::default_threads;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Arg, Command};
 use fathom_simd::Format;
+use std::ffi::OsStr;
 
 /// No context or batch comes near; below it no size of a buffer overflows.
 const MOST_TOKENS: usize = 1 << 24;
@@ -18,9 +22,12 @@ pub(super) fn tokens_or_none(text: &str) -> Result<usize, String> {
     from_to(0, MOST_TOKENS, text)
 }
 
-/// A number of threads.
+/// A number of threads; -1 and 0 are the usual one, as in llama.cpp.
 pub(super) fn thread_count(text: &str) -> Result<usize, String> {
-    from_to(1, MOST_THREADS, text)
+    match text {
+        "-1" | "0" => Ok(default_threads()),
+        _ => from_to(1, MOST_THREADS, text),
+    }
 }
 
 fn from_to(least: usize, most: usize, text: &str) -> Result<usize, String> {
@@ -30,20 +37,70 @@ fn from_to(least: usize, most: usize, text: &str) -> Result<usize, String> {
     }
 }
 
-fn one_of<T: Copy>(text: &str, all: &[T], name: fn(T) -> &'static str) -> Result<T, String> {
-    all.iter().copied().find(|&one| name(one) == text).ok_or_else(|| {
-        let names: Vec<_> = all.iter().map(|&one| name(one)).collect();
-        format!("expected one of {}, found `{text}`", names.join(", "))
-    })
+/// Takes one of some names: in any case, with dashes or underscores.
+#[derive(Clone)]
+pub(super) struct OneOf<T> {
+    all: Vec<(&'static str, T)>,
+}
+
+impl<T> OneOf<T> {
+    /// Names and what they stand for, in the order of the help.
+    pub(super) fn new(all: impl IntoIterator<Item = (&'static str, T)>) -> OneOf<T> {
+        OneOf { all: all.into_iter().collect() }
+    }
+}
+
+impl<T: Clone + Send + Sync + 'static> TypedValueParser for OneOf<T> {
+    type Value = T;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<T, clap::Error> {
+        let plain = value.to_string_lossy().to_ascii_lowercase().replace('-', "_");
+        if let Some((_, found)) = self.all.iter().find(|(name, _)| name.replace('-', "_") == plain) {
+            return Ok(found.clone());
+        }
+        let names = PossibleValuesParser::new(self.all.iter().map(|(name, _)| *name));
+        let refused = names.parse_ref(command, arg, value);
+        Err(refused.err().unwrap_or_else(|| clap::Error::new(clap::error::ErrorKind::InvalidValue)))
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.all.iter().map(|(name, _)| PossibleValue::new(*name))))
+    }
 }
 
 /// Formats of cached latent rows, widest first.
 pub(super) const LATENT_TYPES: [Format; 4] = [Format::F32, Format::BF16, Format::F16, Format::Q8_0];
 
-pub(super) fn latent_type(text: &str) -> Result<Format, String> {
-    one_of(text, &LATENT_TYPES, Format::name)
+pub(super) fn latent_type() -> OneOf<Format> {
+    OneOf::new(LATENT_TYPES.map(|format| (format.name(), format)))
 }
 
-pub(super) fn index_type(text: &str) -> Result<IndexType, String> {
-    one_of(text, &IndexType::ALL, IndexType::name)
+pub(super) fn index_type() -> OneOf<IndexType> {
+    OneOf::new(IndexType::ALL.map(|format| (format.name(), format)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_taken_as_people_write_them() {
+        let parser = latent_type();
+        let command = Command::new("x");
+        let parse =
+            |text: &str| parser.parse_ref(&command, None, OsStr::new(text)).map_err(|e| e.to_string());
+        for text in ["q8_0", "Q8_0", "q8-0", "Q8-0"] {
+            assert_eq!(parse(text), Ok(Format::Q8_0), "{text}");
+        }
+        assert_eq!(parse("BF16"), Ok(Format::BF16));
+        let told = parse("q9").unwrap_err();
+        assert!(told.contains("q8_0") && told.contains("bf16"), "{told}");
+    }
+
+    #[test]
+    fn threads_may_be_left_to_the_program() {
+        assert_eq!(thread_count("-1"), Ok(default_threads()));
+        assert_eq!(thread_count("3"), Ok(3));
+        assert!(thread_count("-2").unwrap_err().contains("from 1 to 4096"));
+    }
 }

@@ -1,7 +1,8 @@
 //! `fathom inspect`: what a GGUF file is.
 
 use super::Failure;
-use super::loading::map_files;
+use super::loading::map;
+use super::model::Which;
 use super::print::{self, Sheet, bytes, quoted};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::inventory::{Inventory, Share};
@@ -11,19 +12,19 @@ use fathom_gguf::{Array, Error, Gguf, Metadata, TensorType, Value};
 use fathom_quantize::plan::Role;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
-/// Say what a GGUF file is: numbers, tokenizer, types and sizes by role, metadata, and whether Fathom runs it.
+/// Show what is in a GGUF file, and whether Fathom runs it.
 ///
-/// Any valid GGUF file can be looked at. Only headers are read: the size of the model does not matter.
+/// Shown are the model's numbers, its tokenizer, types and sizes by role, and the metadata. Any valid GGUF file will do.
+/// Only headers are read, so this is fast for models of any size.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// GGUF file, any shard of a split one, a folder that holds one model, or an alias.
-    model: PathBuf,
+    #[command(flatten)]
+    which: Which,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-    /// List every tensor: name, type, shape (outermost dimension first), bytes, place.
+    /// List all tensors: name, type, shape (outermost dimension first), size and offset.
     #[arg(long)]
     tensors: bool,
 }
@@ -40,7 +41,7 @@ const JSON_CHARS: usize = 100_000;
 /// # Errors
 /// A file that is no valid GGUF.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let mapping = map_files(&args.model)?;
+    let (mapping, _) = map(args.which.path())?;
     let gguf = mapping.gguf().map_err(Failure::invalid)?;
     let report = Report::new(&gguf);
     if args.json {

@@ -14,12 +14,13 @@ const DIR: &str = "FATHOM_CACHE_DIR";
 
 /// What is kept of a conversation's computed rows, so that a prompt which begins like an earlier one starts at once.
 #[derive(clap::Args, Clone, Debug)]
-#[command(next_help_heading = "Kept between runs")]
+#[command(next_help_heading = "Prompt cache")]
 pub struct KeepArgs {
-    /// Read nothing that earlier runs kept, and keep nothing of this one (see `fathom cache`).
+    /// Do not use the prompt cache on disk: neither read from it nor write to it (see `fathom cache`).
     #[arg(long)]
     no_cache: bool,
-    /// Most GiB to keep of all conversations together; those longest unused go first. Half of the free disk is left alone.
+    /// Maximum size of the prompt cache in GiB. What was not used for the longest time is deleted first, and half of the
+    /// free disk space is always left free.
     #[arg(long, value_name = "GIB", default_value = "32", value_parser = gibibytes)]
     cache_limit: u64,
 }

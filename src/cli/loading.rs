@@ -22,22 +22,23 @@ use std::time::{Duration, SystemTime};
 /// How a model is loaded.
 #[derive(clap::Args, Clone, Debug)]
 pub struct LoadArgs {
-    /// Threads [default: physical cores this process may use]; the result does not depend on them.
-    #[arg(short, long, value_name = "T", value_parser = thread_count)]
+    /// Number of threads; -1: one for each physical core that this process may use, which is the default. The result does
+    /// not depend on it.
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = thread_count)]
     threads: Option<usize>,
-    /// Replace a metadata value, as KEY=int:VALUE, KEY=float:VALUE or KEY=bool:VALUE.
+    /// Override a metadata value: KEY=int:VALUE, KEY=float:VALUE or KEY=bool:VALUE. Can be repeated.
     #[arg(long, value_name = "KEY=TYPE:VALUE")]
     override_kv: Vec<String>,
-    /// Do not read the mapped weights before the first token: it starts at once, and slowly.
+    /// Do not read the mapped weights in advance: the first tokens come sooner, but slowly.
     #[arg(long, conflicts_with = "no_mmap")]
     no_warmup: bool,
-    /// Keep the weights in memory: the system may not take their pages for something else.
+    /// Lock the weights in memory, so that the system cannot evict them.
     #[arg(long)]
     mlock: bool,
-    /// Read the weights into memory of the program's own, in pages of 2 MiB where the system gives them.
+    /// Read the weights into memory instead of mapping the file; with huge pages (2 MiB) where the system has them.
     #[arg(long)]
     no_mmap: bool,
-    /// Load a model even if it does not fit in memory.
+    /// Load the model even if it does not fit in memory.
     #[arg(long)]
     force: bool,
 }
@@ -121,7 +122,10 @@ impl LoadArgs {
 
     /// The setting to load with, and whether it fits.
     fn settle(&self, plan: &Plan<'_>, asked: Asked, usable: Option<u64>) -> Result<(Setting, bool), Failure> {
-        let n_ctx = asked.n_ctx.unwrap_or(DEFAULT_CTX.min(plan.config.max_position_embeddings));
+        let made_for = plan.config.max_position_embeddings;
+        // 0 is all that the model was made for, as in llama.cpp.
+        let named = asked.n_ctx.filter(|&n_ctx| n_ctx > 0);
+        let n_ctx = named.unwrap_or(if asked.n_ctx.is_some() { made_for } else { DEFAULT_CTX.min(made_for) });
         let batch = asked.batch.unwrap_or(USUAL_BATCH);
         let wanted = Setting { n_ctx, batch, cache: asked.session.cache };
         let fits = usable.is_none_or(|usable| plan.needed(wanted) <= usable);
@@ -132,10 +136,10 @@ impl LoadArgs {
             tell!("note: the weights have no room in memory; every forward call reads them from the disk");
             return Ok((wanted, fits));
         }
-        let named = Named { ctx: asked.n_ctx.is_some(), batch: asked.batch.is_some() };
+        let named = Named { ctx: named.is_some(), batch: asked.batch.is_some() };
         let setting = room::settle(plan, wanted, named, usable)?;
         if setting.n_ctx < n_ctx {
-            tell!("note: a context of {} tokens, the most that memory has room for (-c)", setting.n_ctx);
+            tell!("note: the context is {} tokens, the maximum that memory has room for (-c)", setting.n_ctx);
         }
         Ok((setting, true))
     }
@@ -239,7 +243,8 @@ fn is_builtin(path: &Path) -> bool {
     path == Path::new(BUILT_IN) && !path.exists()
 }
 
-fn map(model: Option<&Path>) -> Result<(Mapping, String), Failure> {
+/// The files of a model, or the built-in one, and what to call it.
+pub(super) fn map(model: Option<&Path>) -> Result<(Mapping, String), Failure> {
     match (model, builtin::file()) {
         (Some(path), _) => Ok((map_files(path)?, path.display().to_string())),
         (None, Some(file)) => Ok((Mapping::of_bytes(builtin::NAME, file), builtin::NAME.to_owned())),

@@ -2,6 +2,7 @@
 
 use super::flags::{index_type, latent_type, token_count};
 use super::loading::{Asked, LoadArgs};
+use super::model::Which;
 use super::tokenize::read_text;
 use super::{Failure, print};
 use crate::cache::{CacheTypes, IndexType};
@@ -16,14 +17,14 @@ use std::time::{Duration, Instant};
 
 /// Compute a model's logits for given tokens and write them to a file.
 ///
-/// The file holds little-endian f32 `[n_tokens, vocab_size]`, padding ids included; no BOS is added. With --mtp it
-/// holds the MTP head's logits, `[n_tokens - 1, vocab_size]`: row j is drafted from token j+1 and the hidden state
-/// of token j, and stands for token j+2.
+/// The file contains little-endian f32 values, `[n_tokens, vocab_size]`, padding ids included; no BOS token is added. With
+/// --mtp it contains the logits of the MTP head, `[n_tokens - 1, vocab_size]`: row j is computed from token j+1 and the
+/// hidden state of token j, and predicts token j+2.
 #[derive(clap::Args, Debug)]
 #[command(mut_arg("force", |force| force.help(FORCE)))]
 pub struct Args {
-    /// GGUF file, any shard of a split one, a folder that holds one model, or an alias [default: the built-in model].
-    model: Option<PathBuf>,
+    #[command(flatten)]
+    which: Which,
     /// Token ids, separated by commas or spaces.
     #[arg(
         long,
@@ -35,31 +36,31 @@ pub struct Args {
     /// File with token ids, separated by commas or white space; - is stdin.
     #[arg(long, value_name = "FILE")]
     tokens_file: Option<PathBuf>,
-    /// File to write; - is stdout, and a pipe or device is written to as it is.
+    /// Output file; - is stdout, and a pipe or device is written to as it is.
     #[arg(short, long, value_name = "FILE", value_parser = clap::value_parser!(PathBuf))]
     output: PathBuf,
-    /// Most tokens in one forward call [default: 2048, or what memory has room for if that is less]; the result does not
-    /// depend on it.
+    /// Maximum number of tokens in one forward call [default: 2048, or less if memory has no room for it]. The result does
+    /// not depend on it.
     #[arg(short, long = "batch-size", alias = "batch", value_name = "N", value_parser = token_count)]
     batch: Option<usize>,
-    /// Format of cached latent rows.
-    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = latent_type)]
+    /// Format of the cached latent rows.
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = latent_type())]
     cache_type: Format,
-    /// Format of cached index keys.
-    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = index_type)]
+    /// Format of the cached index keys.
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = index_type())]
     index_cache: IndexType,
-    /// Ignore the indexer: every token attends to all earlier ones.
+    /// Ignore the indexer: every token attends to all tokens before it.
     #[arg(long)]
     dense: bool,
-    /// Write the MTP head's logits instead.
+    /// Write the logits of the MTP head instead.
     #[arg(long)]
     mtp: bool,
-    /// Let the MTP layer alone ignore its indexer, as llama.cpp does.
+    /// Ignore the indexer in the MTP layer only, as llama.cpp does.
     #[arg(long, requires = "mtp")]
     mtp_dense: bool,
     #[command(flatten)]
     load: LoadArgs,
-    /// Print shape, level, threads and seconds as JSON on stdout.
+    /// Print the shape, the instruction set, the threads and the time in seconds as one JSON object on stdout.
     #[arg(long)]
     json: bool,
 }
@@ -84,7 +85,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         ..SessionOptions::default()
     };
     let asked = Asked { n_ctx: Some(tokens.len()), batch: args.batch, session, from_disk: true };
-    let opened = args.load.open(args.model.as_deref(), asked)?;
+    let opened = args.load.open(args.which.path(), asked)?;
     let n_rows = if args.mtp { tokens.len() - 1 } else { tokens.len() };
     // Before the weights are brought in: a name that is taken or a full disk is told at once.
     let mut sink =
@@ -165,7 +166,8 @@ impl Output {
             })?;
             return Ok(Output::Stream(Box::new(opened), path.clone()));
         }
-        let inputs = args.model.iter().chain(&args.tokens_file).cloned().collect();
+        let inputs =
+            args.which.path().into_iter().map(Path::to_owned).chain(args.tokens_file.clone()).collect();
         let target = Target { replace: args.load.is_forced(), inputs, ..Target::new(path.clone()) };
         target.check()?;
         Ok(Output::File(target))

@@ -9,13 +9,13 @@ use fathom_quantize::output::{Appending, Target};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Print a manual page, or write all of them to a folder.
+/// Print a manual page, or write all pages to a folder.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The verb whose page is wanted [default: the program's own page].
-    #[arg(conflicts_with = "dir")]
+    /// Command to print the page of [default: the page of the program itself].
+    #[arg(value_name = "COMMAND", conflicts_with = "dir")]
     verb: Option<String>,
-    /// Write every page to this folder, as fathom.1, fathom-quantize.1 and so on.
+    /// Write all pages to this folder: fathom.1, fathom-quantize.1 and so on.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
     /// Replace files in that folder that are other than what is written.
@@ -27,16 +27,16 @@ pub struct Args {
 const ENVIRONMENT: [(&str, &str); 6] = [
     (
         "FATHOM_FLAG",
-        "What a --flag is if nobody gives it: FATHOM_CTX_SIZE for --ctx-size. Flags without a value take true or false.",
+        "The value of --flag if it is not on the command line: FATHOM_CTX_SIZE for --ctx-size. Flags without a value take true or false.",
     ),
-    ("FATHOM_CONFIG", "The settings file, instead of fathom/config.toml where configuration belongs."),
-    ("FATHOM_SYSTEM_CONFIG", "Everybody's settings file, instead of /etc/fathom/config.toml."),
-    ("FATHOM_CACHE_DIR", "Where conversations are kept, instead of fathom/prompts where caches belong."),
+    ("FATHOM_CONFIG", "Your settings file, instead of ~/.config/fathom/config.toml."),
+    ("FATHOM_SYSTEM_CONFIG", "The system's settings file, instead of /etc/fathom/config.toml."),
+    ("FATHOM_CACHE_DIR", "Folder of the prompt cache, instead of ~/.cache/fathom/prompts."),
     (
         "FATHOM_SIMD",
-        "Highest level of instructions to use, such as avx2 or scalar; fathom doctor names them.",
+        "Highest instruction set to use, such as avx2 or scalar; fathom doctor shows which one is in use.",
     ),
-    ("NO_COLOR", "If it is set, nothing is coloured."),
+    ("NO_COLOR", "If set, no colours are used."),
 ];
 
 /// Runs the verb.
@@ -53,7 +53,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
         None => &program,
         Some(verb) => program.find_subcommand(verb).ok_or_else(|| {
             let verbs: Vec<_> = program.get_subcommands().map(Command::get_name).collect();
-            Failure::usage(format!("expected a verb ({}), found `{verb}`", verbs.join(", ")))
+            Failure::usage(format!("expected a command ({}), found `{verb}`", verbs.join(", ")))
         })?,
     };
     let (_, text) = page(command).map_err(Failure::runtime)?;

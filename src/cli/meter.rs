@@ -1,5 +1,6 @@
 //! Progress of work that takes a while, on stderr.
 
+use super::print;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{IsTerminal, stderr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -44,14 +45,14 @@ impl Meter {
     /// `bytes` more are done; `true` once all are.
     pub(super) fn advance(&self, bytes: u64) -> bool {
         let elapsed = self.start.elapsed();
-        if elapsed >= UNSEEN && !self.shown.swap(true, Ordering::Relaxed) {
+        if elapsed >= UNSEEN && !print::is_quiet() && !self.shown.swap(true, Ordering::Relaxed) {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
         self.bar.inc(bytes);
         let before = self.done.fetch_add(bytes, Ordering::Relaxed);
         let done = before + bytes;
         let tenth = |done: u64| (u128::from(done) * 10 / u128::from(self.total.max(1))) as u64;
-        if self.plain && tenth(before) != tenth(done) && elapsed > self.quiet {
+        if self.plain && !print::is_quiet() && tenth(before) != tenth(done) && elapsed > self.quiet {
             let seconds = elapsed.as_secs_f64();
             let left = seconds * self.total.saturating_sub(done) as f64 / done as f64;
             let (doing, rate) = (self.doing, done as f64 / 1e9 / seconds);

@@ -12,6 +12,7 @@ pub mod config;
 pub mod detokenize;
 pub mod doctor;
 mod flags;
+mod habits;
 mod highlight;
 pub mod inspect;
 pub(crate) mod keep;
@@ -26,6 +27,7 @@ pub mod perplexity;
 mod predict;
 pub(crate) mod print;
 pub(crate) mod progress;
+mod prompt;
 pub mod quantize;
 mod room;
 pub mod run;
@@ -39,62 +41,99 @@ pub mod tokenize;
 pub mod tools;
 mod writing;
 
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use settings::Settings;
 use std::ffi::OsString;
 use std::fmt::{self, Display};
 
 /// DeepSeek-V3.2 on a workstation's CPU.
 ///
-/// Without a command: chat with the built-in model, or with the one of the settings.
+/// `fathom` alone starts a chat with the built-in model, or with the one that the settings name. `fathom MODEL.gguf` chats
+/// with that model, `fathom run "TEXT"` answers a single prompt.
 #[derive(Parser, Debug)]
-#[command(name = "fathom", version, about, max_term_width = 100)]
-#[command(after_help = SETTINGS, after_long_help = after_long_help())]
+#[command(name = "fathom", version, about, max_term_width = 100, args_override_self = true)]
+#[command(help_template = help_template(), after_help = SETTINGS, after_long_help = after_long_help())]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub verb: Option<Verb>,
+    /// Print no notes, figures or progress: only the answer, questions and errors.
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
     /// What files and the environment said before.
     #[arg(skip)]
     pub settings: Settings,
 }
 
-/// The verbs.
+/// The verbs, in the order of the help.
 #[derive(Subcommand, Debug)]
 #[allow(missing_docs, reason = "each verb's help is the documentation of its arguments")]
 pub enum Verb {
     Chat(chat::Args),
     Run(run::Args),
     Quantize(quantize::Args),
-    Synth(synth::Args),
-    Inspect(inspect::Args),
+    #[command(visible_aliases = ["list", "ls"])]
+    Models(models::Args),
     Doctor(doctor::Args),
+    #[command(visible_alias = "show")]
+    Inspect(inspect::Args),
     Bench(bench::Args),
-    Logits(logits::Args),
     Perplexity(perplexity::Args),
+    Logits(logits::Args),
     Tokenize(tokenize::Args),
     Detokenize(detokenize::Args),
-    Cache(cache::Args),
-    Models(models::Args),
+    Synth(synth::Args),
     Config(config::Args),
+    Cache(cache::Args),
     Completions(completions::Args),
     Man(man::Args),
+    /// Print the version, as --version does.
+    Version,
+}
+
+/// The commands of the help under their headings; each group begins with the command that is named.
+const GROUPS: [(&str, &str); 3] = [
+    ("Commands:", "chat"),
+    ("Look closer, measure and compare:", "inspect"),
+    ("Settings, disk space and the shell:", "config"),
+];
+
+/// The help with its commands in groups, which the parser has no word for.
+fn help_template() -> String {
+    let program = Verb::augment_subcommands(Command::new("fathom"));
+    let width = program.get_subcommands().map(|verb| verb.get_name().len()).max().unwrap_or(0);
+    let mut list = String::new();
+    for verb in program.get_subcommands() {
+        let name = verb.get_name();
+        if let Some((heading, _)) = GROUPS.iter().find(|(_, first)| *first == name) {
+            list += &format!("{}{heading}\n", if list.is_empty() { "" } else { "\n" });
+        }
+        let about = verb.get_about().map(ToString::to_string).unwrap_or_default();
+        let others: Vec<_> = verb.get_visible_aliases().collect();
+        let others =
+            if others.is_empty() { String::new() } else { format!(" (also: {})", others.join(", ")) };
+        list += &format!("  {name:<width$}  {about}{others}\n");
+    }
+    list += &format!("  {:<width$}  Print the help of a command", "help");
+    format!(
+        "{{before-help}}{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{list}\n\nOptions:\n{{options}}{{after-help}}"
+    )
 }
 
 /// How a run can end. Each code has a constructor of [`Failure`].
 const EXIT_CODES: [(u8, &str); 6] = [
-    (0, "All went well; also when the reader of the answer closed the pipe early."),
+    (0, "Success; also if the reader of the answer closed the pipe early."),
     (1, "Something failed while running: a disk, a thread, a file that cannot be written."),
     (2, "The command line or a setting is wrong."),
-    (3, "A model or file is invalid."),
-    (4, "It does not fit in memory."),
-    (130, "Ctrl-C, or a signal that asks to end."),
+    (3, "A model or another input file is missing or invalid."),
+    (4, "The model does not fit in memory."),
+    (130, "Ctrl-C, or a signal that asks the program to end."),
 ];
 
-/// Where flags come from that nobody gives.
+/// Where the values of flags come from that nobody gives.
 const SETTINGS: &str = "\
 Settings: /etc/fathom/config.toml < ~/.config/fathom/config.toml < FATHOM_FLAG variables < flags.
-Every --flag without a value that can be set has its --no-flag. See `fathom config show --origin`.";
+--no-FLAG takes back a switch that is set. `fathom config show --origin` lists all settings.";
 
 /// The same and the exit codes for `--help`.
 fn after_long_help() -> String {
@@ -103,34 +142,36 @@ fn after_long_help() -> String {
 }
 
 impl Cli {
-    /// Reads the settings and the command line; ends the program where that says it all. Some of llama.cpp's short names
-    /// have more letters than the parser takes: `-sys` is `--system`, `-jf` is `--json-schema-file`.
+    /// Reads the settings and the command line; ends the program where that says it all.
     ///
     /// # Errors
-    /// Settings that are wrong.
+    /// Settings that are wrong; a word that other programs have and this one does not.
     pub fn read(args: impl Iterator<Item = OsString>) -> Result<Cli, Failure> {
         let settings = Settings::read();
         let mut program = settings.apply(Cli::command());
-        let mut parse = |args: Vec<OsString>| {
-            let matches = program.try_get_matches_from_mut(args)?;
-            Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut program))
-        };
-        let long = |arg: OsString| match arg.to_str() {
-            Some("-sys") => "--system".into(),
-            Some("-jf") => "--json-schema-file".into(),
-            _ => arg,
-        };
-        let parsed = match parse(args.map(long).collect()) {
-            Ok(Cli { verb: None, .. }) => parse(vec!["fathom".into(), "chat".into()]),
-            parsed => parsed,
-        };
         let wrong = settings.wrong();
+        let line = match habits::read(args, &program, &settings) {
+            Ok(line) => line,
+            Err(refused) => return Err(wrong.unwrap_or(refused)),
+        };
+        let parsed = program
+            .try_get_matches_from_mut(line.args)
+            .and_then(|matches| Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut program)));
+        if let Ok(cli) = &parsed {
+            print::be_quiet(cli.quiet);
+        }
         match parsed {
             // These have to work above all where the settings do not.
-            Ok(cli @ Cli { verb: Some(Verb::Config(_) | Verb::Completions(_) | Verb::Man(_)), .. }) => {
-                Ok(Cli { settings, ..cli })
+            Ok(
+                cli @ Cli {
+                    verb: Some(Verb::Config(_) | Verb::Completions(_) | Verb::Man(_) | Verb::Version),
+                    ..
+                },
+            ) => Ok(Cli { settings, ..cli }),
+            Ok(cli) => {
+                line.notes.iter().for_each(|note| tell!("note: {}", print::plain(note)));
+                wrong.map_or(Ok(Cli { settings, ..cli }), Err)
             }
-            Ok(cli) => wrong.map_or(Ok(Cli { settings, ..cli }), Err),
             Err(error) => match wrong.filter(|_| error.use_stderr()) {
                 Some(wrong) => Err(wrong),
                 None => end(&error),
@@ -144,7 +185,9 @@ impl Cli {
     /// What the person is told, and the exit code.
     pub fn run(self) -> Result<(), Failure> {
         let settings = &self.settings;
-        let Some(verb) = self.verb else { return Cli::parse_from(["fathom", "chat"]).run() };
+        let Some(verb) = self.verb else {
+            return Err(Failure::usage("expected a command; see `fathom --help`"));
+        };
         match verb {
             Verb::Chat(args) => chat::run(args),
             Verb::Run(args) => run::run(args),
@@ -162,6 +205,7 @@ impl Cli {
             Verb::Config(args) => config::run(args, settings),
             Verb::Completions(args) => completions::run(args),
             Verb::Man(args) => man::run(args),
+            Verb::Version => print::answer(concat!("fathom ", env!("CARGO_PKG_VERSION"), "\n")),
         }
     }
 }

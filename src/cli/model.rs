@@ -1,7 +1,7 @@
 //! The model that a person talks to: arguments, files, engine and tokenizer in one.
 
 use super::Failure;
-use super::flags::{index_type, latent_type, token_count};
+use super::flags::{index_type, latent_type, token_count, tokens_or_none};
 use super::loading::{Asked, LoadArgs, Opened};
 use crate::builtin;
 use crate::cache::{CacheTypes, IndexType};
@@ -14,27 +14,45 @@ use crate::{Engine, SessionOptions};
 use fathom_quantize::metadata::{DEMONSTRATION_WEIGHTS, RANDOM_WEIGHTS, WEIGHTS_KEY};
 use fathom_simd::Format;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// Which model.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Which {
+    /// GGUF file, any shard of a split one, a folder with one model in it, or an alias [default: the built-in model].
+    model: Option<PathBuf>,
+    /// The MODEL, named by a flag as in llama.cpp.
+    #[arg(id = "model_flag", short = 'm', long = "model", value_name = "MODEL", conflicts_with = "model")]
+    flag: Option<PathBuf>,
+}
+
+impl Which {
+    /// The model that was named or set; `None`: the built-in one.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.flag.as_deref().or(self.model.as_deref())
+    }
+}
 
 /// Which model, and how it is set up.
 #[derive(clap::Args, Clone, Debug)]
 pub struct ModelArgs {
-    /// GGUF file, any shard of a split one, a folder that holds one model, or an alias [default: the built-in model].
-    model: Option<PathBuf>,
-    /// Tokens of context [default: 32768, or what the model was made for or memory has room for if that is less].
-    #[arg(short, long, value_name = "N", value_parser = token_count)]
+    #[command(flatten)]
+    which: Which,
+    /// Context size in tokens; 0: what the model was made for [default: 32768, or less if the model was made for less or
+    /// memory has no room for it].
+    #[arg(short, long, value_name = "N", value_parser = tokens_or_none)]
     pub(super) ctx_size: Option<usize>,
-    /// Most tokens in one forward call [default: 2048, or what memory has room for if that is less]; the result does not
-    /// depend on it.
+    /// Maximum number of tokens in one forward call [default: 2048, or less if memory has no room for it]. The result does
+    /// not depend on it.
     #[arg(short, long, value_name = "N", value_parser = token_count)]
     batch_size: Option<usize>,
-    /// Format of cached latent rows: f32, bf16, f16 or q8_0.
-    #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = latent_type)]
+    /// Format of the cached latent rows.
+    #[arg(long, value_name = "TYPE", default_value = "bf16", value_parser = latent_type())]
     cache_type: Format,
-    /// Format of cached index keys: f32, f16 or q8.
-    #[arg(long, value_name = "TYPE", default_value = "q8", value_parser = index_type)]
+    /// Format of the cached index keys.
+    #[arg(long, value_name = "TYPE", default_value = "q8", value_parser = index_type())]
     index_cache: IndexType,
-    /// Ignore the indexer: every token attends to all earlier ones.
+    /// Ignore the indexer: every token attends to all tokens before it.
     #[arg(long)]
     dense: bool,
     #[command(flatten)]
@@ -90,8 +108,8 @@ impl Loaded<'_> {
 
 impl ModelArgs {
     /// What was named.
-    pub(super) fn path(&self) -> Option<&PathBuf> {
-        self.model.as_ref()
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.which.path()
     }
 
     /// Whether everything is to be done that is refused otherwise.
@@ -113,14 +131,14 @@ impl ModelArgs {
         };
         let (n_ctx, batch) = (self.ctx_size, self.batch_size);
         let asked = Asked { n_ctx, batch, session, from_disk: false };
-        let opened = self.load.open(self.model.as_deref(), asked)?;
+        let opened = self.load.open(self.which.path(), asked)?;
         let gguf = opened.gguf()?;
         let tokenizer = Tokenizer::from_gguf(gguf.metadata()).map_err(|e| opened.invalid(e))?;
         check_sizes(&tokenizer, opened.config().vocab_size).map_err(|e| opened.invalid(e))?;
         let made_for = opened.config().max_position_embeddings;
         if opened.options().n_ctx > made_for {
             tell!(
-                "note: {} was made for {made_for} tokens of context: beyond them it may lose the thread",
+                "note: {} was made for a context of {made_for} tokens; beyond it, answers may lose the thread",
                 opened.name()
             );
         }
@@ -138,7 +156,7 @@ fn tell_worth(opened: &Opened, worth: &str) {
         DEMONSTRATION_WEIGHTS => "is a demonstration: very small, and wrong about most things",
         _ => return,
     };
-    let more = if opened.is_builtin() { "; name a MODEL for answers to rely on" } else { "" };
+    let more = if opened.is_builtin() { "; for answers to rely on, name a MODEL" } else { "" };
     tell!("note: {} {what}{more}", opened.name());
 }
 

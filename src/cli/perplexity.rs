@@ -17,29 +17,35 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-/// Compute a model's perplexity over a text, by llama.cpp's conventions.
+/// Compute a model's perplexity on a text, or compare two models.
 ///
-/// The text is cut into chunks of -c tokens; the second half of each is scored. Running values appear as chunks are
-/// done; the last line on stdout is `PPL = VALUE +/- ERROR`. With --kl-base the figures of another model's base file
-/// (--save-base) are compared too.
+/// As in llama.cpp, the text is cut into chunks of -c tokens (512 by default), and the second half of each chunk is scored.
+/// The value so far is shown after each chunk; the last line on stdout is `PPL = VALUE +/- ERROR`.
+///
+/// To measure what a smaller file loses, save the predictions of the larger one and compare the smaller one with them:
+///
+/// fathom perplexity large.gguf -f text.txt --save-base large.base
+///
+/// fathom perplexity small.gguf --kl-base large.base
 #[derive(clap::Args, Debug)]
 #[command(mut_arg("force", |force| force.help(FORCE)))]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// The text, UTF-8; - is stdin. With --kl-base it may be left out: the base holds the tokens.
+    /// Text file in UTF-8; - is stdin. Not needed with --kl-base, whose file contains the tokens.
     #[arg(short, long, value_name = "FILE", required_unless_present = "kl_base")]
     file: Option<PathBuf>,
-    /// Most chunks to score [default: all].
+    /// Maximum number of chunks to score [default: all].
     #[arg(long, value_name = "N")]
     chunks: Option<usize>,
-    /// Write what the model predicts, for comparing others with it.
+    /// Write the model's predictions to this file, for comparing other models with it.
     #[arg(long, value_name = "FILE", conflicts_with = "kl_base")]
     save_base: Option<PathBuf>,
-    /// Likeliest tokens kept of each scored token; the mass of the rest is kept as one.
+    /// How many of the likeliest tokens are saved at each position; all others are saved as one sum.
     #[arg(long, value_name = "K", default_value_t = 512, requires = "save_base")]
     base_top_k: usize,
-    /// Compare with this base: KL divergence, change of the right token's probability, top-1 agreement.
+    /// Compare with the predictions in this file: KL divergence, change of the right token's probability, how often the
+    /// likeliest token is the same.
     #[arg(long, value_name = "FILE")]
     kl_base: Option<PathBuf>,
     /// Print one JSON object instead.
@@ -123,7 +129,7 @@ impl Args {
     /// Where the base goes, if one is wanted.
     fn save_target(&self) -> Option<Target> {
         let path = self.save_base.clone()?;
-        let inputs = self.file.iter().chain(self.model.path()).cloned().collect();
+        let inputs = self.file.as_deref().into_iter().chain(self.model.path()).map(Path::to_owned).collect();
         Some(Target { replace: self.model.is_forced(), inputs, ..Target::new(path) })
     }
 }

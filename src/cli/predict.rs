@@ -20,27 +20,29 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// What is predicted.
 #[derive(clap::Args, Clone, Debug)]
 pub(super) struct PredictArgs {
-    /// Predict prefill and decode of the whole model: for each type a slice with one layer of each kind is made (2.5 to 14
-    /// GB), run and deleted.
-    #[arg(long, conflicts_with = "model")]
+    /// Predict how fast the whole model would be on this machine. For each type, a file with one layer of each kind is made
+    /// (2.5 to 14 GB), measured and deleted.
+    #[arg(long, conflicts_with = "Examined")]
     pub predict: bool,
-    /// Types to predict, as `quantize` takes them.
+    /// Types to predict, as for `fathom quantize --type`.
     #[arg(
         long = "type",
         value_name = "TYPE,..",
         value_delimiter = ',',
         default_value = "q4_k_m,q2_k",
         id = "types",
+        value_parser = synth::types(),
+        hide_possible_values = true,
         requires = "predict"
     )]
     types: Vec<Types>,
-    /// Positions in the cache before.
+    /// Positions that are in the cache before each measurement.
     #[arg(short = 'd', long, value_name = "N,..", value_delimiter = ',', default_value = "0,4096,32768", value_parser = tokens_or_none, requires = "predict")]
     n_depth: Vec<usize>,
-    /// Runs of each; the error bars are the least and the greatest.
+    /// Number of runs of each; the table shows the median, the slowest and the fastest.
     #[arg(short, long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..=100), requires = "predict")]
     repetitions: u32,
-    /// Folder for the slices [default: the system's folder for temporary files].
+    /// Folder for these files [default: the system's folder for temporary files].
     #[arg(long, value_name = "DIR", requires = "predict")]
     tmp_dir: Option<PathBuf>,
 }
@@ -236,13 +238,13 @@ fn table(rows: &[Row], n_threads: usize, usable: Option<u64>) -> String {
         );
     }
     text += &format!(
-        "all 61 layers on {n_threads} threads, as if the whole model lay in this machine's memory; in brackets the slowest \
-         and the fastest run\n"
+        "for all 61 layers on {n_threads} threads, as if the whole model were in this machine's memory; in brackets the \
+         slowest and the fastest run\n"
     );
     let lacking = rows.iter().any(|row| row.fits(usable) == Some(false));
     if let (true, Some(usable)) = (lacking, usable) {
         text += &format!(
-            "this machine has {} available: what is larger would read its disk\n",
+            "this machine has {} available: larger models would be read from disk, which is far slower\n",
             print::bytes(usable)
         );
     }

@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Behind `tell!`, the one way to stderr for lines: `eprintln!` panics where stderr is gone, and hours of work with it.
 pub(crate) fn tell(line: std::fmt::Arguments<'_>) {
+    if is_quiet() && is_note(&line.to_string()) {
+        return;
+    }
     // Where this cannot be written, that cannot be told either.
     let _ = writeln!(fresh_line(), "{line}");
 }
@@ -36,6 +39,24 @@ pub(crate) fn fresh_line() -> StderrLock<'static> {
         in_err.store(false, Ordering::Relaxed);
     }
     err
+}
+
+/// Whether notes, figures and progress are unwanted.
+static QUIET: AtomicBool = AtomicBool::new(false);
+
+/// A line that nobody has to read says so itself.
+pub(super) fn is_note(line: &str) -> bool {
+    line.starts_with("note: ")
+}
+
+/// Takes `--quiet` in.
+pub(super) fn be_quiet(quiet: bool) {
+    QUIET.store(quiet, Ordering::Relaxed);
+}
+
+/// Whether `--quiet` holds.
+pub(crate) fn is_quiet() -> bool {
+    QUIET.load(Ordering::Relaxed)
 }
 
 /// Prints an answer in one piece. A reader that has seen enough (`| head`) is no error.

@@ -1,5 +1,6 @@
 //! How far a prompt is, for people who wait longer than a second.
 
+use super::print;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::fmt::Write;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
@@ -31,7 +32,7 @@ impl PromptProgress {
         let shown = bar.clone();
         // A forward call may take longer than the person's patience, so the bar does not wait for its end.
         let wait = move || {
-            if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) && !print::is_quiet() {
                 shown.set_draw_target(ProgressDrawTarget::stderr());
                 while ended.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
                     shown.tick();

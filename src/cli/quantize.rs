@@ -1,11 +1,10 @@
 //! `fathom quantize`: a checkpoint to one GGUF file.
 
+use super::flags::OneOf;
 use super::writing;
 use super::{Failure, checkpoint};
 use crate::config::Config;
 use crate::names;
-use clap::builder::PossibleValuesParser;
-use clap::builder::TypedValueParser;
 use fathom_quantize::encode::Encoding;
 use fathom_quantize::metadata::{DEMONSTRATION_WEIGHTS, RANDOM_WEIGHTS, WEIGHTS_KEY};
 use fathom_quantize::output::Target;
@@ -19,32 +18,33 @@ use std::env;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-/// Convert a DeepSeek-V3.2 checkpoint (or V3, R1, V3.1) to one GGUF file.
+/// Convert a checkpoint of DeepSeek-V3.2 (or V3, R1, V3.1) to one GGUF file.
 ///
 /// FP8 checkpoints are read as published: weights are dequantised, encoded and written in one pass, with a few megabytes
-/// of memory per thread. Norms, router, biases and indexer.proj stay f32; rows that blocks do not divide get a type with
-/// smaller blocks, or f16. The file appears under its name only when it is whole.
+/// of memory per thread. Norms, router, biases and indexer.proj stay f32; matrices whose rows are not a multiple of the
+/// block size get a type with smaller blocks, or f16. The file gets its name only when it is complete.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Checkpoint folder, or org/name of a snapshot in the local Hugging Face cache.
+    /// Checkpoint folder; or ORG/NAME, which is looked up in the local Hugging Face cache.
     #[arg(value_name = "DIR")]
     checkpoint: PathBuf,
-    /// File to write.
+    /// Output file.
     #[arg(short, long, value_name = "OUT.gguf", required_unless_present = "dry_run")]
     output: Option<PathBuf>,
-    /// Preset that has a type for each role (q8_0 to q2_k, see quantize/PRESETS.md), or one type for every matrix.
+    /// Preset, which chooses a type for each kind of tensor (q8_0 to q2_k, see quantize/PRESETS.md), or one type for every
+    /// matrix.
     #[arg(long = "type", value_name = "TYPE", value_parser = recipe_parser())]
     recipe: Recipe,
-    /// Type of the matrices whose GGUF name the expression is found in; the last one that matches wins.
+    /// Type of the matrices whose GGUF name matches the regular expression; the last match wins. Can be repeated.
     #[arg(long = "tensor-type", value_name = "REGEX=TYPE")]
     exceptions: Vec<String>,
-    /// Replace OUT.gguf if it exists.
+    /// Overwrite OUT.gguf if it exists.
     #[arg(long)]
     force: bool,
-    /// Print what each role would cost, to the byte, and write nothing.
+    /// Only print the size of each kind of tensor, exact to the byte; write nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Threads; all cores if not given.
+    /// Number of threads [default: all cores].
     #[arg(short, long, value_name = "N")]
     threads: Option<NonZeroUsize>,
     /// Print sizes and times as one JSON object.
@@ -57,18 +57,20 @@ pub struct Args {
 
 /// Other types for some roles than the preset has.
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Types of roles (f32, f16, bf16 or any qN), instead of the preset's")]
+#[command(
+    next_help_heading = "Types for single kinds of tensors (f32, f16, bf16 or any qN), instead of the preset's"
+)]
 struct Roles {
     /// Routed experts.
     #[arg(long, value_name = "TYPE", value_parser = encoding_parser(), hide_possible_values = true)]
     experts: Option<Encoding>,
-    /// Routed experts' down projection alone.
+    /// Down projection of the routed experts only.
     #[arg(long, value_name = "TYPE", value_parser = encoding_parser(), hide_possible_values = true)]
     experts_down: Option<Encoding>,
-    /// Attention, k_b and v_b included.
+    /// Attention, including k_b and v_b.
     #[arg(long, value_name = "TYPE", value_parser = encoding_parser(), hide_possible_values = true)]
     attention: Option<Encoding>,
-    /// Query and key of the indexer.
+    /// Query and key matrices of the indexer.
     #[arg(long, value_name = "TYPE", value_parser = encoding_parser(), hide_possible_values = true)]
     indexer: Option<Encoding>,
     /// Shared experts.
@@ -80,7 +82,7 @@ struct Roles {
     /// Token embedding.
     #[arg(long, value_name = "TYPE", value_parser = encoding_parser(), hide_possible_values = true)]
     embed: Option<Encoding>,
-    /// Language-model head.
+    /// Output matrix (language-model head).
     #[arg(long, value_name = "TYPE", value_parser = encoding_parser(), hide_possible_values = true)]
     head: Option<Encoding>,
 }
@@ -106,15 +108,14 @@ impl Roles {
 }
 
 /// Accepts the names of [`Recipe::names`].
-fn recipe_parser() -> impl TypedValueParser<Value = Recipe> {
-    PossibleValuesParser::new(Recipe::names())
-        .map(|name| Recipe::from_name(&name).expect("only names of recipes are accepted"))
+fn recipe_parser() -> OneOf<Recipe> {
+    let named = |name| (name, Recipe::from_name(name).expect("every name of a recipe is known"));
+    OneOf::new(Recipe::names().into_iter().map(named))
 }
 
 /// Accepts the names of [`Encoding::ALL`].
-fn encoding_parser() -> impl TypedValueParser<Value = Encoding> {
-    PossibleValuesParser::new(Encoding::ALL.map(Encoding::name))
-        .map(|name| Encoding::from_name(&name).expect("only names of encodings are accepted"))
+fn encoding_parser() -> OneOf<Encoding> {
+    OneOf::new(Encoding::ALL.map(|encoding| (encoding.name(), encoding)))
 }
 
 /// Runs the verb.

@@ -1,11 +1,9 @@
 //! Whether a model and its session find room, and what to do when they do not.
 
-use super::Failure;
 use super::print::bytes;
+use super::{Failure, synth};
 use crate::fit::{Plan, Setting};
-
-/// No quantization has fewer bits for each weight.
-const FEWEST_BITS: f64 = 1.5;
+use fathom_quantize::recipe::Preset;
 
 /// Why a model does not fit: numbers, and what would.
 pub(super) fn refusal(plan: &Plan<'_>, wanted: Setting, usable: u64) -> String {
@@ -16,7 +14,7 @@ pub(super) fn refusal(plan: &Plan<'_>, wanted: Setting, usable: u64) -> String {
         return format!("does not fit: cache and scratch alone need {own}, {room} available; {advice}");
     }
     let else_ = if plan.in_memory {
-        "the weights are to be read into memory"
+        "the weights are to be read into memory (--no-mmap)"
     } else {
         "it would run, but read weights from disk for every token"
     };
@@ -28,17 +26,22 @@ fn advice(plan: &Plan<'_>, wanted: Setting, usable: u64) -> String {
     if let Some(near) = plan.nearest(wanted, usable) {
         return format!("it fits with {}", flags(wanted, near).join(" "));
     }
+    let own = plan.own(wanted);
+    let with =
+        |preset: Preset| synth::bytes_with(plan.config, &preset.into()).ok().map(|weights| weights + own);
+    let fitting = Preset::ALL.into_iter().find(|preset| with(*preset).is_some_and(|needed| needed <= usable));
+    let quantized = match (fitting, Preset::ALL.last().copied()) {
+        (Some(preset), _) => format!("quantized with `--type {}` it would fit", preset.name()),
+        (None, Some(smallest)) => {
+            let needed =
+                with(smallest).map_or(String::new(), |needed| format!(" would need {}", bytes(needed)));
+            format!("even the smallest preset, `--type {}`,{needed}", smallest.name())
+        }
+        (None, None) => String::new(),
+    };
+    let bits = plan.bits_that_fit(wanted, usable).unwrap_or(0.0);
     let has = 8.0 * plan.weights.needed() as f64 / plan.weights.n_weights.max(1) as f64;
-    match plan.bits_that_fit(wanted, usable) {
-        Some(bits) if bits >= FEWEST_BITS => {
-            format!("a file with {bits:.2} bits for each weight or fewer would fit; this one has {has:.2}")
-        }
-        _ => {
-            let least = (plan.weights.n_weights as f64 * FEWEST_BITS / 8.0) as u64 + plan.own(wanted);
-            let least = bytes(least);
-            format!("no quantization of this model is small enough: the smallest would need some {least}")
-        }
-    }
+    format!("{quantized} (room for {bits:.2} bits per weight; this file has {has:.2})")
 }
 
 /// What has to be said to get from one setting to the other.
@@ -88,7 +91,7 @@ pub(super) fn settle(
     let shorter = if named.ctx { None } else { plan.longest(least, usable) };
     shorter.filter(|shorter| shorter.n_ctx >= SHORTEST_CHOSEN).ok_or_else(|| {
         let why = refusal(plan, wanted, usable);
-        Failure::memory(format!("{why}; --force loads it all the same"))
+        Failure::memory(format!("{why}; --force loads it anyway"))
     })
 }
 
@@ -161,6 +164,20 @@ mod tests {
         }
         let failure = settle(&plan, WANTED, BATCH, memory(1 << 19, None)).unwrap_err();
         assert!(failure.message.contains("cache and scratch alone"), "{}", failure.message);
+    }
+
+    #[test]
+    fn advice_names_presets_that_exist() {
+        let (config, _) = synth::published();
+        let weights = WeightBytes { routed: 1 << 40, n_weights: 671 << 30, ..WeightBytes::default() };
+        let plan = Plan { config: &config, weights, n_threads: 2, mtp: false, in_memory: false };
+        let told = |gib: u64| refusal(&plan, WANTED, gib << 30);
+        for (gib, preset) in [(700, "q8_0"), (420, "q4_k_m"), (260, "q2_k")] {
+            let told = told(gib);
+            assert!(told.contains(&format!("quantized with `--type {preset}` it would fit")), "{told}");
+        }
+        let told = told(200);
+        assert!(told.contains("even the smallest preset, `--type q2_k`, would need 2"), "{told}");
     }
 
     #[test]

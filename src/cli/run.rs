@@ -3,10 +3,10 @@
 use super::keep::{self, KeepArgs};
 use super::model::{Loaded, ModelArgs};
 use super::progress::PromptProgress;
+use super::prompt::PromptArgs;
 use super::schema::{Schema, SchemaArgs};
 use super::show::{self, Show};
 use super::talk::TalkArgs;
-use super::tokenize::read_text;
 use super::tools::ToolArgs;
 use super::{Failure, calls, print, signals};
 use crate::Session;
@@ -16,32 +16,38 @@ use crate::tools::Toolbox;
 use serde_json::{Value, json};
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
 
-/// Answer one prompt: the answer goes to stdout, everything else to stderr.
+/// Answer a single prompt: the answer goes to stdout, everything else to stderr.
 ///
-/// The prompt is what -p says, then the file of -f, then stdin if that is no terminal, with an empty line between
-/// them; the last line end of a file and of stdin does not count.
+/// The prompt consists of PROMPT (or -p), the file of -f and, unless it is a terminal, stdin, in this order and with empty
+/// lines between them. A single word that is a file, a folder or an alias is the MODEL; anything else is the prompt.
+///
+/// Examples:
+///
+///   fathom run "What does river mean?"
+///
+///   fathom run MODEL.gguf -p "Summarise:" -f notes.txt
+///
+///   git log --oneline | fathom run MODEL.gguf "What happened here?"
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// The prompt.
-    #[arg(short, long, value_name = "TEXT", allow_hyphen_values = true)]
-    prompt: Option<String>,
-    /// File with the prompt; - is stdin.
-    #[arg(short, long, value_name = "FILE")]
-    file: Option<PathBuf>,
-    /// No chat: continue the text itself. It begins with the model's BOS, as all that the model was trained on does.
+    /// The prompt; the same as -p.
+    #[arg(value_name = "PROMPT", conflicts_with = "prompt")]
+    words: Vec<String>,
+    #[command(flatten)]
+    prompt: PromptArgs,
+    /// Continue the text itself, without the chat format. The model's BOS token is put before it.
     #[arg(long, conflicts_with_all = ["system", "think", "no_think", "tools"])]
     raw: bool,
-    /// Turn the texts of control tokens in a raw prompt, such as <｜User｜>, into those tokens.
+    /// Read control tokens that are spelt out in a raw prompt, such as <｜User｜>, as those tokens.
     #[arg(long, requires = "raw")]
     special: bool,
-    /// Print one JSON object at the end, and nothing else on stdout.
+    /// Print one JSON object when the answer is complete, and nothing else on stdout.
     #[arg(long, conflicts_with = "jsonl")]
     json: bool,
-    /// Print a JSON object per line as things happen; the last, of type "end", is that of --json.
+    /// Stream JSON objects, one a line; the last has the type "end" and all that --json prints.
     #[arg(long)]
     jsonl: bool,
     #[command(flatten)]
@@ -54,13 +60,17 @@ pub struct Args {
     keep: KeepArgs,
 }
 
+const EXPECTED: &str =
+    "a prompt: text in quotation marks, -p TEXT, -f FILE or stdin (`fathom chat` is a conversation)";
+
 /// Runs the verb.
 ///
 /// # Errors
 /// A model that cannot be loaded, a prompt that cannot be read or does not fit, an interruption.
 pub fn run(args: Args) -> Result<(), Failure> {
     let (toolbox, schema) = (args.tools.toolbox()?, args.schema.schema()?);
-    let prompt = args.read_prompt()?;
+    let words = (!args.words.is_empty()).then(|| args.words.join(" "));
+    let prompt = args.prompt.with_stdin(words, EXPECTED)?;
     let how = How {
         talk: &args.talk,
         keep: &args.keep,
@@ -73,44 +83,6 @@ pub fn run(args: Args) -> Result<(), Failure> {
         schema: schema.as_ref(),
     };
     answer(&args.model, &how, toolbox, prompt)
-}
-
-impl Args {
-    fn read_prompt(&self) -> Result<String, Failure> {
-        let mut parts: Vec<String> = self.prompt.iter().cloned().collect();
-        let mut wants_stdin = !std::io::stdin().is_terminal();
-        if let Some(path) = &self.file {
-            wants_stdin &= path != Path::new("-");
-            parts.push(without_line_end(read_text(path)?));
-        }
-        if wants_stdin {
-            parts.push(without_line_end(read_text(Path::new("-"))?));
-        }
-        parts.retain(|part| !part.is_empty());
-        if parts.is_empty() {
-            return Err(Failure::usage("expected a prompt: -p TEXT, -f FILE or text on stdin; found none"));
-        }
-        Ok(parts.join("\n\n"))
-    }
-}
-
-/// All of stdin as a prompt.
-pub(super) fn stdin_prompt() -> Result<String, Failure> {
-    let text = without_line_end(read_text(Path::new("-"))?);
-    if text.is_empty() {
-        return Err(Failure::usage("expected a prompt on stdin, found nothing"));
-    }
-    Ok(text)
-}
-
-fn without_line_end(mut text: String) -> String {
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
-    }
-    text
 }
 
 /// How one prompt is answered.
@@ -239,12 +211,15 @@ fn ask(question: &str) -> Result<Option<String>, Failure> {
     let mut line = String::new();
     match std::io::stdin().read_line(&mut line) {
         Ok(0) => Ok(None),
-        Ok(_) => Ok(Some(without_line_end(line))),
+        Ok(_) => Ok(Some(line.trim_end_matches(['\r', '\n']).to_owned())),
         Err(error) => Err(Failure::runtime(format!("cannot read your answer: {error}"))),
     }
 }
 
 fn tell_figures(session: &Session<'_>, outcome: &Outcome, seed: u64) {
+    if print::is_quiet() {
+        return;
+    }
     let context = (session.tokens().len(), session.n_ctx());
     show::aside(&show::figures(&outcome.usage, Some(context), seed));
 }

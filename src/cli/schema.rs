@@ -1,4 +1,4 @@
-//! Flags of answers that are to have a form.
+//! Flags of structured output.
 
 use super::Failure;
 use super::show::aside;
@@ -15,12 +15,13 @@ const LARGEST: u64 = 16 << 20;
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Answer")]
 pub struct SchemaArgs {
-    /// JSON schema that the answer follows, or a file with it; reasoning is free. {} is any JSON.
+    /// Structured output: the answer conforms to this JSON schema, or to the one in this file. {} allows any JSON.
     ///
-    /// The model is not told: the question should ask for JSON and say what belongs into it. Tools are not called then.
+    /// The model does not see the schema, so the prompt should ask for JSON and describe it. Reasoning is not restricted.
+    /// Cannot be combined with --tools.
     #[arg(short, long, value_name = "SCHEMA|FILE", conflicts_with_all = ["json_schema_file", "tools"])]
     json_schema: Option<String>,
-    /// File with the JSON schema that the answer follows; also -jf.
+    /// Structured output with the JSON schema in this file.
     #[arg(long, visible_alias = "jf", value_name = "FILE", conflicts_with = "tools")]
     json_schema_file: Option<PathBuf>,
 }

@@ -215,6 +215,9 @@ pub(crate) fn dim() -> Style {
 
 /// A line on stderr that stands back.
 pub(crate) fn aside(text: &str) {
+    if print::is_quiet() && print::is_note(text) {
+        return;
+    }
     let style = dim();
     let _ = writeln!(print::fresh_line(), "{style}{}{style:#}", print::plain(text));
 }

@@ -1,5 +1,6 @@
 //! `fathom synth`: a made-up model of true size, for benchmarks and tests of scale.
 
+use super::flags::OneOf;
 use super::writing;
 use super::{Failure, signals};
 use crate::config::Config;
@@ -18,34 +19,35 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Make up a model with DeepSeek-V3.2's true dimensions and random weights, the same bytes on every machine.
+/// Generate a model with random weights and DeepSeek-V3.2's dimensions.
 ///
-/// A slice has few layers and a small vocabulary, and is all that a benchmark needs: each layer costs what it costs in the
-/// real model. Nothing it says makes sense, but activations and routing stay healthy.
+/// A slice has only a few layers and a small vocabulary, but every layer costs what it costs in the real model, which is
+/// all that a benchmark needs. Its answers are meaningless; its activations and its routing are realistic. The same seed
+/// gives the same bytes on every machine.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// v3.2-slice:D+M (D dense and M expert layers, vocabulary of 4096, no MTP) or v3.2 (the whole model).
     #[arg(long)]
     preset: Preset,
-    /// GGUF file to write.
+    /// Output file.
     #[arg(short, long, value_name = "OUT.gguf", required_unless_present = "checkpoint", requires = "types")]
     output: Option<PathBuf>,
-    /// Preset or type as `quantize` takes it, or q4k-bench for the table that speeds are quoted on.
-    #[arg(long = "type", value_name = "TYPE", id = "types")]
+    /// Preset or type, as for `fathom quantize --type`; or q4k-bench, the mixture that published speeds were measured with.
+    #[arg(long = "type", value_name = "TYPE", id = "types", value_parser = types(), hide_possible_values = true)]
     types: Option<Types>,
-    /// Write the model as an FP8 checkpoint into this new folder, too.
+    /// New folder; the model is also written there as an FP8 checkpoint.
     #[arg(long, value_name = "DIR")]
     checkpoint: Option<PathBuf>,
-    /// Another seed makes another model.
+    /// Seed of the random weights.
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Test aid: leave every weight zero, as a hole in a sparse file that takes no room on the disk.
+    /// For tests: leave all weights zero, as a sparse file that takes no space on disk.
     #[arg(long)]
     zeros: bool,
-    /// Replace OUT.gguf if it exists.
+    /// Overwrite OUT.gguf if it exists.
     #[arg(long)]
     force: bool,
-    /// Threads; all cores if not given.
+    /// Number of threads [default: all cores].
     #[arg(short, long, value_name = "N")]
     threads: Option<NonZeroUsize>,
 }
@@ -184,6 +186,12 @@ impl FromStr for Types {
     }
 }
 
+/// Accepts what [`Types::from_str`] does, as people write it.
+pub(super) fn types() -> OneOf<Types> {
+    let named = |name: &'static str| (name, name.parse().expect("every name of a recipe is known"));
+    OneOf::new(Recipe::names().into_iter().chain(["q4k-bench"]).map(named))
+}
+
 impl std::fmt::Display for Types {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(match self {
@@ -287,23 +295,29 @@ fn write_gguf(
 /// A slice with one layer of each kind: its numbers, and the bytes of its weights in these types.
 pub(super) fn smallest_slice(types: &Types) -> Result<(Config, u64), Failure> {
     let (config, plan) = described(Preset::SMALLEST);
-    let bytes = weight_bytes(&plan, types)?;
+    let bytes = weight_bytes(&plan, &types.recipe())?;
     Ok((config, bytes))
 }
 
 /// Bytes of the whole model's weights in these types, without the MTP layer.
 pub(super) fn whole_bytes(types: &Types) -> Result<u64, Failure> {
-    let (config, mut plan) = described(Preset::Whole);
+    let (config, _) = described(Preset::Whole);
+    bytes_with(&config, &types.recipe())
+}
+
+/// Bytes of the weights of a model with these numbers, without the MTP layer.
+pub(super) fn bytes_with(config: &Config, recipe: &Recipe) -> Result<u64, Failure> {
+    let mut plan = names::plan(config, |_| true);
     plan.retain(|tensor| {
         !names::find(&tensor.name)
             .and_then(|(_, layer)| layer)
             .is_some_and(|layer| config.is_mtp_layer(layer))
     });
-    weight_bytes(&plan, types)
+    weight_bytes(&plan, recipe)
 }
 
-fn weight_bytes(plan: &[TensorPlan], types: &Types) -> Result<u64, Failure> {
-    let encodings = types.recipe().assign(plan)?;
+fn weight_bytes(plan: &[TensorPlan], recipe: &Recipe) -> Result<u64, Failure> {
+    let encodings = recipe.assign(plan)?;
     let rows = |tensor: &TensorPlan| tensor.n_elems() / tensor.n_cols() as u64;
     let bytes = plan.iter().zip(&encodings).map(|(tensor, encoding)| {
         encoding.row_bytes(tensor.n_cols()).map_or(0, |bytes| bytes * rows(tensor))

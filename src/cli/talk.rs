@@ -9,29 +9,29 @@ use std::str::FromStr;
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Answer")]
 pub struct TalkArgs {
-    /// Instructions that stand before the conversation; also -sys.
-    #[arg(long, visible_alias = "sys", value_name = "TEXT")]
+    /// System prompt: instructions that apply to the whole conversation.
+    #[arg(long, visible_aliases = ["sys", "system-prompt"], value_name = "TEXT", allow_hyphen_values = true)]
     pub system: Option<String>,
-    /// Let the model reason before it answers. It does not unless asked: on a CPU that may take minutes.
+    /// Let the model reason before it answers. This is off by default because it can take minutes on a CPU.
     #[arg(long, overrides_with = "no_think")]
     pub think: bool,
-    /// Let the model answer at once; this is the default.
+    /// Let the model answer without reasoning first (the default).
     #[arg(long, overrides_with = "think")]
     pub no_think: bool,
-    /// Most tokens of reasoning: then it is ended and the answer follows; -1 is no limit.
+    /// Maximum number of tokens of reasoning, after which the answer begins; -1: no limit.
     #[arg(long, value_name = "N", default_value = "-1", allow_negative_numbers = true, value_parser = n_predict)]
     pub reasoning_budget: NPredict,
-    /// Do not show the reasoning; it still takes its time.
+    /// Do not show the reasoning. It takes as long as before.
     #[arg(long)]
     pub hide_thinking: bool,
-    /// Show the answer as it comes, without colours for its Markdown; in pipes it is never changed.
+    /// Print answers as plain text, without formatting their Markdown. Output to pipes and files is always plain.
     #[arg(long)]
     pub no_markdown: bool,
-    /// Most tokens of an answer; -1 is no limit but the context's.
+    /// Maximum number of tokens in an answer; -1: until the context is full.
     #[arg(short, long, visible_alias = "predict", value_name = "N", default_value = "-1",
           allow_negative_numbers = true, value_parser = n_predict)]
     pub n_predict: NPredict,
-    /// Text that ends the answer and is not part of it; may be given several times.
+    /// Stop string: the answer ends before this text. Can be repeated.
     #[arg(short = 'r', long = "reverse-prompt", visible_alias = "stop", value_name = "TEXT",
           allow_hyphen_values = true, value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub stops: Vec<String>,
@@ -40,27 +40,28 @@ pub struct TalkArgs {
     pub sampling: SamplingArgs,
 }
 
-/// How tokens are drawn; the defaults are what DeepSeek recommends.
+/// How tokens are sampled; the defaults are what DeepSeek recommends.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
-    /// 0 always takes the best token, 1 is the model's own distribution.
-    #[arg(long = "temp", visible_alias = "temperature", value_name = "T", default_value_t = Sampling::default().temperature, value_parser = temperature)]
+    /// Temperature: 0 or less always takes the most likely token, 1 leaves the model's probabilities as they are.
+    #[arg(long = "temp", visible_alias = "temperature", value_name = "T", default_value_t = Sampling::default().temperature,
+          allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: f32,
-    /// Draw from this many best tokens; 0 is all.
-    #[arg(long, value_name = "N", default_value_t = Sampling::default().top_k)]
+    /// Sample from the N most likely tokens; 0 or less: off.
+    #[arg(long, value_name = "N", default_value_t = Sampling::default().top_k, allow_negative_numbers = true, value_parser = top_k)]
     pub top_k: usize,
-    /// Draw from the fewest tokens that have more than this probability together, those first whose surprise is nearest to the
-    /// expected one; 1 is all.
+    /// Locally typical sampling: sample from the tokens whose surprise is closest to the expected one, as many as have a total
+    /// probability above P; 1: off.
     #[arg(long = "typical", visible_alias = "typical-p", value_name = "P", default_value_t = Sampling::default().typical_p, value_parser = share)]
     pub typical_p: f32,
-    /// Draw from the fewest tokens that have this much probability together; 1 is all.
+    /// Sample from the most likely tokens, as many as have a total probability of P; 1: off.
     #[arg(long, value_name = "P", default_value_t = Sampling::default().top_p, value_parser = share)]
     pub top_p: f32,
-    /// Draw from tokens at least this many times as likely as the best; 0 is all.
+    /// Sample from tokens that are at least P times as likely as the most likely one; 0: off.
     #[arg(long, value_name = "P", default_value_t = Sampling::default().min_p, value_parser = share)]
     pub min_p: f32,
-    /// Repeats an answer, on any number of threads; -1 takes another one each time and tells it.
+    /// Random seed. The same seed gives the same answer, with any number of threads; -1: a new seed each time, which is shown.
     #[arg(short, long, value_name = "N", default_value = "-1", allow_negative_numbers = true, value_parser = seed)]
     pub seed: Seed,
     /// What changes logits before.
@@ -68,7 +69,7 @@ pub struct SamplingArgs {
     pub adjust: AdjustArgs,
 }
 
-/// Most tokens of an answer, or of its reasoning.
+/// Maximum number of tokens in an answer, or in its reasoning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NPredict(pub Option<usize>);
 
@@ -94,11 +95,19 @@ impl SamplingArgs {
     }
 }
 
-/// A temperature.
+/// A temperature; below 0 it is 0, as in llama.cpp.
 pub(crate) fn temperature(text: &str) -> Result<f32, String> {
-    match text.parse() {
-        Ok(value) if (0.0..=100.0).contains(&value) => Ok(value),
-        _ => Err(format!("expected a number from 0 to 100, found `{text}`")),
+    match text.parse::<f32>() {
+        Ok(value) if value.is_finite() && value <= 100.0 => Ok(value.max(0.0)),
+        _ => Err(format!("expected a number up to 100, found `{text}`")),
+    }
+}
+
+/// A number of most likely tokens; below 0 it is 0, as in llama.cpp.
+pub(crate) fn top_k(text: &str) -> Result<usize, String> {
+    match text.parse::<i64>() {
+        Ok(value) => Ok(usize::try_from(value).unwrap_or(0)),
+        Err(_) => Err(format!("expected a whole number, found `{text}`")),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `fathom tokenize`: the ids of a text.
 
 use super::detokenize::load;
+use super::model::Which;
 use super::{Failure, print};
 use crate::tokenizer::Tokenizer;
 use fathom_quantize::input::{self, ReadError};
@@ -10,23 +11,23 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-/// Print the token ids of a text, with the tokenizer inside a model file.
+/// Print the token ids of a text.
 ///
-/// No BOS is added.
+/// The tokenizer is the one in the model file. No BOS token is added.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// GGUF file, any shard of a split one, a folder that holds one model, or an alias.
-    model: PathBuf,
+    #[command(flatten)]
+    which: Which,
     /// The text.
     #[arg(required_unless_present = "file", conflicts_with = "file")]
-    text: Option<String>,
+    text: Vec<String>,
     /// File with the text; - is stdin.
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Turn the texts of control tokens, such as <｜User｜>, into those tokens.
+    /// Read control tokens that are spelt out in the text, such as <｜User｜>, as those tokens.
     #[arg(long)]
     special: bool,
-    /// Print a list of objects: id, text, and bytes where a token is no whole text.
+    /// Print a JSON array of objects: the id, the text, and the bytes of a token that is only a part of a character.
     #[arg(long)]
     json: bool,
 }
@@ -36,12 +37,11 @@ pub struct Args {
 /// # Errors
 /// A model without this kind of tokenizer, a text that cannot be read.
 pub fn run(args: Args) -> Result<(), Failure> {
-    let text = match (&args.text, &args.file) {
-        (Some(text), _) => text.clone(),
-        (None, Some(path)) => read_text(path)?,
-        (None, None) => return Err(Failure::usage("expected a text or --file")),
+    let text = match &args.file {
+        Some(path) => read_text(path)?,
+        None => args.text.join(" "),
     };
-    let tokenizer = load(&args.model)?;
+    let tokenizer = load(args.which.path())?;
     let ids = if args.special { tokenizer.encode_with_special(&text) } else { tokenizer.encode_plain(&text) };
     if args.json {
         let list = ids.iter().map(|&id| describe(&tokenizer, id)).collect();
@@ -85,7 +85,7 @@ fn stdin() -> Result<Vec<u8>, ReadError> {
                 let how = if std::io::stdin().is_terminal() {
                     "Ctrl-D on a line of its own ends it"
                 } else {
-                    "it is no terminal; < /dev/null leaves it out"
+                    "it is not a terminal; < /dev/null leaves it out"
                 };
                 tell!("note: reading the text from stdin until it ends ({how})");
             }

@@ -10,28 +10,29 @@ use std::time::Duration;
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Tools")]
 pub struct ToolArgs {
-    /// JSON file with what the model may call: an array of OpenAI's function schemas, or {"tools": [...]}.
+    /// JSON file with the tools that the model may call: an array of function schemas as in OpenAI's API, or {"tools":
+    /// [...]}.
     ///
-    /// What it calls is shown. `chat` asks for the result of a call that has no command; `run` prints the call as JSON
-    /// and ends.
+    /// Calls are shown. If a tool has no command (--tool-cmd), `chat` asks you for its result, and `run` prints the call as
+    /// JSON and ends.
     #[arg(long, value_name = "FILE")]
     tools: Option<PathBuf>,
-    /// Command that answers the calls of a tool; may be given several times.
+    /// Shell command that runs when the model calls the tool NAME. Can be repeated.
     ///
-    /// `sh -c COMMAND` gets the arguments as JSON on stdin and in FATHOM_TOOL_ARGUMENTS, the name in FATHOM_TOOL_NAME;
-    /// what it prints is the result. You are asked before it runs.
+    /// The command gets the arguments as JSON on stdin and in FATHOM_TOOL_ARGUMENTS, and the name of the tool in
+    /// FATHOM_TOOL_NAME. Its output is the result. You are asked before it runs.
     #[arg(long = "tool-cmd", value_name = "NAME=COMMAND", requires = "tools", value_parser = command)]
     commands: Vec<(String, String)>,
-    /// Run the commands of tools without asking.
+    /// Run the commands of tools without asking first.
     #[arg(long, requires = "tools")]
     yes: bool,
-    /// Seconds until a tool's command is ended.
+    /// Time limit of a tool's command, in seconds.
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     tool_timeout: Duration,
-    /// Most bytes of a command's output that the model gets.
+    /// Maximum number of bytes of a command's output that are passed to the model.
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().output)]
     tool_output_limit: usize,
-    /// How often in a row the model may call tools before it is stopped.
+    /// Maximum number of times in a row that the model may call tools.
     #[arg(long, value_name = "N", default_value_t = 8)]
     tool_rounds: usize,
 }

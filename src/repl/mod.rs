@@ -47,6 +47,8 @@ pub(crate) struct Setup {
     pub remembers: bool,
     /// The kept conversation to go on with.
     pub begin: Option<Begin>,
+    /// The first message, if it came with the command line.
+    pub first: Option<String>,
 }
 
 /// Talks until the person leaves.
@@ -54,30 +56,39 @@ pub(crate) struct Setup {
 /// # Errors
 /// A model without a chat format, a terminal that cannot be used.
 pub(crate) fn run(loaded: &Loaded<'_>, mut setup: Setup) -> Result<(), Failure> {
-    let begin = setup.begin.take();
+    let (begin, first) = (setup.begin.take(), setup.first.take());
     let mut repl = Repl::new(loaded, setup)?;
-    aside(&format!(
-        "fathom {} | {} | {} tokens of context | /help lists the commands",
-        env!("CARGO_PKG_VERSION"),
-        loaded.name,
-        repl.session.n_ctx()
-    ));
+    if !print::is_quiet() {
+        aside(&format!(
+            "fathom {} | {} | {} tokens of context | /help lists the commands",
+            env!("CARGO_PKG_VERSION"),
+            loaded.name,
+            repl.session.n_ctx()
+        ));
+    }
     if let Some(begin) = begin {
         repl.begin(begin).map_err(Failure::invalid)?;
     }
-    let left = talk(&mut repl);
+    let left = talk(&mut repl, first);
     repl.keep_conversation();
     repl.farewell();
     left
 }
 
-fn talk(repl: &mut Repl<'_, '_>) -> Result<(), Failure> {
+fn talk(repl: &mut Repl<'_, '_>, mut first: Option<String>) -> Result<(), Failure> {
     let mut wants_to_leave = false;
     // The first line said it all.
     repl.status = repl.status_line();
     loop {
         repl.show_status();
-        let done = match repl.input.read()? {
+        let line = match first.take() {
+            Some(text) => {
+                aside(&format!("> {text}"));
+                Line::Message(text)
+            }
+            None => repl.input.read()?,
+        };
+        let done = match line {
             Line::End => return Ok(()),
             Line::Interrupt if wants_to_leave => return Ok(()),
             Line::Interrupt => {
@@ -190,7 +201,7 @@ impl<'l, 'm> Repl<'l, 'm> {
             rate: None,
             read_rate: None,
             status: String::new(),
-            stats: true,
+            stats: !print::is_quiet(),
             warned: false,
             kept,
         })

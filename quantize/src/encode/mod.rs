@@ -103,9 +103,10 @@ impl Encoding {
         self.tensor_type().name()
     }
 
-    /// By name, in either case.
+    /// By name, in either case, with dashes or underscores.
     pub fn from_name(name: &str) -> Option<Encoding> {
-        Encoding::ALL.into_iter().find(|e| e.name().eq_ignore_ascii_case(name))
+        let name = name.replace('-', "_");
+        Encoding::ALL.into_iter().find(|e| e.name().eq_ignore_ascii_case(&name))
     }
 
     /// This type if its blocks divide rows of `n_cols`, otherwise the type with blocks of 32 that llama.cpp falls

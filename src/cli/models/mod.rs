@@ -13,14 +13,14 @@ use serde_json::{Value as Json, json};
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-/// List the GGUF models in known folders: size, types, and whether they run here and fit in memory.
+/// List the models on this machine, and whether they fit in its memory.
 ///
-/// Known are the settings' aliases and `folders` in `[models]`, this folder, fathom/models where data belongs, and the caches of
-/// llama.cpp (LLAMA_CACHE) and Hugging Face (HF_HUB_CACHE, HF_HOME). Only headers are read. To fit means what it means for
-/// `fathom chat` without flags.
+/// Models are looked for in the current folder, in ~/.local/share/fathom/models, in the caches of llama.cpp (LLAMA_CACHE)
+/// and Hugging Face (HF_HUB_CACHE, HF_HOME), and in the folders that the settings name (`folders` in `[models]`). Aliases
+/// are listed, too. Only headers are read. A model fits if `fathom chat MODEL` would load it without further flags.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// Folders to look in instead of the known ones, or files.
+    /// Folders or files to list instead.
     #[arg(value_name = "FOLDER")]
     folders: Vec<PathBuf>,
     /// Print one JSON object.
@@ -39,8 +39,8 @@ const LONGEST_REMARK: usize = 300;
 /// A folder that was named and is not there.
 pub fn run(args: Args, settings: &Settings) -> Result<(), Failure> {
     if let Some(absent) = args.folders.iter().find(|folder| !folder.exists()) {
-        return Err(Failure::runtime(format!(
-            "{}: expected a folder with models, found nothing",
+        return Err(Failure::invalid(format!(
+            "{}: expected a folder with models or a GGUF file, found no such file or folder",
             absent.display()
         )));
     }
@@ -66,7 +66,9 @@ pub fn run(args: Args, settings: &Settings) -> Result<(), Failure> {
         return print::json(&listed_json(&rows, &places, usable));
     }
     print::answer(&table(&rows, usable))?;
-    show::aside(&print::plain(&how_to_start(&rows, &places)));
+    if !print::is_quiet() {
+        show::aside(&print::plain(&how_to_start(&rows, &places)));
+    }
     Ok(())
 }
 

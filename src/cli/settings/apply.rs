@@ -1,7 +1,7 @@
 //! Settings as the parser's defaults.
 
 use super::aliases::ModelParser;
-use super::catalogue::{Flag, Kind, MODEL, Verb, opposite_name};
+use super::catalogue::{Flag, Kind, MODEL, MODEL_FLAG, Verb, opposite_name};
 use super::{Setting, Settings};
 use clap::builder::{ArgPredicate, OsStr, Resettable};
 use clap::{Arg, ArgAction, Command};
@@ -11,7 +11,10 @@ use std::collections::{BTreeMap, HashMap};
 /// a value, so that the command line can take back what was set.
 pub(super) fn apply(program: Command, settings: &Settings) -> Command {
     let parser = ModelParser { aliases: settings.aliases.clone() };
-    let named = |arg: Arg| if arg.get_id() == MODEL { arg.value_parser(parser.clone()) } else { arg };
+    let named = |arg: Arg| match arg.get_id().as_str() {
+        MODEL | MODEL_FLAG => arg.value_parser(parser.clone()),
+        _ => arg,
+    };
     // All at once, here and below: one at a time they would change places, and the order is that of the help.
     program.mut_subcommands(|command| {
         let command = match settings.catalogue.verb(command.get_name()) {
@@ -26,6 +29,8 @@ fn apply_verb(mut command: Command, verb: &Verb, settings: &Settings) -> Command
     let empty = BTreeMap::new();
     let set = settings.set.get(&verb.name).unwrap_or(&empty);
     let mut defaults = HashMap::new();
+    // What every verb takes may be set for some only.
+    command = command.args(verb.flags.iter().filter_map(Flag::everywhere));
     for flag in &verb.flags {
         let opposite;
         (command, opposite) = with_opposite(command, flag);

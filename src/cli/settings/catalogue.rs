@@ -4,9 +4,11 @@ use clap::{Arg, ArgAction, Command};
 use std::ffi::{OsStr, OsString};
 
 /// Verbs about the program itself, or about what lies on the disk: nothing of theirs is set for another day.
-const WITHOUT_SETTINGS: [&str; 4] = ["cache", "completions", "config", "man"];
+const WITHOUT_SETTINGS: [&str; 5] = ["cache", "completions", "config", "man", "version"];
 /// What MODEL is called among the settings, and on the command line.
-pub(super) const MODEL: &str = "model";
+pub(crate) const MODEL: &str = "model";
+/// The flag that names it, too.
+pub(crate) const MODEL_FLAG: &str = "model_flag";
 
 /// What one run reads and writes, and leave to overwrite a file or to run commands, are said when it is started.
 fn is_of_one_run(verb: &str, flag: &str) -> bool {
@@ -83,7 +85,8 @@ pub(super) fn variable(name: &str) -> String {
 impl Catalogue {
     pub(super) fn of(program: &Command) -> Catalogue {
         let verbs = program.get_subcommands().filter(|verb| !WITHOUT_SETTINGS.contains(&verb.get_name()));
-        Catalogue { verbs: verbs.map(Verb::of).collect() }
+        let everywhere: Vec<_> = program.get_arguments().filter(|arg| arg.is_global_set()).collect();
+        Catalogue { verbs: verbs.map(|verb| Verb::of(verb, &everywhere)).collect() }
     }
 
     pub(super) fn verb(&self, name: &str) -> Option<&Verb> {
@@ -105,15 +108,18 @@ impl Catalogue {
 }
 
 impl Verb {
-    fn of(command: &Command) -> Verb {
+    fn of(command: &Command, everywhere: &[&Arg]) -> Verb {
         let verb = command.get_name();
-        let named = |arg: &&Arg| arg.get_long().is_some_and(|long| !is_of_one_run(verb, long));
+        let named = |arg: &&Arg| {
+            arg.get_long().is_some_and(|long| !is_of_one_run(verb, long)) && arg.get_id() != MODEL_FLAG
+        };
         let flags = command.get_arguments().filter(named).map(|arg| Flag::of(command, arg));
         let model = command.get_positionals().filter(|arg| {
-            // Without a MODEL `doctor` tells of the machine; elsewhere an optional one is the built-in model.
+            // Without a MODEL `doctor` tells about the machine; elsewhere it is then the built-in one.
             arg.get_id() == MODEL && !arg.is_required_set() && verb != "doctor"
         });
-        let flags: Vec<_> = model.map(|arg| Flag::of(command, arg)).chain(flags).collect();
+        let everywhere = everywhere.iter().map(|arg| Flag::of(command, arg));
+        let flags: Vec<_> = model.map(|arg| Flag::of(command, arg)).chain(flags).chain(everywhere).collect();
         // A switch and the flag that takes it back are one setting, the one that says what is done.
         let is_switch = |name: &str| flags.iter().any(|flag| flag.kind == Kind::Switch && flag.name == name);
         let is_opposite = |flag: &Flag| {
@@ -175,6 +181,11 @@ impl Flag {
             conflicts: conflicts.map(|other| other.get_id().to_string()).collect(),
             arg: arg.clone(),
         }
+    }
+
+    /// The argument itself, if it is one of the whole program that every verb takes.
+    pub(super) fn everywhere(&self) -> Option<Arg> {
+        self.arg.is_global_set().then(|| self.arg.clone())
     }
 
     /// What the flag's own parser says against values, if anything.

@@ -11,7 +11,9 @@ mod said;
 pub use said::{Alias, Origin};
 
 use super::{Cli, Failure};
-use catalogue::{Catalogue, Flag, Kind, MODEL, Meaning, Verb};
+pub(crate) use aliases::BUILT_IN;
+use catalogue::{Catalogue, Flag, Kind, Meaning, Verb};
+pub(crate) use catalogue::{MODEL, MODEL_FLAG};
 use clap::{Command, CommandFactory};
 use said::{Given, Layer, Said};
 use std::collections::BTreeMap;
@@ -174,6 +176,11 @@ impl Settings {
     /// Whether a verb has settings.
     pub(super) fn has(&self, verb: &str) -> bool {
         self.catalogue.verb(verb).is_some()
+    }
+
+    /// The MODEL that a verb uses where none is named, if somebody set one.
+    pub(super) fn model(&self, verb: &str) -> Option<&str> {
+        self.set.get(verb)?.get(MODEL)?.values.first().map(String::as_str)
     }
 
     /// The parser, with these settings as its defaults.

@@ -295,7 +295,9 @@ fn unknown(catalogue: &Catalogue, verb: Option<&str>, key: &str) -> String {
     let own = verb.and_then(|verb| catalogue.verb(verb));
     let of_one_run = own.map_or_else(|| catalogue.is_of_one_run(key), |own| own.is_of_one_run(key));
     if of_one_run {
-        return format!("expected a setting; --{key} belongs to one run, say it on the command line");
+        return format!(
+            "expected a setting; --{key} belongs to one run and can only be given on the command line"
+        );
     }
     match own {
         None => format!("expected a flag's name{}", did_you_mean(key, &catalogue.names())),

@@ -160,7 +160,17 @@ fn names_stand_for_models_in_every_verb_that_takes_one() {
     ] {
         assert_eq!(model(line), Some("/m/big.gguf".into()), "{line:?}");
     }
+    for line in
+        [&["inspect"][..], &["bench"], &["perplexity", "-f", "x"], &["logits", "--tokens", "1", "-o", "x"]]
+    {
+        assert_eq!(model(line), Some("/m/big.gguf".into()), "{line:?}");
+    }
     assert_eq!(model(&["doctor"]), None, "this machine");
+    let flag = |line: &[&str]| parsed(&settings, line).get_one::<PathBuf>("model_flag").cloned();
+    for line in [&["chat", "-m", "big"][..], &["run", "--model", "big"], &["doctor", "-m", "big", "-c", "64"]]
+    {
+        assert_eq!(flag(line), Some("/m/big.gguf".into()), "{line:?}");
+    }
     assert_eq!(model(&["chat", "other.gguf"]), Some("other.gguf".into()));
     assert_eq!(model(&["chat", "builtin"]), Some("builtin".into()));
     let near = model(&["chat", "near"]).unwrap();
@@ -184,14 +194,14 @@ fn mistakes_are_told_with_file_line_expected_and_found() {
         ("[[chat]]\n", "[chat]: expected a verb's table"),
         (
             "ctx-size = 'many'",
-            "user.toml:1: ctx-size: expected a whole number from 1 to 16777216, found `many`",
+            "user.toml:1: ctx-size: expected a whole number from 0 to 16777216, found `many`",
         ),
         ("ctx-size = true", "user.toml:1: ctx-size: expected a value, found true"),
         ("ctx-size = 2026-11-29", "found a date"),
         ("think = 'maybe'", "user.toml:1: think: expected true or false, found `maybe`"),
-        ("temp = -1", "user.toml:1: temp: expected a number from 0 to 100, found `-1`"),
+        ("temp = 101", "user.toml:1: temp: expected a number up to 100, found `101`"),
         ("[quantize]\ntype = 'q99'", "user.toml:2: type: expected one of q8_0"),
-        ("[bench]\noutput = 'x'", "expected one of md"),
+        ("[bench]\noutput = 'x'", "expected one of table, md"),
         ("reverse-prompt = [true]", "found a list of something else"),
         (
             "output = 1\n[quantize]\noutput = 'x'",
@@ -211,7 +221,7 @@ fn mistakes_are_told_with_file_line_expected_and_found() {
     }
     let variable = Files::new("", "").settings(&[("FATHOM_TEMP", "hot"), ("FATHOM_THINK", "maybe")]).problems;
     assert_eq!(variable.len(), 2, "{variable:?}");
-    assert!(variable.iter().any(|told| told.contains("FATHOM_TEMP: temp: expected a number from 0 to 100")));
+    assert!(variable.iter().any(|told| told.contains("FATHOM_TEMP: temp: expected a number up to 100")));
     assert!(variable.iter().any(|told| told == "FATHOM_THINK: expected true or false, found `maybe`"));
     let absent = Settings::from(|name| (name == USER_VARIABLE).then(|| "/nowhere/x.toml".into())).problems;
     assert!(
@@ -256,4 +266,14 @@ fn variables_that_nobody_knows_are_noted() {
     let names = ["FATHOM_CTX_SIZ", "FATHOM_SIMD", "FATHOM_MMAP", "PATH"].map(OsString::from);
     let notes = said::unknown_variables(names.into_iter(), &catalogue, &OTHER_VARIABLES);
     assert_eq!(notes, ["FATHOM_CTX_SIZ: no setting has this name; did you mean `FATHOM_CTX_SIZE`?"]);
+}
+
+#[test]
+fn what_every_verb_takes_can_be_set_for_all_or_for_one() {
+    let quiet = |text: &str, line: &[&str]| parsed(&user(text), line).get_flag("quiet");
+    assert!(!quiet("", &["run", "-p", "x"]) && quiet("", &["run", "-p", "x", "-q"]));
+    assert!(quiet("quiet = true", &["run", "-p", "x"]) && quiet("quiet = true", &["inspect", "x.gguf"]));
+    assert!(quiet("[run]\nquiet = true", &["run", "-p", "x"]));
+    assert!(!quiet("[run]\nquiet = true", &["chat"]));
+    assert!(!quiet("quiet = true", &["run", "-p", "x", "--no-quiet"]));
 }

@@ -1,0 +1,335 @@
+//! The words of other programs, and what stands for them here.
+
+/// What is done with a flag of another program.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Habit {
+    /// It is another name of this flag.
+    Is(&'static str),
+    /// It asks for what is always so: it is left out, with a note that says why.
+    Always {
+        /// Values that ask for it, `*` for any; none: it takes no value.
+        values: &'static [&'static str],
+        /// It cannot stand without one.
+        needs: bool,
+        why: &'static str,
+        /// The refusal of other values.
+        otherwise: &'static str,
+    },
+    /// Its value decides which of our flags it is.
+    ByValue(&'static [(&'static str, &'static [&'static str])]),
+    /// Nothing here does that, or something that has no flag: the sentence says what.
+    No(&'static str),
+}
+
+/// Flags with one fate.
+pub(super) struct Row {
+    /// As they are typed; a star at the end stands for any rest.
+    pub names: &'static [&'static str],
+    /// The commands it is about; none: all.
+    pub verbs: &'static [&'static str],
+    pub habit: Habit,
+}
+
+const fn is(names: &'static [&'static str], flag: &'static str) -> Row {
+    Row { names, verbs: &[], habit: Habit::Is(flag) }
+}
+
+const fn no(names: &'static [&'static str], why: &'static str) -> Row {
+    Row { names, verbs: &[], habit: Habit::No(why) }
+}
+
+const fn always(names: &'static [&'static str], why: &'static str) -> Row {
+    Row { names, verbs: &[], habit: Habit::Always { values: &[], needs: false, why, otherwise: "" } }
+}
+
+/// For some commands only.
+const fn on(verbs: &'static [&'static str], row: Row) -> Row {
+    Row { verbs, ..row }
+}
+
+/// With values that ask for what is always so, and the refusal of others.
+const fn needs(row: Row, values: &'static [&'static str], otherwise: &'static str) -> Row {
+    match row.habit {
+        Habit::Always { why, .. } => {
+            Row { habit: Habit::Always { values, needs: true, why, otherwise }, ..row }
+        }
+        _ => row,
+    }
+}
+
+/// The same for a flag that may stand without a value.
+const fn may_say(row: Row, otherwise: &'static str) -> Row {
+    match row.habit {
+        Habit::Always { why, .. } => {
+            Row { habit: Habit::Always { values: YES, needs: false, why, otherwise }, ..row }
+        }
+        _ => row,
+    }
+}
+
+const YES: &[&str] = &["on", "auto", "true", "1"];
+const NO_GPU: &str = "Fathom computes on the CPU alone; leave it out";
+const ON_CPU: &str = "everything is computed on the CPU";
+const NO_DOWNLOAD: &str = "Fathom downloads nothing; `hf download ORG/NAME` does, then name the file or folder as MODEL, or give \
+                           the checkpoint to `fathom quantize`";
+const NO_SAMPLER: &str =
+    "there is no such sampler; --top-k, --top-p, --min-p, --typical, the penalties and DRY are there";
+const NO_DRAFT: &str = "there is no speculative decoding; leave it out";
+const NO_ADAPTER: &str = "adapters and control vectors are not supported; convert a merged checkpoint";
+const NO_MEDIA: &str = "the model reads text alone; /read in a chat and --file put text files into a prompt";
+const NO_SERVER: &str = "there is no server; `fathom run --json` answers programs";
+const NO_LOG: &str = "there is no log; notes go to stderr, and --quiet leaves them out";
+const ROPE: &str = "rotary positions and YaRN are the model's own numbers; --override-kv KEY=float:VALUE replaces one (`fathom \
+                    inspect` lists the keys)";
+const CACHE: &str = "the prompt cache works by itself (`fathom cache ls` shows it); --no-cache leaves it out, --cache-limit \
+                     bounds it";
+const TEMPLATE: &str = "the chat format is the model file's own; --think turns its reasoning on, `fathom run --raw` goes without";
+const AFFINITY: &str =
+    "start it under `taskset` or `numactl`: threads keep to the processors that the process may use";
+const BOTH_CACHES: &str = "keys and values are one latent row in this model; --cache-type sets its format, --index-cache that of \
+                           the index keys";
+
+/// Flags of llama.cpp's and ollama's programs. The first row that fits counts; flags of ours never get here.
+pub(super) static FLAGS: &[Row] = &[
+    // Other names.
+    is(&["-ub", "--ubatch-size"], "--batch-size"),
+    is(&["-ctk", "--cache-type-k"], "--cache-type"),
+    is(&["-sys"], "--system"),
+    is(&["-jf"], "--json-schema-file"),
+    is(&["-sp"], "--special"),
+    is(&["-no-cnv", "--no-conversation"], "--raw"),
+    is(&["--log-disable", "--no-perf", "--no-show-timings"], "--quiet"),
+    is(&["--no-cache-prompt"], "--no-cache"),
+    is(&["--hidethinking"], "--hide-thinking"),
+    on(&["quantize"], is(&["--outfile"], "--output")),
+    on(&["quantize"], is(&["--outtype"], "--type")),
+    on(&["quantize"], is(&["--output-tensor-type"], "--head")),
+    on(&["quantize"], is(&["--token-embedding-type"], "--embed")),
+    Row {
+        names: &["-rea", "--reasoning"],
+        verbs: &["chat", "run"],
+        habit: Habit::ByValue(&[("on", &["--think"]), ("off", &["--no-think"]), ("auto", &[])]),
+    },
+    Row {
+        names: &["--format"],
+        verbs: &["chat", "run"],
+        habit: Habit::ByValue(&[("json", &["--json-schema", "{}"])]),
+    },
+    // What is so in any case.
+    may_say(
+        always(&["-fa", "--flash-attn"], "attention never holds a whole matrix of scores"),
+        "attention never holds a whole matrix of scores, and that cannot be turned off; leave it out",
+    ),
+    may_say(
+        always(&["-co", "--color"], "colours are on where a terminal takes them"),
+        "set the variable NO_COLOR=1 to have no colours",
+    ),
+    always(&["--jinja"], "the chat format is always the model file's own"),
+    on(
+        &["chat", "run"],
+        always(&["-cnv", "--conversation"], "the model's chat format is used unless `run --raw` is said"),
+    ),
+    on(
+        &["chat"],
+        always(&["-i", "--interactive", "-if", "--interactive-first"], "a chat on a terminal always is"),
+    ),
+    on(&["chat"], always(&["-mli", "--multiline-input"], "Alt-Enter begins a new line in a message")),
+    on(&["run"], always(&["-st", "--single-turn"], "`fathom run` ends with its answer")),
+    always(&["--no-display-prompt"], "the prompt is not repeated"),
+    always(&["--no-context-shift"], "nothing is dropped from a full context"),
+    always(&["--show-timings", "--perf"], "speeds are told behind every answer"),
+    always(&["-nkvo", "--no-kv-offload", "--no-op-offload", "-cmoe", "--cpu-moe"], ON_CPU),
+    needs(always(&["-ncmoe", "--n-cpu-moe"], ON_CPU), &["*"], ""),
+    needs(always(&["-ngl", "--gpu-layers", "--n-gpu-layers"], ON_CPU), &["0"], NO_GPU),
+    needs(always(&["-dev", "--device"], ON_CPU), &["none", "cpu"], NO_GPU),
+    needs(
+        always(&["--numa"], "threads and weights are placed by memory node in any case"),
+        &["distribute"],
+        "threads and weights are placed by memory node in any case; `taskset` or `numactl` keep the program to some nodes",
+    ),
+    on(
+        &["bench"],
+        needs(always(&["-mmp"], "model files are always mapped"), &["1"], "bench always maps the model file"),
+    ),
+    on(
+        &["tokenize"],
+        always(&["--ids", "--no-bos", "--no-parse-special"], "ids alone are printed, without BOS"),
+    ),
+    // What has no flag.
+    no(&["-ctv", "--cache-type-v"], BOTH_CACHES),
+    no(
+        &["-hf", "-hfr", "--hf-repo", "-hff", "--hf-file", "-hft", "--hf-token", "-mu", "--model-url"],
+        NO_DOWNLOAD,
+    ),
+    no(&["-dr", "--docker-repo", "--offline"], NO_DOWNLOAD),
+    no(&["-no-cnv", "--no-conversation"], "`fathom run --raw` continues a text without the chat format"),
+    no(&["-st", "--single-turn"], "`fathom run` answers one prompt and ends"),
+    no(
+        &["-i", "--interactive", "-if", "--interactive-first", "-cnv", "--conversation"],
+        "`fathom chat` is a conversation",
+    ),
+    no(&["-sysf", "--system-prompt-file"], "--system \"$(cat FILE)\" takes the system prompt from a file"),
+    no(&["-ot", "--override-tensor", "--rpc", "-sm", "--split-mode", "-ts", "--tensor-split"], NO_GPU),
+    no(
+        &["-mg", "--main-gpu", "--list-devices", "-fit*", "--fit*", "-kvo", "--kv-offload", "--op-offload"],
+        NO_GPU,
+    ),
+    no(&["-tb", "--threads-batch"], "--threads sets the threads of prompt and answer alike"),
+    no(
+        &[
+            "-C",
+            "--cpu-mask",
+            "-Cr",
+            "--cpu-range",
+            "--cpu-strict",
+            "-Cb*",
+            "--cpu-mask-batch",
+            "--cpu-range-batch",
+        ],
+        AFFINITY,
+    ),
+    no(
+        &["--prio*", "--poll*"],
+        "start it under `nice`; threads wait in a way that leaves the processors to others",
+    ),
+    no(&["--rope-*", "--yarn-*"], ROPE),
+    no(
+        &["--grammar", "--grammar-file"],
+        "there are no GBNF grammars; --json-schema is there for structured output",
+    ),
+    no(
+        &["--mirostat*", "--xtc-*", "--dynatemp-*", "--top-nsigma", "--top-n-sigma", "--adaptive-*"],
+        NO_SAMPLER,
+    ),
+    no(
+        &["--samplers", "--sampling-seq", "--sampler-seq", "-bs", "--backend-sampling"],
+        "samplers stand in llama.cpp's usual \
+        order; each has a value that turns it off, which its help names",
+    ),
+    no(
+        &["--ignore-eos"],
+        "--logit-bias ID-inf with the id of the model's end token (`fathom inspect` shows it) keeps an answer \
+        from ending",
+    ),
+    no(
+        &["--keep", "--context-shift", "-gan", "-gaw", "--grp-attn-*"],
+        "nothing is dropped from a full context: the answer ends; \
+        --ctx-size makes it larger",
+    ),
+    no(
+        &[
+            "--swa-full",
+            "-dt",
+            "--defrag-thold",
+            "-nr",
+            "--no-repack",
+            "--repack",
+            "--no-host",
+            "--check-tensors",
+        ],
+        "Fathom has \
+        nothing of that kind to set; leave it out",
+    ),
+    no(&["-dio", "--direct-io"], "files are mapped; --no-mmap reads them into memory instead"),
+    no(
+        &["--prompt-cache*", "--cache-reuse", "--cache-prompt", "-cram", "--cache-ram", "-ctxcp", "--slot-*"],
+        CACHE,
+    ),
+    no(&["--reasoning-format"], "reasoning is always kept apart: on stderr, and in `reasoning` of --json"),
+    no(&["--chat-template*", "--no-jinja", "--skip-chat-parsing"], TEMPLATE),
+    no(&["--in-prefix*", "--in-suffix"], TEMPLATE),
+    no(
+        &["-e", "--escape", "--no-escape"],
+        "backslashes in a prompt stay as they are; $'line\\nline' makes line breaks in bash",
+    ),
+    no(
+        &["--display-prompt", "--verbose-prompt"],
+        "the prompt is not repeated; `fathom tokenize` shows its tokens",
+    ),
+    no(&["--simple-io"], "--no-markdown shows an answer as it comes; without a terminal it always is"),
+    no(&["-bf", "--binary-file"], "--file takes a text file"),
+    no(
+        &["-md", "--model-draft", "--draft*", "--spec-*", "-ngld", "-devd", "-ctkd", "-ctvd", "--lookup*"],
+        NO_DRAFT,
+    ),
+    no(&["--lora*", "--control-vector*"], NO_ADAPTER),
+    no(&["-mm", "--mmproj*", "--image*", "--audio", "--no-mmproj"], NO_MEDIA),
+    no(
+        &["--host", "--port", "--api-key*", "-np", "--parallel", "--path", "--slots", "--no-webui"],
+        NO_SERVER,
+    ),
+    no(&["--keepalive", "--insecure"], NO_SERVER),
+    no(&["-v", "--verbose", "-lv", "--verbosity", "--log-*"], NO_LOG),
+    no(&["--nowordwrap"], "--no-markdown shows an answer as it comes"),
+    // One command's.
+    on(&["run", "tokenize"], no(&["--stdin"], "`--file -` reads stdin")),
+    on(&["tokenize"], no(&["-p", "--prompt"], "the text is the last word: `fathom tokenize MODEL \"TEXT\"`")),
+    on(&["tokenize"], no(&["--show-count"], "`| wc -w` counts the ids")),
+    on(&["bench"], no(&["-pg"], "-p and -n measure prompts and answers apart; -d fills the cache before")),
+    on(
+        &["bench"],
+        no(
+            &["-oe", "--progress", "--delay", "-embd", "--embeddings"],
+            "bench writes its table alone to stdout; leave it \
+        out",
+        ),
+    ),
+    on(
+        &["perplexity"],
+        no(
+            &["--kl-divergence*", "--ppl-*"],
+            "--save-base FILE writes what a model predicts, --kl-base FILE compares another \
+            with it",
+        ),
+    ),
+    on(
+        &["perplexity"],
+        no(
+            &["--hellaswag*", "--winogrande*", "--multiple-choice*"],
+            "perplexity and KL divergence are all that is computed",
+        ),
+    ),
+    on(
+        &["quantize"],
+        no(&["--imatrix", "--include-weights", "--exclude-weights"], "importance matrices are not read yet"),
+    ),
+    on(&["quantize"], no(&["--pure"], "name one type for every matrix, such as --type q4_k")),
+    on(
+        &["quantize"],
+        no(&["--leave-output-tensor"], "--head sets the type of the output matrix, such as --head bf16"),
+    ),
+    on(&["quantize"], no(&["--allow-requantize"], "quantize reads a checkpoint, never a GGUF file")),
+    on(
+        &["quantize"],
+        no(
+            &["--keep-split", "--split-*"],
+            "one file is written; every program of this kind maps it as it is",
+        ),
+    ),
+];
+
+/// Commands of ollama, LM Studio, Hugging Face and llama.cpp that are none here.
+pub(super) const COMMANDS: &[(&[&str], &str)] = &[
+    (
+        &["pull", "get", "download", "login", "search"],
+        "it downloads nothing; `hf download deepseek-ai/DeepSeek-V3.2` does, then `fathom quantize` converts it (docs/workstation.md)",
+    ),
+    (
+        &["serve", "server", "start", "ps", "status", "stop", "load", "unload", "log"],
+        "there is no server, and a model is loaded \
+        while `fathom chat` or `fathom run` uses it",
+    ),
+    (
+        &["rm", "cp", "push", "import", "create", "signin", "signout"],
+        "models are plain files (`fathom models` shows where); an \
+        alias in the settings gives one a name (docs/settings.md)",
+    ),
+    (&["convert", "quantise"], "`fathom quantize DIR --type q4_k_m -o OUT.gguf` converts a checkpoint"),
+    (
+        &["generate", "complete", "completion", "cli", "prompt", "ask"],
+        "`fathom run \"TEXT\"` answers a prompt",
+    ),
+    (&["llama-bench", "benchmark"], "`fathom bench` measures a model"),
+    (&["imatrix", "embed", "embedding", "tts", "mtmd", "finetune"], "nothing here does that"),
+    (&["update", "upgrade"], "it is updated as it was installed, with cargo"),
+];
