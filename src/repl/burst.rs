@@ -125,7 +125,8 @@ impl State {
     }
 
     fn character(&mut self, c: char, line: &str, place: usize, is_fast: bool) -> Option<Cmd> {
-        let waits = line.len() >= LONG_LINE && place == line.len() && is_fast;
+        // Drawing takes its time, in which more has come.
+        let waits = line.len() >= LONG_LINE && place == line.len() && (is_fast || more_waits());
         self.held.push(c);
         // Each piece is as long as all before it, so that a line of any length is drawn a few times.
         if waits && self.held.len() < line.len() {
@@ -199,6 +200,17 @@ fn can_follow() -> bool {
 
 #[cfg(not(unix))]
 fn can_follow() -> bool {
+    false
+}
+
+/// Whether the terminal has keys that nobody has read.
+#[cfg(unix)]
+fn more_waits() -> bool {
+    rustix::io::ioctl_fionread(std::io::stdin()).is_ok_and(|n| n > 0)
+}
+
+#[cfg(not(unix))]
+fn more_waits() -> bool {
     false
 }
 
