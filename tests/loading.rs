@@ -139,7 +139,7 @@ fn the_built_in_model_starts_at_once() {
     // The best of some: other tests run beside this one.
     let start = |_| {
         let started = Instant::now();
-        let done = fathom().args(["logits", "--tokens", "0", "-o"]).arg(&out).output().unwrap();
+        let done = fathom().args(["logits", "--force", "--tokens", "0", "-o"]).arg(&out).output().unwrap();
         assert!(done.status.success(), "{}", stderr(&done));
         started.elapsed()
     };
