@@ -3,9 +3,12 @@
 
 mod common;
 
-use common::terminal::{Place, Terminal, messages};
-use std::path::PathBuf;
+use common::terminal::{CTRL_C, LISTENS, PATIENCE_MS, Place, Terminal, answering, messages, model};
+use rexpect::session::spawn_command;
+use serde_json::Value as Json;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 /// The files of kept conversations, by their names.
 fn kept(place: &Place) -> Vec<PathBuf> {
@@ -138,4 +141,257 @@ fn a_damaged_conversation_is_a_row_that_says_so() {
     let told = terminal.say("from the first");
     assert!(told.contains("another program changed") && told.contains("hello-2"), "{told}");
     assert_eq!(names(&place), ["hello", "hello-2"]);
+}
+
+const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tools.json");
+/// Room for an answer that does not end by itself.
+const ENDLESS: [&str; 5] = ["chat", "--top-k", "1", "-c", "160000"];
+
+/// What a chat is doing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum When {
+    Listens,
+    Reads,
+    Answers,
+    RunsATool,
+}
+
+/// A chat in which "what is this?" was just said, and in its terminal what the modes were before it.
+fn chat_that(when: When, place: &Place) -> Terminal {
+    let model = model().to_str().unwrap();
+    let long = place.file("long.txt");
+    std::fs::write(&long, "1a".repeat(75_000)).unwrap();
+    let endless = [&ENDLESS[..], &[model]].concat();
+    let call = format!("get_weather=echo begun > {}; sleep 1000", place.file("begun").display());
+    let args = match when {
+        When::Listens => vec!["chat", model, "-n", "3"],
+        When::Answers => endless,
+        When::Reads => [&endless[..], &["-b", "1"]].concat(),
+        When::RunsATool => vec!["chat", "--temp", "0", "--tools", TOOLS, "--yes", "--tool-cmd", &call],
+    };
+    let script = format!("stty -a > {}; exec \"$@\"", place.file("modes").display());
+    let mut terminal = Terminal::open(place.command_in(&script, &args));
+    match when {
+        When::Listens => drop(terminal.ask("what is this?")),
+        When::Answers => {
+            terminal.begin("what is this?");
+            terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
+        }
+        When::Reads => {
+            terminal.say(&format!("/read {}", long.display()));
+            terminal.begin("what is this?");
+            terminal.until("tokens/s, ");
+        }
+        When::RunsATool => {
+            terminal.begin("What is the weather in Boston?");
+            while !place.file("begun").exists() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+    }
+    terminal
+}
+
+#[test]
+fn what_was_said_is_kept_however_the_chat_ends() {
+    use When::{Answers, Listens, Reads, RunsATool};
+    for (when, signals, code) in [
+        (Listens, &["TERM"][..], Some(143)),
+        (Listens, &["HUP"], Some(129)),
+        (Listens, &["QUIT"], Some(131)),
+        (Reads, &["TERM", "TERM"], Some(143)),
+        (Reads, &["KILL"], None),
+        // As a shell does whose terminal goes: one from the system, one from the shell.
+        (Answers, &["HUP", "HUP"], Some(129)),
+        (Answers, &["TERM"], Some(143)),
+        (Answers, &["QUIT"], Some(131)),
+        (Answers, &["KILL"], None),
+        (RunsATool, &["TERM", "TERM"], Some(143)),
+        (RunsATool, &["KILL"], None),
+    ] {
+        let place = Place::new();
+        let mut terminal = chat_that(when, &place);
+        signals.iter().for_each(|signal| terminal.signal(signal));
+        assert_eq!(terminal.end(), code, "{when:?} {signals:?}");
+        if code.is_some() {
+            let before = std::fs::read_to_string(place.file("modes")).unwrap();
+            assert_eq!(terminal.modes(), before, "{when:?} {signals:?}");
+        }
+        let kept = kept(&place);
+        assert_eq!(kept.len(), 1, "{when:?} {signals:?}: {kept:?}");
+        let messages = messages(&kept[0]);
+        let (said, n_least) = match when {
+            Listens => ("what is this?", 2),
+            Answers => ("what is this?", if code.is_some() { 2 } else { 1 }),
+            Reads => ("what is this?", 1),
+            RunsATool => ("Boston", if code.is_some() { 3 } else { 2 }),
+        };
+        assert!(
+            messages[0].1.contains(said) && messages.len() >= n_least,
+            "{when:?} {signals:?}: {messages:?}"
+        );
+        // Whatever it was, it can be resumed.
+        let mut terminal = place.chat(&["--continue", "-n", "2"]);
+        let told = terminal.say("/history");
+        assert!(told.contains(said), "{when:?} {signals:?}: {told:.300}");
+        terminal.leave();
+    }
+}
+
+#[test]
+fn an_answer_is_kept_while_it_comes_and_comes_back_as_one_that_was_cut() {
+    let place = Place::new();
+    let mut terminal = answering(&place, &["-c", "160000"]);
+    let path = kept(&place).remove(0);
+    assert_eq!(messages(&path), [("user".to_owned(), "ab".to_owned())], "it is kept before it is answered");
+    while messages(&path).len() < 2 {
+        // The terminal is read, or the answer would wait for that.
+        terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
+    }
+    terminal.signal("KILL");
+    terminal.end();
+    let before = messages(&path);
+    assert!(!before[1].1.is_empty());
+    std::fs::write(path.with_file_name(".part-killed"), "{").unwrap();
+
+    let command = place.command(&["chat", model().to_str().unwrap(), "--continue", "-n", "3"]);
+    let mut terminal = Terminal { pty: spawn_command(command, Some(PATIENCE_MS)).unwrap() };
+    let told = terminal.until(LISTENS);
+    assert!(told.contains("2 messages") && told.contains("its last answer was cut off"), "{told}");
+    terminal.ask("more");
+    let after = messages(&path);
+    assert_eq!((&after[..2], after.len()), (&before[..], 4));
+    assert!(!path.with_file_name(".part-killed").exists(), "what the dead left is swept");
+}
+
+#[test]
+fn a_terminal_that_goes_away_takes_nothing_with_it() {
+    let place = Place::new();
+    let args = [&ENDLESS[..], &[model().to_str().unwrap()]].concat();
+    // The shell owns the terminal: when it dies, the system hangs up.
+    let mut terminal = Terminal::open(place.command_in("\"$@\"; exit 0", &args));
+    terminal.begin("ab");
+    terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
+    let shell = terminal.process_id();
+    let children = std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).unwrap();
+    terminal.signal("KILL");
+    terminal.end();
+    let chat = Path::new("/proc").join(children.trim());
+    while std::fs::read_to_string(chat.join("stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let messages = messages(&kept(&place)[0]);
+    assert!(messages.len() == 2 && !messages[1].1.is_empty(), "{messages:?}");
+
+    // Or only the reader of the answer goes.
+    let place = Place::new();
+    let command = place.command_in("\"$@\" | head -c 1 >/dev/null", &args);
+    let mut terminal = Terminal::open(command);
+    terminal.begin("ab");
+    assert_eq!(terminal.end(), Some(0));
+    let messages = self::messages(&kept(&place)[0]);
+    assert!(messages.len() == 2 && !messages[1].1.is_empty(), "{messages:?}");
+}
+
+#[test]
+fn what_could_not_be_kept_is_kept_with_the_next_message() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["-n", "2"]);
+    terminal.ask("one");
+    let (folder, away) = (place.file("data/fathom/sessions"), place.file("away"));
+    let no_room = || {
+        std::fs::rename(&folder, &away).unwrap();
+        std::fs::write(&folder, "no folder").unwrap();
+    };
+    no_room();
+    let told = terminal.say("two");
+    assert!(told.contains("not kept for now"), "{told}");
+    assert!(!terminal.say("/stats").contains("not kept"), "it is told once");
+    std::fs::remove_file(&folder).unwrap();
+    std::fs::rename(&away, &folder).unwrap();
+    assert!(terminal.say("/save").contains("kept as one"));
+    terminal.ask("three");
+    assert_eq!(messages(&kept(&place)[0]).len(), 6);
+
+    no_room();
+    terminal.say("four");
+    terminal.press("/quit\r");
+    terminal.until("the end of this conversation is not kept");
+    assert_eq!(terminal.exit_code(), 1);
+}
+
+#[test]
+fn a_conversation_has_its_own_model_and_the_command_line_its_own_flags() {
+    let place = Place::new();
+    let model = place.file("own.gguf");
+    std::fs::copy(common::terminal::model(), &model).unwrap();
+    let start = |args: &[&str]| {
+        let mut command = place.command(&[&["chat"], args].concat());
+        command.current_dir(place.folder.path()).env("FATHOM_TEMP", "0.3").env("FATHOM_MODEL", "builtin");
+        command
+    };
+    let mut terminal = Terminal::open(start(&["own.gguf", "--temp", "0.7", "-n", "3", "--hide-thinking"]));
+    terminal.ask("hello");
+    terminal.leave();
+    let file: Json = serde_json::from_slice(&std::fs::read(&kept(&place)[0]).unwrap()).unwrap();
+    assert_eq!(file["model_path"], model.to_str().unwrap());
+
+    // From elsewhere, too; what settings say does not count beside what the conversation was had with.
+    let mut command = start(&["--continue"]);
+    command.current_dir("/");
+    let mut terminal = Terminal { pty: spawn_command(command, Some(PATIENCE_MS)).unwrap() };
+    let told = terminal.until(LISTENS);
+    assert!(told.contains("own.gguf |") && !told.contains("used"), "{told}");
+    let told = terminal.say("/set");
+    assert!(told.contains("temperature 0.7") && told.contains("n_predict 3"), "{told}");
+    assert!(told.contains("hide_thinking on") && told.contains("thinking off"), "{told}");
+    terminal.leave();
+
+    let args = [
+        "--session",
+        "hello",
+        "--temp",
+        "0.5",
+        "-n",
+        "5",
+        "--think",
+        "--no-hide-thinking",
+        "--system",
+        "Be brief.",
+    ];
+    let mut terminal = Terminal::open(start(&args));
+    let told = terminal.say("/set");
+    assert!(told.contains("temperature 0.5") && told.contains("n_predict 5"), "{told}");
+    assert!(told.contains("hide_thinking off") && told.contains("thinking on"), "{told}");
+    assert!(terminal.say("/system").contains("Be brief."));
+    terminal.leave();
+
+    std::fs::remove_file(&model).unwrap();
+    let told = spawn_command(start(&["--continue"]), Some(PATIENCE_MS)).unwrap().exp_eof().unwrap();
+    assert!(told.contains("own.gguf, which is no longer there") && told.contains("chat MODEL"), "{told}");
+    let mut command = start(&["builtin", "--continue"]);
+    command.env("NO_COLOR", "1");
+    let mut terminal = Terminal { pty: spawn_command(command, Some(PATIENCE_MS)).unwrap() };
+    let told = terminal.until(LISTENS);
+    assert!(told.contains("this conversation used own.gguf before"), "{told}");
+    terminal.leave();
+}
+
+#[test]
+fn files_of_a_message_that_was_stopped_stay_for_the_next() {
+    let place = Place::new();
+    std::fs::write(place.file("long.txt"), "1a".repeat(2_000)).unwrap();
+    let mut terminal = place.chat(&["-b", "1", "-n", "2"]);
+    terminal.say(&format!("/read {}", place.file("long.txt").display()));
+    terminal.begin("what is this?");
+    terminal.press(CTRL_C);
+    assert!(terminal.until(LISTENS).contains("stopped with "));
+    terminal.leave();
+    // Also after a restart.
+    let mut terminal = place.chat(&["--continue", "-n", "2"]);
+    let told = terminal.say("and what is this?");
+    assert!(told.contains("its files stay for this one"), "{told}");
+    let said = &messages(&kept(&place)[0])[0].1;
+    assert_eq!(said, &format!("{}\n\nand what is this?", "1a".repeat(2_000)));
+    terminal.leave();
 }

@@ -20,9 +20,9 @@ fn names(folder: &Path) -> Vec<String> {
     names
 }
 
-/// Starts a run that takes seconds, sends it `signal` when its unfinished output shows, expects 130 and nothing left.
+/// Starts a run that takes seconds, sends it `signal` when its unfinished output shows, expects the signal's exit code and nothing left.
 #[cfg(unix)]
-fn stopped_by(signal: &str, output: &str, arguments: &[&str]) {
+fn stopped_by((signal, code): (&str, i32), output: &str, arguments: &[&str]) {
     let temp = tempfile::tempdir().unwrap();
     let mut child = fathom()
         .current_dir(temp.path())
@@ -39,16 +39,34 @@ fn stopped_by(signal: &str, output: &str, arguments: &[&str]) {
     }
     let kill = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     assert!(kill.success());
-    assert_eq!(child.wait().unwrap().code(), Some(130), "{signal} {output}");
+    assert_eq!(child.wait().unwrap().code(), Some(code), "{signal} {output}");
     assert!(names(temp.path()).is_empty(), "{:?}", names(temp.path()));
 }
 
 #[cfg(unix)]
 #[test]
 fn a_signal_ends_the_work_and_leaves_no_file() {
-    stopped_by("-INT", "model.gguf", &["--type", "q8_0", "-o", "model.gguf"]);
-    stopped_by("-TERM", "model.gguf", &["--type", "q8_0", "-o", "model.gguf"]);
-    stopped_by("-INT", "folder", &["--checkpoint", "folder"]);
+    stopped_by(("-INT", 130), "model.gguf", &["--type", "q8_0", "-o", "model.gguf"]);
+    stopped_by(("-TERM", 143), "model.gguf", &["--type", "q8_0", "-o", "model.gguf"]);
+    stopped_by(("-HUP", 129), "model.gguf", &["--type", "q8_0", "-o", "model.gguf"]);
+    stopped_by(("-INT", 130), "folder", &["--checkpoint", "folder"]);
+}
+
+/// The system kills a program that writes beyond its limit, unless it catches the signal: then the write fails.
+#[cfg(unix)]
+#[test]
+fn a_file_that_outgrows_its_limit_is_an_error() {
+    let temp = tempfile::tempdir().unwrap();
+    let done = program::without_settings(Command::new("sh"))
+        .current_dir(temp.path())
+        .args(["-c", "ulimit -f 1000; exec \"$@\"", "sh", env!("CARGO_BIN_EXE_fathom")])
+        .args(["synth", "--preset", "v3.2-slice:1+0", "--type", "q8_0", "-o", "model.gguf"])
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{:?} {message}", done.status);
+    assert!(message.contains("File too large"), "{message}");
+    assert!(!temp.path().join("model.gguf").exists());
 }
 
 #[test]

@@ -370,7 +370,11 @@ fn a_closed_pipe_ends_quietly() {
 }
 
 fn interrupt(child: &Child) {
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    send(child, "INT");
+}
+
+fn send(child: &Child, signal: &str) {
+    let sent = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status().unwrap();
     assert!(sent.success());
 }
 
@@ -390,6 +394,43 @@ fn ctrl_c_keeps_the_text_and_exits_with_130() {
     let done = child.wait_with_output().unwrap();
     assert_eq!(code(&done), 130);
     assert!(text(&done.stderr).contains("interrupted"));
+}
+
+#[test]
+fn other_signals_do_the_same_with_their_own_exit_codes() {
+    for (signal, expected) in [("TERM", 143), ("HUP", 129)] {
+        let mut child = endless(&["--jsonl"]);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        assert!(lines.by_ref().any(|line| line.contains("\"type\":\"text\"")));
+        send(&child, signal);
+        // As a shell does after the system: it does not cut what is being written.
+        send(&child, signal);
+        let end: Json = serde_json::from_str(&lines.last().unwrap()).unwrap();
+        assert_eq!((&end["type"], &end["stop_reason"]), (&"end".into(), &"interrupted".into()), "{signal}");
+        assert!(!end["text"].as_str().unwrap().is_empty());
+        assert_eq!(code(&child.wait_with_output().unwrap()), expected);
+    }
+}
+
+#[test]
+fn a_signal_leaves_no_half_of_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = folder.path().join("tokens");
+    std::fs::write(&tokens, "5 ".repeat(20_000)).unwrap();
+    for (signal, expected) in [("TERM", 143), ("HUP", 129), ("INT", 130)] {
+        let output = folder.path().join("logits");
+        let mut command = common::fathom();
+        command.arg("logits").arg(model()).arg("--tokens-file").arg(&tokens).arg("-o").arg(&output);
+        let child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let n_files = || std::fs::read_dir(folder.path()).unwrap().count();
+        while n_files() < 2 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        send(&child, signal);
+        let done = child.wait_with_output().unwrap();
+        assert_eq!(code(&done), expected, "{}", text(&done.stderr));
+        assert_eq!(n_files(), 1, "{signal}");
+    }
 }
 
 #[test]

@@ -3,16 +3,15 @@
 
 mod common;
 
-use common::terminal::{CTRL_C, LISTENS, Place, Terminal, answering, said};
-use std::process::Command;
+use common::terminal::{CTRL_C, LISTENS, PATIENCE_MS, Place, Terminal, answering, model, said};
+use rexpect::session::spawn_command;
 
 const ESC: &str = "\u{1b}";
 const UP: &str = "\u{1b}[A";
 
-/// What the system says of the terminal: its modes, in the words of `stty`.
+/// The same in one line.
 fn modes(terminal: &Terminal) -> String {
-    let told = Command::new("stty").args(["-a", "-F", &terminal.device()]).output().unwrap();
-    format!("{} ", String::from_utf8(told.stdout).unwrap().replace(['\n', ';'], " "))
+    format!("{} ", terminal.modes().replace(['\n', ';'], " "))
 }
 
 /// Room for an answer that does not end by itself.
@@ -85,7 +84,7 @@ fn the_terminal_is_as_it_was() {
     terminal.until(LISTENS);
     // The last thing that the program does on a terminal.
     terminal.press("/quit\r");
-    terminal.until("goes on with it");
+    terminal.until("resumes it");
     let told = modes(&terminal);
     assert!(told.contains(" icanon "), "{told}");
     assert_eq!(terminal.exit_code(), 0);
@@ -151,4 +150,39 @@ fn a_long_text_arrives_whole_without_the_marks_of_a_paste() {
     assert!(told.contains("/undo or /new"), "{}", &told[told.len().saturating_sub(500)..]);
     let said = said(&mut terminal, &place);
     assert!(said.len() == 1 && said[0] == long, "{} of {} bytes came", said[0].len(), long.len());
+}
+
+#[test]
+fn ctrl_z_gives_the_terminal_back_and_fg_resumes() {
+    let place = Place::new();
+    // A shell with jobs that leaves the terminal as it finds it.
+    let stopped = "stty -a > stopped; echo '[back]'; fg >/dev/null";
+    let script = format!("set -m; stty -a > before; \"$@\"; {stopped}; {stopped}");
+    let model = model().to_str().unwrap();
+    let mut command = place.command_in(&script, &[&["chat", model, "--top-k", "1"], ENDLESS].concat());
+    command.current_dir(place.folder.path());
+    let mut terminal = Terminal { pty: spawn_command(command, Some(PATIENCE_MS)).unwrap() };
+    let comes_back = |terminal: &mut Terminal| {
+        terminal.press("\u{1a}");
+        terminal.until("[back]");
+        let read = |name: &str| std::fs::read_to_string(place.file(name)).unwrap();
+        assert_eq!(read("stopped"), read("before"));
+    };
+    terminal.until(LISTENS);
+    terminal.press("<<hel>>");
+    terminal.until("<<hel>>");
+    comes_back(&mut terminal);
+    terminal.until("<<hel>>");
+    terminal.begin("lo");
+    terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
+    assert!(modes(&terminal).contains(" -echo "));
+    comes_back(&mut terminal);
+    terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
+    // The keys are the chat's again.
+    while !modes(&terminal).contains(" -icanon ") {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    terminal.press(ESC);
+    assert!(terminal.until(LISTENS).contains("stopped; the answer so far is kept"));
+    assert_eq!(said(&mut terminal, &place), ["<<hel>>lo"]);
 }

@@ -3,12 +3,13 @@
 use super::Failure;
 use super::keep::KeepArgs;
 use super::model::ModelArgs;
+use super::named::Named;
 use super::prompt::PromptArgs;
 use super::run::{self, How};
 use super::schema::SchemaArgs;
 use super::talk::TalkArgs;
 use super::tools::ToolArgs;
-use crate::repl::{self, Begin, Setup};
+use crate::repl::{self, Begin, Chosen, Setup};
 use std::io::IsTerminal;
 
 /// Chat with a model. `fathom` alone does so, too.
@@ -21,10 +22,10 @@ pub struct Args {
     model: ModelArgs,
     #[command(flatten)]
     prompt: PromptArgs,
-    /// Resume the last conversation with its settings.
+    /// Resume the last conversation with its model and settings; flags given here win.
     #[arg(long = "continue", conflicts_with_all = ["session", "no_history"])]
     go_on: bool,
-    /// Resume the conversation of this name with its settings, or begin a new one under this name.
+    /// Resume the conversation of this name with its model and settings, or begin a new one under this name.
     #[arg(long, value_name = "NAME", conflicts_with = "no_history")]
     session: Option<String>,
     /// Save neither the conversation nor the input history.
@@ -38,13 +39,16 @@ pub struct Args {
     tools: ToolArgs,
     #[command(flatten)]
     keep: KeepArgs,
+    /// What the command line says itself.
+    #[arg(skip)]
+    pub(super) named: Named,
 }
 
 /// Runs the verb.
 ///
 /// # Errors
 /// A model that cannot be loaded or has no chat format, a prompt that cannot be read or does not fit.
-pub fn run(args: Args) -> Result<(), Failure> {
+pub fn run(mut args: Args) -> Result<(), Failure> {
     let (toolbox, schema) = (args.tools.toolbox()?, args.schema.schema()?);
     if !std::io::stdin().is_terminal() {
         if args.go_on || args.session.is_some() {
@@ -57,23 +61,24 @@ pub fn run(args: Args) -> Result<(), Failure> {
         return run::answer(&args.model, &how, toolbox, prompt);
     }
     let first = args.prompt.text(None)?;
-    let files = args.model.open()?;
-    args.talk.sampling.adjust.check(files.n_tokens()).map_err(Failure::usage)?;
-    let loaded = files.load()?;
-    let begin = match args.session {
+    let mut begin = match args.session {
         Some(name) => Some(Begin::Named(name)),
         None => args.go_on.then_some(Begin::Last),
     };
+    // Before a large model is loaded: what cannot be resumed is told, and a conversation has its own model.
+    if let Some(wanted) = begin.take() {
+        let Chosen { begin: found, model } = wanted
+            .choose(args.named.has("model") || args.named.has("model_flag"))
+            .map_err(Failure::invalid)?;
+        begin = Some(found);
+        model.into_iter().for_each(|model| args.model.set(model));
+    }
+    let files = args.model.open()?;
+    args.talk.sampling.adjust.check(files.n_tokens()).map_err(Failure::usage)?;
+    let loaded = files.load()?;
+    let Args { talk, keep, named, .. } = args;
     repl::run(
         &loaded,
-        Setup {
-            talk: args.talk,
-            toolbox,
-            schema,
-            keep: args.keep,
-            remembers: !args.no_history,
-            begin,
-            first,
-        },
+        Setup { talk, toolbox, schema, keep, remembers: !args.no_history, begin, named, first },
     )
 }

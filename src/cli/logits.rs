@@ -4,7 +4,7 @@ use super::flags::{index_type, latent_type, token_count};
 use super::loading::{Asked, LoadArgs};
 use super::model::Which;
 use super::tokenize::read_text;
-use super::{Failure, print};
+use super::{Failure, print, signals};
 use crate::cache::{CacheTypes, IndexType};
 use crate::probe::NoProbe;
 use crate::{Session, SessionOptions, Wanted};
@@ -90,6 +90,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     // Before the weights are brought in: a name that is taken or a full disk is told at once.
     let mut sink =
         output.begin(opened.files(), (n_rows * opened.config().vocab_size * size_of::<f32>()) as u64)?;
+    let _unfinished = sink.path().map(signals::unfinished);
     let opened = args.load.bring_in(opened)?;
     let engine = opened.engine()?;
     let mut session = Session::new(&engine, opened.options())?;
@@ -192,6 +193,14 @@ enum Sink {
 }
 
 impl Sink {
+    /// The file that is of no use without its end.
+    fn path(&self) -> Option<&Path> {
+        match self {
+            Sink::File(file) => Some(file.path()),
+            Sink::Stream(..) => None,
+        }
+    }
+
     fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         match self {
             Sink::File(file) => Ok(file.write(bytes)?),

@@ -23,6 +23,7 @@ mod markdown;
 mod meter;
 pub mod model;
 pub mod models;
+pub(crate) mod named;
 pub mod perplexity;
 mod predict;
 pub(crate) mod print;
@@ -41,7 +42,8 @@ pub mod tokenize;
 pub mod tools;
 mod writing;
 
-use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use named::Named;
 use settings::Settings;
 use std::ffi::OsString;
 use std::fmt::{self, Display};
@@ -121,13 +123,15 @@ fn help_template() -> String {
 }
 
 /// How a run can end. Each code has a constructor of [`Failure`].
-const EXIT_CODES: [(u8, &str); 6] = [
+const EXIT_CODES: [(u8, &str); 8] = [
     (0, "Success; also if the reader of the answer closed the pipe early."),
     (1, "Something failed while running: a disk, a thread, a file that cannot be written."),
     (2, "The command line or a setting is wrong."),
     (3, "A model or another input file is missing or invalid."),
     (4, "The model does not fit in memory."),
-    (130, "Ctrl-C, or a signal that asks the program to end."),
+    (129, "The terminal went away (SIGHUP)."),
+    (130, "Ctrl-C."),
+    (143, "A signal asked the program to end (SIGTERM)."),
 ];
 
 /// Where the values of flags come from that nobody gives.
@@ -139,6 +143,16 @@ Settings: /etc/fathom/config.toml < ~/.config/fathom/config.toml < FATHOM_FLAG v
 fn after_long_help() -> String {
     let lines = EXIT_CODES.map(|(code, meaning)| format!("  {code:>3}  {meaning}"));
     format!("{SETTINGS}\n\nExit codes:\n{}", lines.join("\n"))
+}
+
+/// For a process that is the program's own: signals have the meanings of the exit codes, and a model file that is
+/// shortened while it is in use is reported. Whoever uses the library keeps their own handlers.
+///
+/// # Errors
+/// A system that lets nobody catch signals.
+pub fn catch_signals() -> Result<(), Failure> {
+    crate::mmap::report_lost_pages();
+    signals::install()
 }
 
 impl Cli {
@@ -156,7 +170,7 @@ impl Cli {
         };
         let parsed = program
             .try_get_matches_from_mut(line.args)
-            .and_then(|matches| Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut program)));
+            .and_then(|matches| read(&matches).map_err(|error| error.format(&mut program)));
         if let Ok(cli) = &parsed {
             print::be_quiet(cli.quiet);
         }
@@ -223,10 +237,19 @@ fn end(error: &clap::Error) -> ! {
     std::process::exit(code)
 }
 
+/// What was parsed, and for a chat what the command line says itself.
+fn read(matches: &ArgMatches) -> Result<Cli, clap::Error> {
+    let mut cli = Cli::from_arg_matches(matches)?;
+    if let (Some(Verb::Chat(chat)), Some((_, given))) = (&mut cli.verb, matches.subcommand()) {
+        chat.named = Named::of(given);
+    }
+    Ok(cli)
+}
+
 /// The end of a run that did not succeed: one message, one exit code.
 #[derive(Debug)]
 pub struct Failure {
-    /// 1 something failed, 2 usage, 3 model or file invalid, 4 does not fit in memory, 130 interrupted.
+    /// 1 something failed, 2 usage, 3 model or file invalid, 4 does not fit in memory, 128 and more: a signal.
     pub code: u8,
     /// What happened, where, and what to do.
     pub message: String,
@@ -265,8 +288,8 @@ impl Failure {
         tell!("error: {self}");
     }
 
-    /// The person stopped it.
+    /// Ctrl-C or another signal stopped it.
     pub fn interrupted(message: impl Display) -> Failure {
-        Failure { code: 130, message: message.to_string() }
+        Failure { code: signals::code(), message: message.to_string() }
     }
 }

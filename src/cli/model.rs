@@ -93,6 +93,15 @@ impl Loaded<'_> {
         make(session, self.tokenizer, request, sink)
     }
 
+    /// Where its file is, from anywhere; `None`: it is built in.
+    pub(crate) fn path(&self) -> Option<PathBuf> {
+        if self.opened.is_builtin() {
+            return None;
+        }
+        let path = PathBuf::from(&self.name);
+        Some(std::path::absolute(&path).unwrap_or(path))
+    }
+
     /// What blocks of its kept conversations in `folder` begin from, and what is to be written down there of the model. Reads
     /// all its weights where nothing of the kind was written down.
     pub(super) fn kept_root(&self, folder: &Folder) -> Result<(Key, Option<Known>), Failure> {
@@ -107,6 +116,11 @@ impl Loaded<'_> {
 }
 
 impl ModelArgs {
+    /// Another model than the one that was named; `None`: the built-in one.
+    pub(super) fn set(&mut self, model: Option<PathBuf>) {
+        self.which = Which { model, flag: None };
+    }
+
     /// What was named.
     pub(super) fn path(&self) -> Option<&Path> {
         self.which.path()

@@ -1,55 +1,95 @@
-//! Ctrl-C and a polite kill: they end the program, or only what it is doing.
+//! Signals: Ctrl-C, a polite kill, a terminal that goes away. They end the program, or only what it is doing.
+//!
+//! A thread of its own waits for them, so that it may take locks and leave from there as from anywhere. Three states tell it
+//! what a signal means:
+//!
+//! - Nobody listens: the program ends at once, with unfinished files removed and the terminal as it was.
+//! - [`listen`]: the work is asked to stop and says itself what there is to say. SIGTERM and SIGHUP are remembered, so that
+//!   the exit code is theirs.
+//! - [`hold`], a conversation: SIGINT stops only the work; every other signal lets the conversation be kept first, however often
+//!   it comes. While the person is waited for ([`wait_for_person`]), all is kept, and the program ends from here.
 
 use super::Failure;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
+/// Ctrl-C.
+const INTERRUPT: i32 = signal_hook::consts::SIGINT;
 /// Set by a signal while somebody listens.
 static STOP: AtomicBool = AtomicBool::new(false);
-/// Whether somebody does.
-static LISTENING: AtomicBool = AtomicBool::new(false);
-/// Whether only the first signal is for whoever listens.
-static ONCE: AtomicBool = AtomicBool::new(false);
-/// The handler can be installed once in a process.
+/// The exit code of the signal that ends the program; 0: none came.
+static ENDED: AtomicU8 = AtomicU8::new(0);
+/// How often the program was woken after it had been stopped.
+static CONTINUED: AtomicUsize = AtomicUsize::new(0);
+/// The handlers can be installed once in a process.
 static INSTALLED: OnceLock<Result<(), String>> = OnceLock::new();
+static STATE: Mutex<State> = Mutex::new(State {
+    listening: false,
+    once: false,
+    held: false,
+    stopped_at: None,
+    waiting: false,
+    unfinished: Vec::new(),
+});
+
+/// A second Ctrl-C so soon after the first is for the same answer.
+const SAME_WISH: Duration = Duration::from_millis(500);
+/// Between a line that is sent and a signal.
+const SAME_MOMENT: Duration = Duration::from_millis(100);
+
+/// What a signal meets.
+struct State {
+    listening: bool,
+    /// Only the first signal is for whoever listens.
+    once: bool,
+    held: bool,
+    /// When Ctrl-C last stopped something.
+    stopped_at: Option<Instant>,
+    /// A conversation waits for its person: the line editor has the terminal.
+    waiting: bool,
+    /// Files that are of no use without their end.
+    unfinished: Vec<PathBuf>,
+}
+
+fn state() -> MutexGuard<'static, State> {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// While it lives, a signal sets a flag instead of ending the program. Only one may live at a time.
 pub(crate) struct Listening(());
 
-/// From now on a signal sets a flag; when the value is dropped, a signal ends the program with exit code 130 again.
+/// Catches signals from now on. A file that outgrows a limit becomes an error of the write then, not the end.
 ///
 /// # Errors
 /// A system that lets nobody catch signals.
+pub(crate) fn install() -> Result<(), Failure> {
+    let installed = INSTALLED.get_or_init(|| handlers::install().map_err(|error| error.to_string()));
+    installed.clone().map_err(|error| Failure::runtime(format!("cannot catch Ctrl-C: {error}")))
+}
+
+/// From now on a signal sets a flag; when the value is dropped, a signal ends the program again.
+///
+/// # Errors
+/// As [`install`].
 pub(crate) fn listen() -> Result<Listening, Failure> {
-    let installed =
-        INSTALLED.get_or_init(|| ctrlc::set_handler(on_signal).map_err(|error| error.to_string()));
-    if let Err(error) = installed {
-        return Err(Failure::runtime(format!("cannot catch Ctrl-C: {error}")));
-    }
-    STOP.store(false, Ordering::Relaxed);
-    ONCE.store(false, Ordering::Relaxed);
-    LISTENING.store(true, Ordering::Relaxed);
+    install()?;
+    let mut state = state();
+    (state.listening, state.once) = (true, false);
+    // What asked for the end asks every work that begins after it.
+    STOP.store(ended().is_some(), Ordering::Relaxed);
     Ok(Listening(()))
 }
 
-/// The same for the first signal alone: a second one, from somebody who does not want to wait, ends the program.
+/// The same for the first Ctrl-C alone: a second one, from somebody who does not want to wait, ends the program.
 ///
 /// # Errors
-/// As [`listen`].
+/// As [`install`].
 pub(crate) fn listen_once() -> Result<Listening, Failure> {
     let listening = listen()?;
-    ONCE.store(true, Ordering::Relaxed);
+    state().once = true;
     Ok(listening)
-}
-
-/// Runs in a thread of its own, so that leaving from here is as good as from anywhere.
-fn on_signal() {
-    let is_over = ONCE.load(Ordering::Relaxed) && STOP.load(Ordering::Relaxed);
-    if LISTENING.load(Ordering::Relaxed) && !is_over {
-        STOP.store(true, Ordering::Relaxed);
-    } else {
-        std::process::exit(130);
-    }
 }
 
 impl Listening {
@@ -61,6 +101,284 @@ impl Listening {
 
 impl Drop for Listening {
     fn drop(&mut self) {
-        LISTENING.store(false, Ordering::Relaxed);
+        state().listening = false;
+    }
+}
+
+/// While it lives, no signal ends the program: it asks for that with [`ended`].
+pub(crate) struct Holding(());
+
+/// A conversation begins: see [`Holding`]. The terminal is remembered as it is now.
+///
+/// # Errors
+/// As [`install`].
+pub(crate) fn hold() -> Result<Holding, Failure> {
+    install()?;
+    terminal::remember();
+    state().held = true;
+    Ok(Holding(()))
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        state().held = false;
+        if ended().is_some() {
+            terminal::restore();
+        }
+    }
+}
+
+/// While it lives, the conversation waits for its person.
+pub(crate) struct Waiting(());
+
+/// See [`Waiting`]. The line editor takes SIGINT meanwhile, as a key.
+pub(crate) fn wait_for_person() -> Waiting {
+    state().waiting = true;
+    if ended().is_some() {
+        // Asked for before anybody waited.
+        leave_soon();
+    }
+    Waiting(())
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // Whoever has it is about to end the program.
+        state().waiting = false;
+    }
+}
+
+/// Ends the program if the person is still waited for in a moment: a line that is sent at this time is sent, and a terminal
+/// that went away is noticed by the conversation itself.
+fn leave_soon() {
+    let leave = || {
+        std::thread::sleep(SAME_MOMENT);
+        let state = state();
+        if let (true, Some(code)) = (state.waiting, ended()) {
+            terminal::leave_line();
+            std::process::exit(code.into());
+        }
+    };
+    // Without a thread it ends with the next line.
+    let _ = std::thread::Builder::new().spawn(leave);
+}
+
+/// The exit code of the signal that asked for the end, if one did.
+pub(crate) fn ended() -> Option<u8> {
+    Some(ENDED.load(Ordering::Relaxed)).filter(|code| *code != 0)
+}
+
+/// The exit code of what was interrupted.
+pub(super) fn code() -> u8 {
+    ended().unwrap_or(exit_code(INTERRUPT))
+}
+
+/// A terminal that went away is told by a signal, and by every call before the signal is seen.
+pub(crate) fn hang_up() {
+    #[cfg(unix)]
+    end(exit_code(signal_hook::consts::SIGHUP), &state());
+}
+
+/// How often the program went on after it had been stopped: what it set on the terminal may be gone.
+pub(crate) fn n_continued() -> usize {
+    CONTINUED.load(Ordering::Relaxed)
+}
+
+/// While it lives, the file is removed if a signal ends the program.
+pub(crate) struct Unfinished(PathBuf);
+
+/// See [`Unfinished`].
+pub(crate) fn unfinished(path: &Path) -> Unfinished {
+    state().unfinished.push(path.to_owned());
+    Unfinished(path.to_owned())
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let unfinished = &mut state().unfinished;
+        if let Some(index) = unfinished.iter().position(|path| *path == self.0) {
+            unfinished.swap_remove(index);
+        }
+    }
+}
+
+/// As shells count them.
+fn exit_code(signal: i32) -> u8 {
+    128 + u8::try_from(signal).unwrap_or_default()
+}
+
+/// What a signal means now.
+fn on_signal(signal: i32) {
+    let mut state = state();
+    let interrupts = signal == INTERRUPT;
+    if state.held {
+        let is_same = state.stopped_at.is_some_and(|at| at.elapsed() < SAME_WISH);
+        if !interrupts || (!state.listening && state.waiting && !is_same) {
+            end(exit_code(signal), &state);
+        } else if state.listening {
+            STOP.store(true, Ordering::Relaxed);
+            state.stopped_at = Some(Instant::now());
+        }
+        // Between two works there is nothing to stop.
+    } else if state.listening && !(interrupts && state.once && STOP.load(Ordering::Relaxed)) {
+        if !interrupts {
+            ENDED.store(exit_code(signal), Ordering::Relaxed);
+        }
+        STOP.store(true, Ordering::Relaxed);
+    } else {
+        for path in state.unfinished.drain(..) {
+            // Whatever is in its way, the program ends.
+            let _ = std::fs::remove_file(path);
+        }
+        std::process::exit(exit_code(signal).into());
+    }
+}
+
+/// Asks a conversation to end; the first who asks says how.
+fn end(code: u8, state: &State) {
+    let _ = ENDED.compare_exchange(0, code, Ordering::Relaxed, Ordering::Relaxed);
+    STOP.store(true, Ordering::Relaxed);
+    if state.waiting {
+        leave_soon();
+    }
+}
+
+#[cfg(unix)]
+mod handlers {
+    use super::{CONTINUED, on_signal, state, terminal};
+    use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
+    use signal_hook::iterator::Signals;
+    use signal_hook::low_level::emulate_default_handler;
+    use std::sync::atomic::Ordering;
+
+    pub(super) fn install() -> std::io::Result<()> {
+        let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGCONT, SIGXFSZ])?;
+        // nohup's: the program stays when its terminal goes.
+        if !is_ignored(SIGHUP) {
+            signals.add_signal(SIGHUP)?;
+        }
+        let wait = move || signals.forever().for_each(on_any);
+        std::thread::Builder::new().name("fathom-signals".into()).spawn(wait).map(drop)
+    }
+
+    fn on_any(signal: i32) {
+        match signal {
+            SIGCONT => drop(CONTINUED.fetch_add(1, Ordering::Relaxed)),
+            // The write fails, and that is told.
+            SIGXFSZ => {}
+            // A conversation ends as with other signals; somebody who asks twice gets what the system does.
+            SIGQUIT if !state().held || super::ended().is_some() => {
+                terminal::restore();
+                let _ = emulate_default_handler(signal);
+            }
+            _ => on_signal(signal),
+        }
+    }
+
+    /// Whether whoever started the program ignores a signal; only Linux tells.
+    fn is_ignored(signal: i32) -> bool {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+    }
+}
+
+#[cfg(not(unix))]
+mod handlers {
+    use super::{INTERRUPT, on_signal};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    /// How often it is looked for.
+    const TICK: Duration = Duration::from_millis(20);
+
+    pub(super) fn install() -> std::io::Result<()> {
+        let came = Arc::new(AtomicBool::new(false));
+        signal_hook::flag::register(INTERRUPT, Arc::clone(&came))?;
+        let wait = move || {
+            loop {
+                if came.swap(false, Ordering::Relaxed) {
+                    on_signal(INTERRUPT);
+                }
+                std::thread::sleep(TICK);
+            }
+        };
+        std::thread::Builder::new().name("fathom-signals".into()).spawn(wait).map(drop)
+    }
+}
+
+/// The terminal as it was before a conversation changed it.
+pub(crate) mod terminal {
+    #[cfg(unix)]
+    use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+    use std::io::{IsTerminal, Write, stdout};
+    #[cfg(unix)]
+    use std::{
+        io::stdin,
+        sync::{Mutex, PoisonError},
+    };
+
+    /// What ends the mode in which pasted text is marked.
+    const PASTE_PLAIN: &str = "\u{1b}[?2004l";
+    /// Within this time a stop has reached every thread.
+    #[cfg(unix)]
+    const STOPPING: std::time::Duration = std::time::Duration::from_millis(50);
+
+    #[cfg(unix)]
+    static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+
+    pub(super) fn remember() {
+        #[cfg(unix)]
+        {
+            *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = tcgetattr(stdin()).ok();
+            crate::mmap::remember_terminal();
+        }
+    }
+
+    /// Ends a line that somebody was typing.
+    pub(crate) fn leave_line() {
+        restore();
+        if stdout().is_terminal() {
+            // A terminal that went away shows nothing.
+            let _ = stdout().lock().write_all(format!("{PASTE_PLAIN}\n").as_bytes());
+        }
+    }
+
+    /// Gives it back. To a program in the background it does not belong.
+    pub(crate) fn restore() {
+        #[cfg(unix)]
+        if is_ours()
+            && let Some(before) = &*BEFORE.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            // A terminal that went away has no modes.
+            let _ = tcsetattr(stdin(), OptionalActions::Now, before);
+        }
+    }
+
+    /// Ctrl-Z: the terminal as it was before, and this program and all that belongs to it stop until somebody wakes them.
+    /// Where nobody could, the system stops nothing.
+    #[cfg(unix)]
+    pub(crate) fn suspend() {
+        restore();
+        // What cannot be asked for does not happen.
+        let _ = rustix::process::kill_current_process_group(rustix::process::Signal::TSTP);
+        // Another thread is told first, and this one stopped a moment later.
+        std::thread::sleep(STOPPING);
+    }
+
+    /// A program in the background that changes it is stopped by the system.
+    #[cfg(unix)]
+    pub(crate) fn is_ours() -> bool {
+        tcgetpgrp(stdin()).is_ok_and(|group| group == rustix::process::getpgrp())
+    }
+
+    /// Whether it was there and went away.
+    pub(crate) fn is_gone() -> bool {
+        #[cfg(unix)]
+        return matches!(tcgetattr(stdin()), Err(rustix::io::Errno::IO));
+        #[cfg(not(unix))]
+        return false;
     }
 }

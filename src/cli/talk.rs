@@ -1,6 +1,7 @@
 //! Flags of the verbs that talk, and their values.
 
 use super::adjust::AdjustArgs;
+use super::named::Named;
 use crate::chat::{ChatError, Conversation, Message, Tool};
 use crate::sampler::Sampling;
 use std::str::FromStr;
@@ -138,6 +139,39 @@ pub(crate) fn seed(text: &str) -> Result<Seed, String> {
 }
 
 impl TalkArgs {
+    /// Takes from `said` what the command line named: it holds beside the settings of a conversation that is resumed.
+    pub(crate) fn take_named(&mut self, said: &TalkArgs, named: &Named) {
+        let TalkArgs {
+            system,
+            think,
+            no_think,
+            reasoning_budget,
+            hide_thinking,
+            no_markdown,
+            n_predict,
+            stops,
+            sampling: SamplingArgs { temperature, top_k, typical_p, top_p, min_p, seed, adjust },
+        } = said;
+        named.put("system", &mut self.system, system);
+        for either in ["think", "no_think"] {
+            named.put(either, &mut self.think, think);
+            named.put(either, &mut self.no_think, no_think);
+        }
+        named.put("reasoning_budget", &mut self.reasoning_budget, reasoning_budget);
+        named.put("hide_thinking", &mut self.hide_thinking, hide_thinking);
+        named.put("no_markdown", &mut self.no_markdown, no_markdown);
+        named.put("n_predict", &mut self.n_predict, n_predict);
+        named.put("stops", &mut self.stops, stops);
+        let sampling = &mut self.sampling;
+        named.put("temperature", &mut sampling.temperature, temperature);
+        named.put("top_k", &mut sampling.top_k, top_k);
+        named.put("typical_p", &mut sampling.typical_p, typical_p);
+        named.put("top_p", &mut sampling.top_p, top_p);
+        named.put("min_p", &mut sampling.min_p, min_p);
+        named.put("seed", &mut sampling.seed, seed);
+        sampling.adjust.take_named(adjust, named);
+    }
+
     /// A conversation of one question.
     pub(crate) fn question(&self, text: String, tools: &[Tool]) -> Conversation {
         let system = super::tools::system(self.system.as_deref(), tools).into_iter();

@@ -4,7 +4,7 @@
 //! once a token miss that table at every page.
 //!
 //! A mapping of a file that somebody shortens ends in SIGBUS at the first touch of a lost page. That is an input
-//! error like any other and is reported as one (see `sigbus`).
+//! error like any other; a program that calls [`report_lost_pages`] reports it as one.
 #![expect(unsafe_code, reason = "the mapping is one of the addresses of unsafe (law 5)")]
 
 mod identity;
@@ -15,6 +15,8 @@ mod watch;
 mod zeros;
 
 pub use identity::{Guard, Identity};
+pub(crate) use sigbus::remember_terminal;
+pub use sigbus::report_lost_pages;
 pub use watch::Watch;
 pub use zeros::Zeros;
 
@@ -188,7 +190,6 @@ impl Mapping {
     /// # Errors
     /// Names what cannot be opened or is missing.
     pub fn open(path: &Path) -> Result<Mapping, MapError> {
-        sigbus::install();
         let files = model_files(path)?.iter().map(|path| map_file(path)).collect::<Result<_, _>>()?;
         Ok(Mapping { files })
     }
@@ -361,7 +362,7 @@ const STRAY_BYTES: usize = 1 << 20;
 fn map_start(file: &File, n_bytes: usize, name: &str) -> std::io::Result<Mmap> {
     // SAFETY: the mapping is private and read-only. Another process that writes to the file can change what we read:
     // every value read later is bounds-checked or only a number, so that gives wrong numbers, not undefined indexing;
-    // one that shortens it raises SIGBUS, which `sigbus` turns into an error.
+    // one that shortens it raises SIGBUS, which `report_lost_pages` turns into an error.
     let map = unsafe { MmapOptions::new().len(n_bytes).map(file) }?;
     // Linux makes large pages of a file while it reads from the disk (ext4 since 6.16, XFS longer); what lies in its cache
     // already stays as it is. Where it makes none, small ones serve as well, more slowly.

@@ -1,9 +1,11 @@
 //! A text in the person's own editor.
 
+use crate::cli::signals;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
+use std::time::{Duration, Instant};
 
 /// The text after the person has left the editor: VISUAL or EDITOR, which may have arguments, or else vi.
 pub(super) fn edit(text: &str) -> Result<String, String> {
@@ -29,10 +31,48 @@ pub(super) fn edit(text: &str) -> Result<String, String> {
 #[cfg(unix)]
 fn start(mut editor: OsString, path: &Path) -> std::io::Result<ExitStatus> {
     editor.push(" \"$1\"");
-    Command::new("sh").arg("-c").arg(editor).arg("sh").arg(path).status()
+    wait(Command::new("sh").arg("-c").arg(editor).arg("sh").arg(path).spawn()?)
 }
 
 #[cfg(not(unix))]
 fn start(editor: OsString, path: &Path) -> std::io::Result<ExitStatus> {
-    Command::new(editor).arg(path).status()
+    wait(Command::new(editor).arg(path).spawn()?)
+}
+
+/// How often the end is looked for.
+const TICK: Duration = Duration::from_millis(20);
+/// What an editor may take to leave when it is asked to.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Waits for the editor; a signal that asks for the end ends it, too.
+fn wait(mut editor: Child) -> std::io::Result<ExitStatus> {
+    let mut asked: Option<Instant> = None;
+    loop {
+        if let Some(status) = editor.try_wait()? {
+            return Ok(status);
+        }
+        match asked {
+            None if signals::ended().is_some() => {
+                ask_to_end(&mut editor);
+                asked = Some(Instant::now());
+            }
+            Some(at) if at.elapsed() > GRACE => editor.kill()?,
+            _ => {}
+        }
+        std::thread::sleep(TICK);
+    }
+}
+
+#[cfg(unix)]
+fn ask_to_end(editor: &mut Child) {
+    use rustix::process::{Pid, Signal, kill_process};
+    if let Some(id) = i32::try_from(editor.id()).ok().and_then(Pid::from_raw) {
+        // One that has just left needs no asking.
+        let _ = kill_process(id, Signal::TERM);
+    }
+}
+
+#[cfg(not(unix))]
+fn ask_to_end(editor: &mut Child) {
+    let _ = editor.kill();
 }

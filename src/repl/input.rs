@@ -5,7 +5,7 @@ use super::burst::Burst;
 use super::command::{ROWS, Takes};
 use super::shelf::Shelf;
 use super::{complain, editor};
-use crate::cli::{Failure, print};
+use crate::cli::{Failure, print, signals};
 use etcetera::BaseStrategy;
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
@@ -131,7 +131,9 @@ impl Input {
     fn line(&mut self, prompt: &str, begun: &str) -> rustyline::Result<String> {
         let mut begun = begun.to_owned();
         loop {
+            let waiting = signals::wait_for_person();
             let read = self.editor.readline_with_initial(prompt, (&begun, ""));
+            drop(waiting);
             let (line, edits, behind) = self.burst.take();
             self.typed.append(behind);
             match line {
@@ -144,6 +146,13 @@ impl Input {
                 line => return line.map_or(read, Ok),
             }
         }
+    }
+
+    /// The chat ends: what was typed ahead and not sent yet can be had again with the arrow keys.
+    pub(super) fn leave(&mut self) {
+        self.typed.reopen();
+        let typed = std::mem::take(&mut self.typed.line);
+        self.remember(&typed);
     }
 
     fn remember(&mut self, text: &str) {

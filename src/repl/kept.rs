@@ -2,12 +2,16 @@
 
 use super::saved::Saved;
 use super::shelf::{self, Open, Shelf};
+use super::so_far::Unfinished;
 use super::{Repl, complain};
 use crate::chat::markers::END_THINK;
 use crate::chat::{Conversation, Message, Start};
+use crate::cli::named::Named;
 use crate::cli::show::aside;
-use crate::cli::{calls, print, tools};
-use std::path::Path;
+use crate::cli::{Failure, calls, print, tools};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 use unicode_width::UnicodeWidthStr;
 
@@ -15,6 +19,7 @@ use unicode_width::UnicodeWidthStr;
 const N_LISTED: usize = 20;
 
 /// Which conversation a chat begins with, besides a new one.
+#[derive(Debug)]
 pub(crate) enum Begin {
     /// The one that changed last.
     Last,
@@ -22,35 +27,164 @@ pub(crate) enum Begin {
     Named(String),
 }
 
+/// What a chat begins with, before a model is loaded for it.
+#[derive(Debug)]
+pub(crate) struct Chosen {
+    /// The same, by name if there is one.
+    pub begin: Begin,
+    /// The conversation's own model, `None` inside for the built-in one; nothing if there is none, or it is not wanted.
+    pub model: Option<Option<PathBuf>>,
+}
+
+impl Begin {
+    /// Finds the conversation and its model. `has_model`: another one was named.
+    ///
+    /// # Errors
+    /// A conversation that cannot be read, or whose model is gone.
+    pub(crate) fn choose(self, has_model: bool) -> Result<Chosen, String> {
+        Shelf::usual().map_or(Ok(Chosen { begin: Begin::Last, model: None }), |shelf| {
+            self.choose_from(&shelf, has_model)
+        })
+    }
+
+    fn choose_from(self, shelf: &Shelf, has_model: bool) -> Result<Chosen, String> {
+        let name = match &self {
+            Begin::Last => shelf.entries().into_iter().next().map(|entry| entry.name),
+            Begin::Named(name) => Some(shelf::safe(name)).filter(|name| shelf.has(name)),
+        };
+        let Some(name) = name else { return Ok(Chosen { begin: self, model: None }) };
+        let saved = Saved::read(&shelf.path(&name))?;
+        let begin = Begin::Named(name.clone());
+        if has_model {
+            return Ok(Chosen { begin, model: None });
+        }
+        let model = saved.model_file();
+        if let Some(path) = model.as_ref().filter(|path| !path.exists()) {
+            return Err(format!(
+                "{name}: this conversation used {}, which is no longer there; put it back, or name the model to use: \
+                 fathom chat MODEL --session {name}",
+                path.display()
+            ));
+        }
+        Ok(Chosen { begin, model: Some(model) })
+    }
+}
+
 /// What is open, and where the others are.
 pub(super) struct Kept {
-    /// Or why nothing is kept.
+    /// Nothing is kept otherwise.
+    remembers: bool,
+    /// Or why there is no folder; it is tried again.
     shelf: Result<Shelf, String>,
     open: Option<Open>,
+    /// What writes an unfinished answer, beside the computing.
+    beside: Option<JoinHandle<Put>>,
     /// The name that the conversation gets when it is first written.
     wanted: Option<String>,
+    /// Why the last attempt to keep the conversation failed, and of how many messages it was.
+    failed: Option<(String, usize)>,
+    /// Where this conversation was written or read by name of a file.
+    file: Option<PathBuf>,
     /// The names behind the numbers that the person saw last.
     listed: Vec<String>,
 }
 
+/// The end of an attempt to keep a conversation.
+struct Put {
+    open: Option<Open>,
+    /// What is to be told, or what went wrong.
+    done: Result<Option<String>, String>,
+}
+
+/// Writes a conversation: the one that is open, or a new one of this name.
+fn put(shelf: &Shelf, open: Option<Open>, wanted: &str, text: String) -> Put {
+    if let Some(mut open) = open {
+        let done = shelf.update(&mut open, text).map(|renamed| {
+            let name = &open.name;
+            renamed
+                .then(|| format!("note: another program changed this conversation; this one is now {name}"))
+        });
+        return Put { open: Some(open), done };
+    }
+    match shelf.add(wanted, text) {
+        Ok((open, n_gone)) => {
+            let told = (n_gone > 0).then(|| {
+                format!("note: the shelf is full; the {n_gone} oldest kept conversations are deleted")
+            });
+            Put { open: Some(open), done: Ok(told) }
+        }
+        Err(why) => Put { open: None, done: Err(why) },
+    }
+}
+
 impl Kept {
     /// A folder that cannot be made is told, and everything else goes on.
-    pub(super) fn new(wanted: bool) -> Kept {
-        let shelf = match wanted {
+    pub(super) fn new(remembers: bool) -> Kept {
+        let shelf = match remembers {
             true => {
                 Shelf::usual().inspect_err(|why| aside(&format!("note: conversations are not kept: {why}")))
             }
             false => Err("--no-history".to_owned()),
         };
-        Kept { shelf, open: None, wanted: None, listed: Vec::new() }
+        Kept {
+            remembers,
+            shelf,
+            open: None,
+            beside: None,
+            wanted: None,
+            failed: None,
+            file: None,
+            listed: Vec::new(),
+        }
     }
 
     pub(super) fn shelf(&self) -> Option<&Shelf> {
         self.shelf.as_ref().ok()
     }
 
-    fn needed(&self) -> Result<Shelf, String> {
+    fn needed(&mut self) -> Result<Shelf, String> {
+        if self.remembers && self.shelf.is_err() {
+            self.shelf = Shelf::usual();
+        }
         self.shelf.clone().map_err(|why| format!("conversations are not kept here ({why})"))
+    }
+
+    /// Writes what there is of an answer, without waiting for the disk; if it is still busy with the last, not now.
+    pub(super) fn keep_beside(&mut self, unfinished: Unfinished) {
+        if self.beside.as_ref().is_some_and(|writing| !writing.is_finished()) {
+            return;
+        }
+        self.settle();
+        let Ok(shelf) = self.needed() else { return };
+        // The question was kept before it was answered: without a name that failed, and is tried at the end.
+        let Some(open) = self.open.take() else { return };
+        let name = open.name.clone();
+        let lent = Arc::new(Mutex::new(Some(open)));
+        let borrowed = Arc::clone(&lent);
+        let write = move || {
+            let open = borrowed.lock().unwrap_or_else(PoisonError::into_inner).take();
+            match unfinished.text() {
+                Ok(text) => put(&shelf, open, &name, text),
+                Err(why) => Put { open, done: Err(why) },
+            }
+        };
+        match std::thread::Builder::new().name("fathom-answer".into()).spawn(write) {
+            Ok(writing) => self.beside = Some(writing),
+            // Without a thread the answer is kept at its end.
+            Err(_) => self.open = lent.lock().unwrap_or_else(PoisonError::into_inner).take(),
+        }
+    }
+
+    /// Waits for what is being written beside.
+    fn settle(&mut self) {
+        let Some(writing) = self.beside.take() else { return };
+        // What could not be written is tried again at the end of the answer, and told then.
+        if let Ok(Put { open, done }) = writing.join() {
+            self.open = open;
+            if let Ok(Some(note)) = done {
+                aside(&note);
+            }
+        }
     }
 
     /// The name that a message suggests, if there is none yet.
@@ -62,7 +196,7 @@ impl Kept {
 
     /// What comes next is another conversation.
     pub(super) fn close(&mut self) {
-        (self.open, self.wanted) = (None, None);
+        (self.open, self.wanted, self.failed, self.file) = (None, None, None, None);
     }
 
     fn name(&self) -> Option<&str> {
@@ -92,11 +226,17 @@ impl Kept {
 }
 
 impl Repl<'_, '_> {
-    fn saved(&self) -> Saved {
-        let (model, talk) = (self.loaded.name.clone(), self.talk.clone());
+    pub(super) fn saved(&self) -> Saved {
+        let (model, model_path, talk) = (self.loaded.name.clone(), self.loaded.path(), self.talk.clone());
         let (tools, turns) = (self.toolbox.tools.clone(), self.turns.clone());
         let message_ids = turns.iter().map(|turn| self.ids_of(turn)).collect();
-        Saved { model, talk, tools, turns, message_ids }
+        let cut = match &self.cut {
+            Some((n_turns, why)) if *n_turns == turns.len() => Some(why.clone()),
+            _ => None,
+        };
+        let words_at = matches!(turns.last(), Some(Message::User(_))).then_some(self.words_at);
+        let words_at = words_at.filter(|at| *at > 0);
+        Saved { model, model_path, talk, tools, turns, message_ids, cut, words_at }
     }
 
     fn ids_of(&self, turn: &Message) -> Vec<u32> {
@@ -104,45 +244,51 @@ impl Repl<'_, '_> {
         self.spoken.ids_of(answer).unwrap_or_default().to_vec()
     }
 
-    /// Writes the conversation if it changed. An empty one is never written, and one of which all was taken back goes.
+    /// Writes the conversation if it changed. An empty one is never written, and one of which all was taken back goes. What
+    /// fails is told, and tried again the next time.
     pub(super) fn keep_conversation(&mut self) {
-        let Ok(shelf) = self.kept.shelf.clone() else { return };
-        let done = if !self.turns.is_empty() {
-            self.try_keep(&shelf)
-        } else if let Some(open) = self.kept.open.take() {
-            shelf.withdraw(&open)
-        } else {
-            Ok(())
-        };
-        if let Err(why) = done {
-            complain(&format!("{why}; conversations are no longer kept (/save FILE writes one)"));
-            self.kept.shelf = Err(why);
+        self.kept.settle();
+        if !self.kept.remembers {
+            return;
+        }
+        let n_turns = self.turns.len();
+        match self.try_keep() {
+            Ok(()) if self.kept.failed.take().is_some() => aside("the conversation is kept again"),
+            Ok(()) => {}
+            Err(why) => {
+                // Once for each message: commands change nothing of it.
+                if self.kept.failed.as_ref().is_none_or(|(_, told)| *told != n_turns) {
+                    complain(&format!(
+                        "{why}; this conversation is not kept for now, which is tried again with the next message \
+                         (/save FILE writes it elsewhere)"
+                    ));
+                }
+                self.kept.failed = Some((why, n_turns));
+            }
         }
     }
 
-    fn try_keep(&mut self, shelf: &Shelf) -> Result<(), String> {
-        let text = self.saved().text()?;
-        if let Some(open) = &mut self.kept.open {
-            if shelf.update(open, text)? {
-                let name = &open.name;
-                aside(&format!(
-                    "note: another program changed this conversation; this one goes on as {name}"
-                ));
-            }
-            return Ok(());
+    fn try_keep(&mut self) -> Result<(), String> {
+        if self.turns.is_empty() {
+            return match self.kept.open.take() {
+                Some(open) => self.kept.needed()?.withdraw(&open),
+                None => Ok(()),
+            };
         }
-        let name = self.kept.wanted.take().unwrap_or_else(|| {
+        let shelf = self.kept.needed()?;
+        let text = self.saved().text()?;
+        let wanted = self.kept.wanted.clone().unwrap_or_else(|| {
             let asked = self.turns.iter().find_map(|turn| match turn {
                 Message::User(text) => Some(text.as_str()),
                 _ => None,
             });
             shelf::name_of(asked.unwrap_or_default())
         });
-        let (open, n_gone) = shelf.add(&name, text)?;
-        if n_gone > 0 {
-            aside(&format!("note: the shelf is full; the {n_gone} oldest kept conversations are deleted"));
-        }
-        self.kept.open = Some(open);
+        let Put { open, done } = put(&shelf, self.kept.open.take(), &wanted, text);
+        self.kept.open = open;
+        let note = done?;
+        self.kept.wanted = None;
+        note.into_iter().for_each(|note| aside(&note));
         Ok(())
     }
 
@@ -153,28 +299,30 @@ impl Repl<'_, '_> {
             Begin::Last => match shelf.entries().into_iter().next() {
                 Some(entry) => entry.name,
                 None => {
-                    aside("there is no conversation to go on with yet: this is a new one");
+                    aside("there is no conversation to resume yet: this is a new one");
                     return Ok(());
                 }
             },
             Begin::Named(name) => shelf::safe(&name),
         };
         if shelf.has(&name) {
-            return self.open_kept(&shelf, &name);
+            let named = self.named.clone();
+            return self.open_kept(&shelf, &name, &named);
         }
         aside(&format!("{name}: a new conversation"));
         self.kept.wanted = Some(name);
         Ok(())
     }
 
-    fn open_kept(&mut self, shelf: &Shelf, name: &str) -> Result<(), String> {
+    fn open_kept(&mut self, shelf: &Shelf, name: &str, named: &Named) -> Result<(), String> {
         let path = shelf.path(name);
+        let open = shelf.open(name);
         let saved = Saved::read(&path)?;
         let n_messages = saved.turns.len();
-        self.take_over(saved, &path)?;
-        let text = self.saved().text()?;
-        self.kept.open = Some(shelf.opened(name, text));
-        self.kept.wanted = None;
+        self.take_over(saved, &path, named)?;
+        // What changed with it, settings of the command line or results that are missing, is written with the next message.
+        self.kept.close();
+        self.kept.open = Some(open.with(self.saved().text()?));
         let last = self.turns.iter().rev().find_map(|turn| match turn {
             Message::User(text) => Some(text.as_str()),
             _ => None,
@@ -184,14 +332,35 @@ impl Repl<'_, '_> {
             first_line(last.unwrap_or_default())
         ));
         self.show_last_answer();
+        self.tell_how_it_ended();
         Ok(())
     }
 
-    /// Goes on with what a file holds; if it cannot be used, nothing changes.
-    fn take_over(&mut self, saved: Saved, path: &Path) -> Result<(), String> {
-        let Saved { model, talk, tools, turns, message_ids } = saved;
+    /// What a person has to know who comes back to a conversation in its middle.
+    fn tell_how_it_ended(&self) {
+        match self.turns.last() {
+            Some(Message::User(_)) => aside("that message was not answered: /regen answers it"),
+            Some(Message::Tool(_)) => {
+                aside("the model has not used the results of its tools: /regen resumes there")
+            }
+            Some(Message::Assistant(_)) if self.cut.is_some() => {
+                aside(
+                    "its last answer was cut off: the next message builds on what there is; /regen makes another one",
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// Resumes what a file holds, but for what the command line named; if it cannot be used, nothing changes.
+    fn take_over(&mut self, saved: Saved, path: &Path, named: &Named) -> Result<(), String> {
+        let another_model = saved.model_file().map(absolute) != self.loaded.path();
+        let Saved { model, mut talk, tools, mut turns, mut message_ids, cut, words_at, .. } = saved;
+        talk.take_named(&self.talk, named);
         // Commands are never those of a file.
-        let tools = if tools.is_empty() { self.own_tools.clone() } else { tools };
+        let tools = if tools.is_empty() || named.has("tools") { self.own_tools.clone() } else { tools };
+        answer_last_calls(&mut turns);
+        message_ids.resize(turns.len(), Vec::new());
         calls::check(&self.chat, &tools).map_err(|why| format!("{}: {why}", path.display()))?;
         if self.constraint.is_some() && !tools.is_empty() {
             return Err(format!(
@@ -208,8 +377,8 @@ impl Repl<'_, '_> {
             .adjust
             .check(self.loaded.tokenizer.n_tokens())
             .map_err(|error| format!("{}: {error}", path.display()))?;
-        if model != self.loaded.name {
-            aside(&format!("this conversation was had with {model}"));
+        if another_model {
+            aside(&format!("note: this conversation used {model} before"));
         }
         let end_think = self.loaded.tokenizer.special(END_THINK);
         for (turn, ids) in turns.iter().zip(&message_ids) {
@@ -220,6 +389,8 @@ impl Repl<'_, '_> {
         }
         (self.talk, self.turns, self.n_seeds) = (talk, turns, 0);
         self.toolbox.tools = tools;
+        self.cut = cut.map(|why| (self.turns.len(), why));
+        self.words_at = words_at.unwrap_or_default();
         self.files.clear();
         self.held = None;
         Ok(())
@@ -228,25 +399,29 @@ impl Repl<'_, '_> {
     /// Without a file the conversation is kept under its name.
     pub(super) fn save(&mut self, path: Option<&Path>) -> Result<(), String> {
         if let Some(path) = path {
-            self.saved().write(path)?;
-            let place = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+            let place = absolute(path.to_owned());
+            self.saved().write(path, self.kept.file.as_ref() == Some(&place))?;
             aside(&format!("{}: {} messages saved", place.display(), self.turns.len()));
+            self.kept.file = Some(place);
             return Ok(());
         }
         let shelf = self.kept.needed().map_err(|why| format!("{why}; /save FILE writes one"))?;
         if self.turns.is_empty() {
             return Err("nothing was said yet".to_owned());
         }
-        self.try_keep(&shelf)?;
+        self.try_keep()?;
+        self.kept.failed = None;
         let name = self.kept.name().unwrap_or_default();
         aside(&format!("kept as {name}: {}", shelf.path(name).display()));
         Ok(())
     }
 
     pub(super) fn load(&mut self, path: &Path) -> Result<(), String> {
-        self.take_over(Saved::read(path)?, path)?;
+        self.take_over(Saved::read(path)?, path, &Named::default())?;
         self.kept.close();
+        self.kept.file = Some(absolute(path.to_owned()));
         aside(&format!("{}: {} messages loaded", path.display(), self.turns.len()));
+        self.tell_how_it_ended();
         Ok(())
     }
 
@@ -282,10 +457,11 @@ impl Repl<'_, '_> {
     pub(super) fn switch(&mut self, wanted: &str) -> Result<(), String> {
         let name = self.kept.resolve(wanted)?;
         if self.kept.name() == Some(&name) {
-            return Err(format!("{name} is the present conversation"));
+            return Err(format!("{name} is the present conversation already"));
         }
         self.keep_conversation();
-        self.open_kept(&self.kept.needed()?, &name)
+        let shelf = self.kept.needed()?;
+        self.open_kept(&shelf, &name, &Named::default())
     }
 
     pub(super) fn rename(&mut self, wanted: &str) -> Result<(), String> {
@@ -293,6 +469,10 @@ impl Repl<'_, '_> {
         let name = shelf::safe(wanted);
         match &mut self.kept.open {
             Some(open) if open.name == name => {}
+            // Another program took it away: it is written again, under the new name.
+            Some(open) if !shelf.has(&open.name) && !shelf.has(&name) => {
+                (self.kept.open, self.kept.wanted) = (None, Some(name.clone()));
+            }
             Some(open) => shelf.rename(open, &name)?,
             None if shelf.has(&name) => {
                 return Err(format!("there is a conversation named {name}; choose another name"));
@@ -318,12 +498,37 @@ impl Repl<'_, '_> {
         Ok(())
     }
 
-    /// How to come back, for somebody who leaves.
-    pub(super) fn farewell(&self) {
-        if let Some(name) = self.kept.name() {
-            aside(&format!("kept as {name}; fathom chat --continue goes on with it"));
+    /// How to come back, for somebody who leaves; an error if what they said is not kept.
+    pub(super) fn farewell(&self) -> Result<(), Failure> {
+        let name = self.kept.name();
+        if let Some((why, _)) = &self.kept.failed {
+            let what = match name {
+                Some(name) => {
+                    format!("the end of this conversation is not kept; an earlier state is, as {name}")
+                }
+                None => "this conversation is not kept".to_owned(),
+            };
+            return Err(Failure::runtime(format!("{what}: {why}")));
         }
+        if let Some(name) = name {
+            aside(&format!("kept as {name}; fathom chat --continue resumes it"));
+        }
+        Ok(())
     }
+}
+
+/// Calls that nobody answered before the program ended get results that say so: the format wants one for each.
+fn answer_last_calls(turns: &mut Vec<Message>) {
+    let n_results = turns.iter().rev().take_while(|turn| matches!(turn, Message::Tool(_))).count();
+    let last = turns.len().checked_sub(n_results + 1).and_then(|index| turns.get(index));
+    if let Some(Message::Assistant(said)) = last {
+        let unanswered = said.calls.get(n_results..).unwrap_or_default().to_vec();
+        turns.extend(calls::refuse(&unanswered, "the program ended before this call was answered"));
+    }
+}
+
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 /// So long ago, in the one unit that matters.

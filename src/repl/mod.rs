@@ -4,6 +4,7 @@
 //! the conversation goes on; what a stopped answer has computed stays in the session.
 
 mod ahead;
+mod answer;
 mod burst;
 mod command;
 mod editor;
@@ -14,24 +15,25 @@ mod kept;
 mod obey;
 mod saved;
 mod shelf;
+mod so_far;
 
-use crate::chat::{Assistant, Chat, Conversation, Message, Prompt, Spoken, Tool, ToolCall};
-use crate::cli::keep::{self, KeepArgs};
+use crate::Session;
+use crate::chat::{Chat, Conversation, Message, Spoken, Tool};
+use crate::cli::keep::KeepArgs;
 use crate::cli::model::Loaded;
-use crate::cli::progress::PromptProgress;
+use crate::cli::named::Named;
 use crate::cli::schema::Schema;
-use crate::cli::show::{self, Show, aside};
+use crate::cli::show::aside;
+use crate::cli::signals::{self, terminal};
 use crate::cli::talk::TalkArgs;
-use crate::cli::{Failure, calls, print, signals, tools};
-use crate::generate::{Constraint, Event, Outcome, Request, Stop};
+use crate::cli::{Failure, calls, print, tools};
+use crate::generate::Constraint;
 use crate::tools::Toolbox;
-use crate::{Session, SessionError};
 use input::{Input, Line};
-pub(crate) use kept::Begin;
 use kept::Kept;
-use std::io::{ErrorKind, IsTerminal, stderr};
+pub(crate) use kept::{Begin, Chosen};
+use std::io::{IsTerminal, stderr};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How a conversation is begun.
 pub(crate) struct Setup {
@@ -45,8 +47,10 @@ pub(crate) struct Setup {
     pub keep: KeepArgs,
     /// Keep what is typed, and the conversations, for the next time.
     pub remembers: bool,
-    /// The kept conversation to go on with.
+    /// The kept conversation to resume.
     pub begin: Option<Begin>,
+    /// What the command line says itself: it holds beside the settings of the conversation that is resumed.
+    pub named: Named,
     /// The first message, if it came with the command line.
     pub first: Option<String>,
 }
@@ -56,6 +60,7 @@ pub(crate) struct Setup {
 /// # Errors
 /// A model without a chat format, a terminal that cannot be used.
 pub(crate) fn run(loaded: &Loaded<'_>, mut setup: Setup) -> Result<(), Failure> {
+    let _holding = signals::hold()?;
     let (begin, first) = (setup.begin.take(), setup.first.take());
     let mut repl = Repl::new(loaded, setup)?;
     if !print::is_quiet() {
@@ -70,9 +75,17 @@ pub(crate) fn run(loaded: &Loaded<'_>, mut setup: Setup) -> Result<(), Failure> 
         repl.begin(begin).map_err(Failure::invalid)?;
     }
     let left = talk(&mut repl, first);
+    repl.input.leave();
     repl.keep_conversation();
-    repl.farewell();
-    left
+    let farewell = repl.farewell();
+    match (left, farewell) {
+        (Ok(()), farewell) => farewell,
+        (left, Ok(())) => left,
+        (left, Err(unkept)) => {
+            unkept.tell();
+            left
+        }
+    }
 }
 
 fn talk(repl: &mut Repl<'_, '_>, mut first: Option<String>) -> Result<(), Failure> {
@@ -80,13 +93,16 @@ fn talk(repl: &mut Repl<'_, '_>, mut first: Option<String>) -> Result<(), Failur
     // The first line said it all.
     repl.status = repl.status_line();
     loop {
+        if let Some(code) = signals::ended() {
+            return Err(ended(code));
+        }
         repl.show_status();
         let line = match first.take() {
             Some(text) => {
                 aside(&format!("> {text}"));
                 Line::Message(text)
             }
-            None => repl.input.read()?,
+            None => repl.read()?,
         };
         let done = match line {
             Line::End => return Ok(()),
@@ -111,6 +127,18 @@ fn talk(repl: &mut Repl<'_, '_>, mut first: Option<String>) -> Result<(), Failur
             Err(Trouble::Fatal(failure)) => return Err(failure),
         }
     }
+}
+
+/// A signal asked for the end: everything is kept, and the exit code says which it was.
+fn ended(code: u8) -> Failure {
+    let name = match code - 128 {
+        1 => "the terminal went away (SIGHUP)".to_owned(),
+        2 => "SIGINT".to_owned(),
+        3 => "SIGQUIT".to_owned(),
+        15 => "SIGTERM".to_owned(),
+        signal => format!("signal {signal}"),
+    };
+    Failure { code, message: format!("the chat was ended: {name}") }
 }
 
 /// Sums over all answers.
@@ -141,6 +169,10 @@ struct Repl<'l, 'm> {
     spoken: Spoken,
     /// Files to stand before the next message.
     files: Vec<String>,
+    /// Where in the last message the person's own words begin, behind files: if nobody answers it, they wait for the next.
+    words_at: usize,
+    /// Why the answer that is the last of so many messages is not whole.
+    cut: Option<(usize, String)>,
     totals: Totals,
     /// Tokens of the conversation, as far as that is known without computing: until it changes.
     held: Option<usize>,
@@ -155,6 +187,7 @@ struct Repl<'l, 'm> {
     /// It was told that the context is nearly full.
     warned: bool,
     kept: Kept,
+    named: Named,
 }
 
 /// What kept a line from being done.
@@ -196,6 +229,8 @@ impl<'l, 'm> Repl<'l, 'm> {
             turns: Vec::new(),
             spoken: Spoken::default(),
             files: Vec::new(),
+            words_at: 0,
+            cut: None,
             totals: Totals::default(),
             held: Some(0),
             rate: None,
@@ -204,7 +239,21 @@ impl<'l, 'm> Repl<'l, 'm> {
             stats: !print::is_quiet(),
             warned: false,
             kept,
+            named: setup.named,
         })
+    }
+
+    /// The next line; what ended the waiting, if a signal did or the terminal went away.
+    fn read(&mut self) -> Result<Line, Failure> {
+        let line = self.input.read();
+        if matches!(line, Ok(Line::End) | Err(_)) && terminal::is_gone() {
+            signals::hang_up();
+        }
+        match signals::ended() {
+            // What was typed in the same moment was typed.
+            Some(code) if !matches!(line, Ok(Line::Message(_) | Line::Command(_))) => Err(ended(code)),
+            _ => line,
+        }
     }
 
     /// Tells how things stand, if it is not what was told last.
@@ -227,40 +276,6 @@ impl<'l, 'm> Repl<'l, 'm> {
         format!("{name} | {context}{rate} | thinking {thinking}")
     }
 
-    fn message(&mut self, text: String) -> Result<Flow, Trouble> {
-        match self.turns.last() {
-            Some(Message::User(_)) => {
-                self.turns.pop();
-                aside("the message before was not answered and is taken back");
-            }
-            // What tools did stays done; the model said nothing to it.
-            Some(Message::Tool(_)) => self.turns.push(Message::assistant("")),
-            _ => {}
-        }
-        self.kept.suggest(&text);
-        let mut parts = std::mem::take(&mut self.files);
-        parts.push(text);
-        self.turns.push(Message::User(parts.join("\n\n")));
-        self.answer()
-    }
-
-    fn regenerate(&mut self) -> Result<Flow, Trouble> {
-        let before = match self.turns.last() {
-            Some(Message::Assistant(_)) => self.turns.pop(),
-            _ => None,
-        };
-        if !matches!(self.turns.last(), Some(Message::User(_) | Message::Tool(_))) {
-            self.turns.extend(before);
-            return Err(Trouble::Mistake("there is no message to answer".to_owned()));
-        }
-        let n_turns = self.turns.len();
-        let done = self.answer();
-        if self.turns.len() == n_turns {
-            self.turns.extend(before);
-        }
-        done
-    }
-
     fn conversation(&self) -> Conversation {
         let system = tools::system(self.talk.system.as_deref(), &self.toolbox.tools);
         Conversation {
@@ -268,186 +283,6 @@ impl<'l, 'm> Repl<'l, 'm> {
             thinking: self.talk.think,
         }
     }
-
-    /// Answers the last message, with as many calls of tools as it takes; breaks if nobody reads stdout any more.
-    fn answer(&mut self) -> Result<Flow, Trouble> {
-        let mut round = 0;
-        loop {
-            let n_turns = self.turns.len();
-            let done = self.speak()?;
-            let calls = match self.turns.last() {
-                Some(Message::Assistant(said)) if self.turns.len() > n_turns => said.calls.clone(),
-                _ => Vec::new(),
-            };
-            if done.is_break() || calls.is_empty() || self.answer_calls(&calls, round)?.is_break() {
-                return Ok(done);
-            }
-            round += 1;
-        }
-    }
-
-    /// Breaks if the model is not to go on.
-    fn answer_calls(&mut self, calls: &[ToolCall], round: usize) -> Result<Flow, Trouble> {
-        if round >= self.toolbox.rounds {
-            self.turns.extend(calls::refuse(calls, "the limit of calls is reached"));
-            aside(&format!("the model called tools {round} times in a row (--tool-rounds); /regen goes on"));
-            return Ok(ControlFlow::Break(()));
-        }
-        let answered = calls::answer(calls, &mut self.toolbox, &mut |question| self.input.ask(question));
-        let answered = answered.map_err(Trouble::Fatal)?;
-        self.turns.extend(answered.results);
-        if answered.stopped {
-            aside("stopped; /regen goes on from here");
-            return Ok(ControlFlow::Break(()));
-        }
-        Ok(GO_ON)
-    }
-
-    /// One answer of the model.
-    fn speak(&mut self) -> Result<Flow, Trouble> {
-        let prompt = self
-            .chat
-            .prompt_keeping(self.loaded.tokenizer, &self.conversation(), &self.spoken)
-            .map_err(|error| Trouble::Mistake(error.to_string()))?;
-        let seed = match self.talk.sampling.seed.0 {
-            Some(first) => first.wrapping_add(self.n_seeds),
-            None => self.talk.sampling.seed.or_random(),
-        };
-        let mut show = Show::new(&self.talk, !self.toolbox.tools.is_empty());
-        let outcome = self.generate(&prompt, seed, &mut show);
-        let shown = show.finish();
-        self.held = Some(self.session.tokens().len());
-        keep::tell_notices(&mut self.session);
-        match shown {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(ControlFlow::Break(())),
-            Err(error) => {
-                return Err(Trouble::Fatal(Failure::runtime(format!("cannot write the answer: {error}"))));
-            }
-        }
-        match outcome {
-            Ok(outcome) => self.keep(&outcome, &prompt, seed),
-            Err(error @ SessionError::ContextFull { .. }) => {
-                return Err(Trouble::Mistake(format!("{error} (-c), or make room with /undo or /new")));
-            }
-            Err(error) => return Err(Trouble::Mistake(error.to_string())),
-        }
-        Ok(GO_ON)
-    }
-
-    fn generate(&mut self, prompt: &Prompt, seed: u64, show: &mut Show) -> Result<Outcome, SessionError> {
-        let signals = signals::listen();
-        let never = AtomicBool::new(false);
-        let watch = signals.as_ref().ok().and_then(|signals| self.input.watch(signals.flag()));
-        let request = Request {
-            prompt: &prompt.tokens,
-            start: Some(prompt.start),
-            tools: &self.toolbox.tools,
-            sampling: self.talk.sampling.sampling(seed),
-            n_predict: self.talk.n_predict.0,
-            reasoning_budget: self.talk.reasoning_budget.0,
-            stops: &self.talk.stops,
-            constraint: self.constraint.as_ref(),
-            interrupt: signals.as_ref().map_or(&never, |signals| signals.flag()),
-        };
-        let mut progress = Some(PromptProgress::new());
-        let outcome = self.loaded.answer(&mut self.session, &request, &mut |event| match event {
-            Event::Prompt { done, total } if done == total => {
-                progress = None;
-                GO_ON
-            }
-            Event::Prompt { done, total } => {
-                progress.iter().for_each(|progress| progress.at(*done, *total));
-                GO_ON
-            }
-            Event::Part(part) => show.part(part),
-            Event::Repeats(cycle) => {
-                show.repeats(*cycle);
-                GO_ON
-            }
-        });
-        let stopped = request.interrupt.load(Ordering::Relaxed);
-        if let Some(watch) = watch {
-            self.input.take_back(watch, stopped);
-        }
-        outcome
-    }
-
-    /// Takes an answer into the conversation and tells what it took.
-    fn keep(&mut self, outcome: &Outcome, prompt: &Prompt, seed: u64) {
-        let Outcome { answer, usage, stop, .. } = outcome;
-        self.n_seeds += 1;
-        self.totals.answers += 1;
-        self.totals.prefilled += usage.prefilled;
-        self.totals.generated += usage.generated;
-        self.totals.seconds += (usage.prefill_time + usage.decode_time).as_secs_f64();
-        let n_ctx = self.session.n_ctx();
-        let is_empty = answer.reasoning.is_empty() && answer.content.is_empty() && answer.calls.is_empty();
-        if is_empty && *stop == Stop::Interrupted {
-            let held = usage.cached + usage.prefilled;
-            aside(&format!("stopped with {held} of {} tokens read; /regen goes on from there", usage.prompt));
-            return;
-        }
-        let tools = &self.toolbox.tools;
-        let answers_calls = !tools.is_empty() && *stop == Stop::Eos;
-        let answer = if answers_calls { answer.clone() } else { without_calls(answer) };
-        self.spoken.insert(self.loaded.tokenizer, tools, &answer, (prompt.start, &outcome.ids));
-        self.turns.push(Message::Assistant(answer));
-        if *stop == Stop::Interrupted {
-            aside("stopped; the answer so far is kept");
-        }
-        if let Some(text) = show::cut(stop, n_ctx) {
-            complain(&text);
-        }
-        if let Some(text) = show::unformed(outcome) {
-            complain(text);
-        }
-        if let Some(text) = show::reasoning_cut(outcome) {
-            aside(text);
-        }
-        self.rate = usage.decode_rate();
-        // A few tokens say little about many.
-        if usage.prefilled >= 32 || self.read_rate.is_none() {
-            self.read_rate = usage.prefill_rate().or(self.read_rate);
-        }
-        let held = self.session.tokens().len();
-        if self.stats {
-            let thinking = if self.talk.think { "on" } else { "off" };
-            aside(&format!(
-                "{} | thinking {thinking}",
-                show::figures_and_context(usage, (held, n_ctx), seed)
-            ));
-            // The line before the prompt would say the same.
-            self.status = self.status_line();
-        }
-        self.warn_of_context(held);
-    }
-
-    /// Tells once that little of the context is left.
-    fn warn_of_context(&mut self, held: usize) {
-        let n_ctx = self.session.n_ctx();
-        if held * 5 >= n_ctx * 4 && !std::mem::replace(&mut self.warned, true) {
-            aside(&format!(
-                "note: {held} of the context's {n_ctx} tokens are taken ({} %): /context shows by what, /undo and /new make room, \
-                 and `fathom chat --continue -c {}` goes on with more",
-                held * 100 / n_ctx,
-                n_ctx * 2,
-            ));
-        }
-    }
-}
-
-/// Without tools, or of an answer that was cut off, nobody answers calls, and the format wants a result for each: they
-/// stay as text.
-fn without_calls(answer: &Assistant) -> Assistant {
-    let mut kept = answer.clone();
-    for call in kept.calls.drain(..) {
-        if !kept.content.is_empty() && !kept.content.ends_with('\n') {
-            kept.content.push('\n');
-        }
-        kept.content += &show::call_json(&call.name, &call.arguments).to_string();
-    }
-    kept
 }
 
 /// What was asked for, all of it.

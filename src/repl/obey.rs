@@ -96,7 +96,7 @@ impl Repl<'_, '_> {
         let last = self.turns.iter().rposition(|message| matches!(message, Message::User(_)));
         let last = last.ok_or("there is nothing to take back")?;
         self.turns.truncate(last);
-        (self.held, self.warned) = (None, false);
+        (self.held, self.warned, self.words_at) = (None, false, 0);
         aside(&format!("taken back; {} messages are left", self.turns.len()));
         Ok(())
     }
@@ -254,6 +254,7 @@ impl Repl<'_, '_> {
         }
         self.turns.truncate(last);
         self.turns.push(Message::User(edited));
+        self.words_at = 0;
         self.answer()
     }
 }

@@ -1,14 +1,14 @@
 //! A conversation as a file.
 
-use crate::chat::{Message, Tool};
+use crate::builtin;
+use crate::chat::{Assistant, Message, Tool};
 use crate::cli::adjust::AdjustArgs;
 use crate::cli::talk::{self, NPredict, SamplingArgs, Seed, TalkArgs};
 use crate::files;
 use crate::sampler::Sampling;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 /// The number that tells a file of ours, and its form.
@@ -26,6 +26,15 @@ struct Wire {
     /// For each message the ids in which the model gave it, or none.
     #[serde(default)]
     message_ids: Vec<Vec<u32>>,
+    /// Where the model is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model_path: Option<String>,
+    /// Why the last answer is not whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cut: Option<String>,
+    /// Where in the last message, which nobody answered, the person's own words begin behind their files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    words_at: Option<usize>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -59,10 +68,12 @@ fn typical_p() -> f32 {
 }
 
 /// What a file holds.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Saved {
-    /// The model it was had with.
+    /// The model it was had with: what it was called.
     pub model: String,
+    /// Where it is; `None` in files from before this was kept.
+    pub model_path: Option<PathBuf>,
     /// The settings at that time.
     pub talk: TalkArgs,
     /// What the model could call.
@@ -71,29 +82,66 @@ pub(super) struct Saved {
     pub turns: Vec<Message>,
     /// For each message the ids in which the model gave it, or none: they are only its own if they say what it says.
     pub message_ids: Vec<Vec<u32>>,
+    /// Why the last message, an answer, is not whole.
+    pub cut: Option<String>,
+    /// Where in the last message, which nobody answered, the person's own words begin behind their files.
+    pub words_at: Option<usize>,
 }
 
 impl Saved {
-    /// Writes the file: it is whole or not there.
-    pub(super) fn write(&self, path: &Path) -> Result<(), String> {
-        if path.exists() && Saved::read(path).is_err() {
-            return Err(format!(
-                "{}: there is a file of this name that is no saved conversation; choose another name",
-                path.display()
-            ));
-        }
+    /// Writes the file: it is whole or not there. What is there is replaced if it is an earlier state of this conversation,
+    /// or if `ours`: this conversation was written there before.
+    pub(super) fn write(&self, path: &Path, ours: bool) -> Result<(), String> {
+        let is_new = match std::fs::symlink_metadata(path) {
+            Ok(_) => {
+                self.check_older(path, ours)?;
+                false
+            }
+            Err(_) => true,
+        };
         let text = self.text()?;
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".part-{}", std::process::id()));
-        let part = PathBuf::from(name);
-        let written = File::create(&part)
-            .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-            .and_then(|()| std::fs::rename(&part, path));
-        written.map_err(|error| {
-            // The first error is the one to report.
-            let _ = std::fs::remove_file(&part);
-            format!("{}: {error}", path.display())
+        let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+        let written = tempfile::Builder::new().prefix(".part-").tempfile_in(folder).and_then(|mut part| {
+            part.write_all(text.as_bytes())?;
+            part.as_file().sync_all()?;
+            // The name may have been taken meanwhile.
+            let done = if is_new { part.persist_noclobber(path) } else { part.persist(path) };
+            done.map(drop).map_err(|error| error.error)
+        });
+        written.map_err(|error| match error.kind() {
+            ErrorKind::AlreadyExists => {
+                format!("{}: there is a file of this name now; choose another", path.display())
+            }
+            _ => format!("{}: {error}", path.display()),
         })
+    }
+
+    fn check_older(&self, path: &Path, ours: bool) -> Result<(), String> {
+        let refused = |what: &str| {
+            Err(format!("{}: there is a file of this name that {what}; choose another name", path.display()))
+        };
+        match Saved::read(path) {
+            Ok(there) if ours || self.turns.starts_with(&there.turns) => Ok(()),
+            Ok(_) => refused("holds another conversation"),
+            Err(_) => refused("is no saved conversation"),
+        }
+    }
+
+    /// The model to load for this conversation; `None`: the built-in one.
+    pub(super) fn model_file(&self) -> Option<PathBuf> {
+        if self.model == builtin::NAME {
+            return None;
+        }
+        Some(self.model_path.clone().unwrap_or_else(|| PathBuf::from(&self.model)))
+    }
+
+    /// The same conversation with what there is of its next answer.
+    pub(super) fn with_unfinished(&self, answer: &Assistant) -> Saved {
+        let mut saved = self.clone();
+        saved.turns.push(Message::Assistant(answer.clone()));
+        saved.message_ids.push(Vec::new());
+        (saved.cut, saved.words_at) = (Some("unfinished".to_owned()), None);
+        saved
     }
 
     /// What a file of it holds.
@@ -135,6 +183,9 @@ impl Saved {
             },
             messages: self.turns.iter().map(Message::to_json).collect(),
             message_ids: self.message_ids.clone(),
+            model_path: self.model_path.as_ref().and_then(|path| path.to_str()).map(str::to_owned),
+            cut: self.cut.clone(),
+            words_at: self.words_at,
         }
     }
 
@@ -167,7 +218,22 @@ impl Saved {
         let tools =
             tools.collect::<Result<_, _>>().map_err(|error| at(&format!("settings: tools: {error}")))?;
         let talk = settings.checked().map_err(|error| at(&format!("settings: {error}")))?;
-        Ok(Saved { model: wire.model, talk, tools, turns, message_ids: wire.message_ids })
+        let words_at = match turns.last() {
+            Some(Message::User(text)) => wire.words_at.filter(|at| text.is_char_boundary(*at)),
+            _ => None,
+        };
+        let cut = wire.cut.filter(|_| matches!(turns.last(), Some(Message::Assistant(_))));
+        let model_path = wire.model_path.map(PathBuf::from);
+        Ok(Saved {
+            model: wire.model,
+            model_path,
+            talk,
+            tools,
+            turns,
+            message_ids: wire.message_ids,
+            cut,
+            words_at,
+        })
     }
 }
 
@@ -227,10 +293,13 @@ mod tests {
             Assistant { reasoning: "why\n".into(), content: "\"so\"".into(), ..Assistant::default() };
         Saved {
             model: "a model".into(),
+            model_path: Some("/models/a".into()),
             talk: Words::parse_from(words).talk,
             turns: vec![Message::user("é\u{1b}"), Message::Assistant(reasoned), Message::user("more")],
             tools: vec![Tool::from_json(serde_json::json!({"name": "get_time"})).unwrap()],
             message_ids: vec![vec![], vec![5, 9], vec![]],
+            cut: None,
+            words_at: Some(1),
         }
     }
 
@@ -238,14 +307,62 @@ mod tests {
     fn what_is_written_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("talk.json");
-        saved().write(&path).unwrap();
-        saved().write(&path).expect("an older state is replaced");
+        saved().write(&path, false).unwrap();
+        saved().write(&path, false).expect("an older state is replaced");
         let read = Saved::read(&path).unwrap();
         assert_eq!(
             format!("{read:?}"),
             format!("{:?}", saved()).replace("no_think: false", "no_think: true")
         );
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no part is left");
+    }
+
+    #[test]
+    fn another_conversation_s_file_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("talk.json");
+        saved().write(&path, false).unwrap();
+        let other = Saved { turns: vec![Message::user("something else")], words_at: None, ..saved() };
+        assert!(other.write(&path, false).unwrap_err().contains("holds another conversation"));
+        assert_eq!(Saved::read(&path).unwrap().turns, saved().turns);
+        other.write(&path, true).expect("it was written here before");
+    }
+
+    #[test]
+    fn files_from_before_paths_and_cuts_were_kept_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("talk.json");
+        let mut json = serde_json::to_value(saved().wire()).unwrap();
+        for key in ["model_path", "cut", "words_at", "message_ids"] {
+            json.as_object_mut().unwrap().remove(key);
+        }
+        std::fs::write(&path, json.to_string()).unwrap();
+        let read = Saved::read(&path).unwrap();
+        assert_eq!((read.cut.as_deref(), read.words_at), (None, None));
+        assert_eq!(read.model_file(), Some("a model".into()));
+        let builtin = Saved { model: builtin::NAME.to_owned(), model_path: None, ..read };
+        assert_eq!(builtin.model_file(), None);
+    }
+
+    #[test]
+    fn an_unfinished_answer_is_kept_as_one() {
+        let said = Assistant { content: "half of".into(), ..Assistant::default() };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("talk.json");
+        saved().with_unfinished(&said).write(&path, false).unwrap();
+        let read = Saved::read(&path).unwrap();
+        assert_eq!(read.turns.last(), Some(&Message::Assistant(said)));
+        assert_eq!((read.cut.as_deref(), read.words_at), (Some("unfinished"), None));
+        // What is not so, a file may say all the same.
+        let mut json = serde_json::to_value(saved().wire()).unwrap();
+        (json["cut"], json["words_at"]) = ("unfinished".into(), 2.into());
+        std::fs::write(&path, json.to_string()).unwrap();
+        let read = Saved::read(&path).unwrap();
+        assert_eq!((read.cut, read.words_at), (None, Some(2)));
+        json["messages"][2]["content"] = "é".into();
+        json["words_at"] = 1.into();
+        std::fs::write(&path, json.to_string()).unwrap();
+        assert_eq!(Saved::read(&path).unwrap().words_at, None, "the middle of a character");
     }
 
     #[test]
@@ -258,7 +375,7 @@ mod tests {
             std::fs::write(&path, text.replace(from, to)).unwrap();
             let error = Saved::read(&path).unwrap_err();
             assert!(error.contains(expected) && error.contains("file"), "{error}");
-            assert!(saved().write(&path).unwrap_err().contains("no saved conversation"));
+            assert!(saved().write(&path, false).unwrap_err().contains("no saved conversation"));
         };
         bad("{", "", "expected a saved conversation");
         bad("fathom_conversation", "other", "saved by /save");

@@ -1,22 +1,26 @@
 //! Conversations that are kept by themselves: a file each, in the form of `/save`, in a folder that only the person may read.
 //!
 //! A file appears and changes by rename, so it is whole at any moment. Two programs may have the folder open: a new name is
-//! taken only if nobody has it, and a file that another program changed is not written over.
+//! taken only if nobody has it, and a file that another program changed is not written over. Whoever has a conversation open
+//! holds a shared lock on its file, and on one that is being written: what is locked is not removed to make room.
 
 use etcetera::BaseStrategy;
-use std::fs::{DirBuilder, Metadata};
+use std::fs::{DirBuilder, File, Metadata, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tempfile::{NamedTempFile, PersistError};
 
 /// What the name of a file ends in.
 const ENDING: &str = ".json";
 /// What the name of a file that is being written begins with.
 const PART: &str = ".part-";
+/// Whoever looks at a file and then replaces it holds the folder's lock. Nobody holds it longer; somebody who was stopped while
+/// he did is not waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 /// Conversations that are kept at most.
 const MOST: usize = 1000;
-/// Nothing takes so long to write.
+/// Nothing takes so long to write, where locks do not tell who writes.
 const ABANDONED: Duration = Duration::from_secs(3600);
 /// Words and characters of a name that is made of a message.
 const NAME_WORDS: usize = 6;
@@ -42,6 +46,15 @@ pub(super) struct Open {
     /// What its file holds.
     text: String,
     stamp: Option<Stamp>,
+    /// The file with a shared lock, which says that it is open.
+    _held: Option<File>,
+}
+
+impl Open {
+    /// This is what the file says: it need not be written again.
+    pub(super) fn with(self, text: String) -> Open {
+        Open { text, ..self }
+    }
 }
 
 /// Tells whether a file is still the one that was read or written.
@@ -49,12 +62,27 @@ pub(super) struct Open {
 struct Stamp {
     changed: Option<SystemTime>,
     len: u64,
+    /// Each time that a conversation is written, it is another file.
+    number: u64,
 }
 
 impl From<Metadata> for Stamp {
     fn from(metadata: Metadata) -> Stamp {
-        Stamp { changed: metadata.modified().ok(), len: metadata.len() }
+        #[cfg(unix)]
+        let number = std::os::unix::fs::MetadataExt::ino(&metadata);
+        #[cfg(not(unix))]
+        let number = 0;
+        Stamp { changed: metadata.modified().ok(), len: metadata.len(), number }
     }
+}
+
+/// Whether a file is in use.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Nobody,
+    Somebody,
+    /// There are no locks here.
+    Unknown,
 }
 
 impl Shelf {
@@ -79,11 +107,35 @@ impl Shelf {
 
     /// Removes what programs that were killed left half written.
     fn sweep(&self) {
+        // A file that is being made gets its lock under this one.
+        let _guard = self.guard();
         for (path, metadata) in self.files().filter(|(path, _)| file_name(path).starts_with(PART)) {
-            let age = metadata.modified().ok().and_then(|changed| changed.elapsed().ok());
-            if age.is_some_and(|age| age > ABANDONED) {
+            let is_dead = match used(&path) {
+                Use::Nobody => true,
+                Use::Somebody => false,
+                Use::Unknown => {
+                    let age = metadata.modified().ok().and_then(|changed| changed.elapsed().ok());
+                    age.is_some_and(|age| age > ABANDONED)
+                }
+            };
+            if is_dead {
                 // The next start tries again.
                 let _ = std::fs::remove_file(path);
+            }
+        }
+    }
+
+    /// While it is held, no other program looks at a file to replace it. Where there are no locks everybody goes on without.
+    fn guard(&self) -> Option<File> {
+        let folder = File::open(&self.folder).ok()?;
+        let started = Instant::now();
+        loop {
+            match folder.try_lock() {
+                Ok(()) => return Some(folder),
+                Err(TryLockError::WouldBlock) if started.elapsed() < LOCK_PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                Err(_) => return None,
             }
         }
     }
@@ -114,26 +166,46 @@ impl Shelf {
         self.path(name).is_file()
     }
 
-    /// What was just read from this file.
-    pub(super) fn opened(&self, name: &str, text: String) -> Open {
-        let stamp = self.stamp(name);
-        Open { name: name.to_owned(), text, stamp }
+    /// A conversation that is about to be read: what another program makes of it from now on is noticed.
+    pub(super) fn open(&self, name: &str) -> Open {
+        let file = File::open(self.path(name)).ok();
+        let stamp = file.as_ref().and_then(|file| file.metadata().ok()).map(Stamp::from);
+        Open { name: name.to_owned(), text: String::new(), stamp, _held: file.filter(hold) }
     }
 
     fn stamp(&self, name: &str) -> Option<Stamp> {
         std::fs::metadata(self.path(name)).ok().map(Stamp::from)
     }
 
+    /// What was just written to this file: the newest, also if the clock went back.
+    fn written(&self, name: &str, text: String, held: File) -> Open {
+        let newest = self.entries().into_iter().find(|entry| entry.name != name).map(|entry| entry.changed);
+        let own = held.metadata().and_then(|metadata| metadata.modified()).ok();
+        if let (Some(newest), Some(own)) = (newest, own)
+            && newest > own
+        {
+            // Its place among the others is all that hangs on it.
+            let _ = held.set_modified(newest + Duration::from_millis(1));
+        }
+        let stamp = held.metadata().ok().map(Stamp::from);
+        Open { name: name.to_owned(), text, stamp, _held: Some(held) }
+    }
+
     /// Writes a new conversation under this name, or if it is taken with a number behind it. Also gives how many of the
     /// oldest ones had to go.
     pub(super) fn add(&self, wanted: &str, text: String) -> Result<(Open, usize), String> {
-        let mut part = self.part(&text)?;
+        let part = self.part(&text)?;
+        self.put_new(part, wanted, text)
+    }
+
+    fn put_new(&self, mut part: NamedTempFile, wanted: &str, text: String) -> Result<(Open, usize), String> {
         for number in 1.. {
             let name = if number == 1 { wanted.to_owned() } else { format!("{wanted}-{number}") };
             match part.persist_noclobber(self.path(&name)) {
-                Ok(_) => {
-                    let n_gone = self.thin_out(MOST);
-                    return Ok((self.opened(&name, text), n_gone));
+                Ok(file) => {
+                    let open = self.written(&name, text, file);
+                    let n_gone = self.thin_out(MOST, &name);
+                    return Ok((open, n_gone));
                 }
                 Err(PersistError { error, file }) if error.kind() == ErrorKind::AlreadyExists => part = file,
                 Err(PersistError { error, .. }) => return Err(self.at(&name, &error)),
@@ -148,20 +220,22 @@ impl Shelf {
         if open.text == text {
             return Ok(false);
         }
+        let part = self.part(&text)?;
+        let guard = self.guard();
         let found = self.stamp(&open.name);
         if found.is_some() && found != open.stamp {
-            *open = self.add(&open.name, text)?.0;
+            drop(guard);
+            *open = self.put_new(part, &open.name, text)?.0;
             return Ok(true);
         }
-        let part = self.part(&text)?;
-        part.persist(self.path(&open.name)).map_err(|error| self.at(&open.name, &error.error))?;
-        *open = self.opened(&open.name, text);
+        let file = part.persist(self.path(&open.name)).map_err(|error| self.at(&open.name, &error.error))?;
+        *open = self.written(&open.name, text, file);
         Ok(false)
     }
 
     /// A whole file without a name. What makes it lets nobody else read it.
     fn part(&self, text: &str) -> Result<NamedTempFile, String> {
-        let made = tempfile::Builder::new().prefix(PART).tempfile_in(&self.folder).and_then(|mut part| {
+        let made = self.new_part().and_then(|mut part| {
             part.write_all(text.as_bytes())?;
             part.as_file().sync_all()?;
             Ok(part)
@@ -169,35 +243,81 @@ impl Shelf {
         made.map_err(|error| format!("{}: {error}", self.folder.display()))
     }
 
-    /// Removes the oldest conversations until `most` are left.
-    fn thin_out(&self, most: usize) -> usize {
-        let old = self.entries().into_iter().skip(most);
+    fn new_part(&self) -> std::io::Result<NamedTempFile> {
+        let _guard = self.guard();
+        let part = tempfile::Builder::new().prefix(PART).tempfile_in(&self.folder)?;
+        hold(part.as_file());
+        Ok(part)
+    }
+
+    /// Removes the oldest conversations until `most` are left: neither this one nor any that somebody has open.
+    fn thin_out(&self, most: usize, but: &str) -> usize {
+        let entries = self.entries();
+        let n_over = entries.len().saturating_sub(most);
+        let may_go = |entry: &&Entry| entry.name != but && used(&self.path(&entry.name)) != Use::Somebody;
+        let old = entries.iter().rev().filter(may_go).take(n_over);
         old.filter(|entry| std::fs::remove_file(self.path(&entry.name)).is_ok()).count()
     }
 
+    /// Gives an open conversation another name, which nobody else has.
     pub(super) fn rename(&self, open: &mut Open, name: &str) -> Result<(), String> {
-        if self.has(name) {
-            return Err(format!(
-                "there is a conversation named {name}; choose another name, or /delete {name}"
-            ));
+        let taken =
+            || format!("there is a conversation named {name}; choose another name, or /delete {name}");
+        let (from, to) = (self.path(&open.name), self.path(name));
+        // Unlike a rename, a link takes no name that somebody has.
+        match std::fs::hard_link(&from, &to) {
+            Ok(()) => std::fs::remove_file(&from).map_err(|error| self.at(&open.name, &error))?,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(taken()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.at(&open.name, &error)),
+            // No links here: the name is taken first.
+            Err(_) => {
+                File::create_new(&to).map_err(|error| match error.kind() {
+                    ErrorKind::AlreadyExists => taken(),
+                    _ => self.at(name, &error),
+                })?;
+                std::fs::rename(&from, &to).map_err(|error| self.at(&open.name, &error))?;
+            }
         }
-        std::fs::rename(self.path(&open.name), self.path(name))
-            .map_err(|error| self.at(&open.name, &error))?;
         open.name = name.to_owned();
         Ok(())
     }
 
     /// Removes a conversation of which nothing is left, unless another program said something in it.
     pub(super) fn withdraw(&self, open: &Open) -> Result<(), String> {
-        if self.stamp(&open.name) == open.stamp { self.delete(&open.name) } else { Ok(()) }
+        let _guard = self.guard();
+        if self.stamp(&open.name) == open.stamp { self.remove(&open.name) } else { Ok(()) }
     }
 
+    /// Removes a conversation that nobody has open.
     pub(super) fn delete(&self, name: &str) -> Result<(), String> {
+        if used(&self.path(name)) == Use::Somebody {
+            return Err(format!("{name} is open in another chat; leave that one first"));
+        }
+        self.remove(name)
+    }
+
+    fn remove(&self, name: &str) -> Result<(), String> {
         std::fs::remove_file(self.path(name)).map_err(|error| self.at(name, &error))
     }
 
     fn at(&self, name: &str, error: &std::io::Error) -> String {
         format!("{}: {error}", self.path(name).display())
+    }
+}
+
+/// Says that a file is in use, until it is closed. Elsewhere than on Unix a lock keeps others from reading, too.
+fn hold(file: &File) -> bool {
+    cfg!(unix) && file.try_lock_shared().is_ok()
+}
+
+fn used(path: &Path) -> Use {
+    if cfg!(not(unix)) {
+        return Use::Unknown;
+    }
+    match File::open(path).map(|file| file.try_lock()) {
+        Ok(Ok(())) => Use::Nobody,
+        Ok(Err(TryLockError::WouldBlock)) => Use::Somebody,
+        Ok(Err(TryLockError::Error(_))) | Err(_) => Use::Unknown,
     }
 }
 
@@ -251,8 +371,12 @@ mod tests {
         std::fs::read_to_string(shelf.path(name)).unwrap()
     }
 
+    fn parts(shelf: &Shelf) -> usize {
+        shelf.files().filter(|(path, _)| file_name(path).starts_with(PART)).count()
+    }
+
     fn set_age(shelf: &Shelf, name: &str, hours: u64) {
-        let file = std::fs::File::options().append(true).open(shelf.path(name)).unwrap();
+        let file = File::options().append(true).open(shelf.path(name)).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(hours * 3600)).unwrap();
     }
 
@@ -274,7 +398,7 @@ mod tests {
         assert_eq!(shelf.add("a", "2".into()).unwrap().0.name, "a-2");
         assert_eq!(shelf.add("a", "3".into()).unwrap().0.name, "a-3");
         assert_eq!((read(&shelf, "a"), read(&shelf, "a-3")), ("1".into(), "3".into()));
-        assert_eq!(shelf.files().count(), 3, "no part is left");
+        assert_eq!(parts(&shelf), 0);
     }
 
     #[test]
@@ -288,7 +412,7 @@ mod tests {
         assert_eq!(shelf.update(&mut open, "mine, still longer".into()), Ok(true));
         assert_eq!((open.name.as_str(), read(&shelf, "a")), ("a-2", "theirs".into()));
         assert_eq!(read(&shelf, "a-2"), "mine, still longer");
-        shelf.delete("a-2").unwrap();
+        std::fs::remove_file(shelf.path("a-2")).unwrap();
         assert_eq!(shelf.update(&mut open, "again".into()), Ok(false));
         assert_eq!(read(&shelf, "a-2"), "again");
     }
@@ -297,12 +421,12 @@ mod tests {
     fn the_newest_stand_first_and_the_oldest_go() {
         let (_folder, shelf) = shelf();
         for (name, hours) in [("a", 3), ("b", 1), ("c", 2)] {
-            shelf.add(name, name.into()).unwrap();
+            drop(shelf.add(name, name.into()).unwrap());
             set_age(&shelf, name, hours);
         }
         std::fs::write(shelf.folder.join("notes.txt"), "not ours").unwrap();
         assert_eq!(names(&shelf), ["b", "c", "a"]);
-        assert_eq!(shelf.thin_out(2), 1);
+        assert_eq!(shelf.thin_out(2, ""), 1);
         assert_eq!(names(&shelf), ["b", "c"]);
         assert!(shelf.folder.join("notes.txt").exists());
     }
@@ -327,16 +451,83 @@ mod tests {
         assert_eq!((mode(&shelf.folder), mode(&shelf.path("a"))), (0o700, 0o600));
     }
 
+    #[cfg(unix)]
     #[test]
-    fn what_was_abandoned_is_swept_away() {
+    fn what_the_dead_left_is_swept_away_and_what_the_living_write_is_not() {
         let (_folder, shelf) = shelf();
-        for name in [".part-old", ".part-new"] {
-            std::fs::write(shelf.folder.join(name), "half").unwrap();
-        }
-        let old = std::fs::File::options().append(true).open(shelf.folder.join(".part-old")).unwrap();
-        old.set_modified(SystemTime::now() - 2 * ABANDONED).unwrap();
+        std::fs::write(shelf.folder.join(".part-dead"), "half").unwrap();
+        let living = shelf.part("half").unwrap();
         let shelf = Shelf::new(shelf.folder).unwrap();
         let left: Vec<PathBuf> = shelf.files().map(|(path, _)| path).collect();
-        assert_eq!(left, [shelf.folder.join(".part-new")]);
+        assert_eq!(left, [living.path()]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_was_just_written_or_is_open_stays_on_a_full_shelf_whatever_the_clock_says() {
+        let (_folder, shelf) = shelf();
+        let in_the_future = |name: &str| {
+            let file = File::options().append(true).open(shelf.path(name)).unwrap();
+            file.set_modified(SystemTime::now() + Duration::from_secs(86_400)).unwrap();
+        };
+        for name in ["a", "b", "c"] {
+            drop(shelf.add(name, name.into()).unwrap());
+            in_the_future(name);
+        }
+        let mut new = shelf.add("new", "1".into()).unwrap().0;
+        assert_eq!(names(&shelf)[0], "new", "--continue finds it");
+        in_the_future("b");
+        assert_eq!(shelf.update(&mut new, "1, longer".into()), Ok(false));
+        assert_eq!(names(&shelf)[0], "new");
+
+        set_age(&shelf, "new", 5);
+        set_age(&shelf, "a", 4);
+        let open = shelf.open("a");
+        assert_eq!(shelf.thin_out(2, "new"), 2);
+        assert_eq!(names(&shelf), ["a", "new"]);
+        assert!(shelf.delete("a").unwrap_err().contains("is open in another chat"));
+        drop(open);
+        assert_eq!(shelf.delete("a"), Ok(()));
+    }
+
+    #[test]
+    fn of_many_who_write_at_once_each_finds_all_it_wrote() {
+        let (_folder, shelf) = shelf();
+        let first = shelf.add("a", "0".into()).unwrap().0;
+        let names: Vec<String> = std::thread::scope(|scope| {
+            let writers: Vec<_> = (1..=4)
+                .map(|writer| {
+                    let mut open = shelf.open("a").with("0".into());
+                    let shelf = &shelf;
+                    scope.spawn(move || {
+                        for round in 0..20 {
+                            shelf.update(&mut open, format!("{writer} {round}")).unwrap();
+                        }
+                        assert_eq!(read(shelf, &open.name), format!("{writer} 19"));
+                        open.name
+                    })
+                })
+                .collect();
+            writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+        });
+        drop(first);
+        let different: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(different.len(), 4, "{names:?}");
+        assert_eq!(parts(&shelf), 0);
+    }
+
+    #[test]
+    fn of_many_who_take_a_name_one_gets_it() {
+        let (_folder, shelf) = shelf();
+        let opens: Vec<Open> = (0..8).map(|n| shelf.add("x", n.to_string()).unwrap().0).collect();
+        let renamed: usize = std::thread::scope(|scope| {
+            let rename = |mut open: Open| {
+                let shelf = &shelf;
+                scope.spawn(move || usize::from(shelf.rename(&mut open, "wanted").is_ok()))
+            };
+            let all: Vec<_> = opens.into_iter().map(rename).collect();
+            all.into_iter().map(|done| done.join().unwrap()).sum()
+        });
+        assert_eq!((renamed, names(&shelf).len()), (1, 8));
     }
 }

@@ -46,6 +46,20 @@ impl Place {
         command
     }
 
+    /// The same started by a shell script that gets it as its arguments.
+    pub fn command_in(&self, script: &str, args: &[&str]) -> Command {
+        let inner = self.command(args);
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(script).arg("sh").arg(inner.get_program()).args(inner.get_args());
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+    }
+
     /// Starts a chat and waits until it listens.
     pub fn chat(&self, args: &[&str]) -> Terminal {
         Terminal::open(self.command(&[&["chat", model().to_str().unwrap()], args].concat()))
@@ -102,6 +116,33 @@ impl Terminal {
         (all[..place].to_owned(), all[place..].to_owned())
     }
 
+    /// What the system says of the terminal: its modes, in the words of `stty`.
+    pub fn modes(&self) -> String {
+        let told = Command::new("stty").args(["-a", "-F", &self.device()]).output().unwrap();
+        String::from_utf8(told.stdout).unwrap()
+    }
+
+    /// The id of the program: the terminal is its own.
+    pub fn process_id(&self) -> i32 {
+        let master = self.pty.process().get_file_handle().unwrap();
+        rustix::termios::tcgetsid(master).unwrap().as_raw_nonzero().get()
+    }
+
+    /// Sends a signal to the program.
+    pub fn signal(&self, name: &str) {
+        let id = self.process_id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
+    }
+
+    /// Waits for the end of the program; its exit code, or nothing if a signal killed it.
+    pub fn end(&mut self) -> Option<i32> {
+        self.pty.exp_eof().unwrap();
+        let status = format!("{:?}", self.pty.process().wait().unwrap());
+        let code =
+            status.strip_prefix("Exited(").and_then(|rest| rest.strip_suffix(')')?.rsplit(", ").next());
+        code.map(|code| code.parse().unwrap_or_else(|_| panic!("{status}")))
+    }
+
     /// The terminal's path in the system.
     pub fn device(&self) -> String {
         let master = self.pty.process().get_file_handle().unwrap();
@@ -118,11 +159,7 @@ impl Terminal {
 
     /// Waits for the program to end.
     pub fn exit_code(mut self) -> i32 {
-        self.pty.exp_eof().unwrap();
-        let status = format!("{:?}", self.pty.process().wait().unwrap());
-        let code =
-            status.strip_prefix("Exited(").and_then(|rest| rest.strip_suffix(')')?.rsplit(", ").next());
-        code.and_then(|code| code.parse().ok()).unwrap_or_else(|| panic!("{status}"))
+        self.end().expect("an exit code")
     }
 }
 

@@ -2,18 +2,20 @@
 
 use super::Typed;
 use super::keys::{Keys, Place};
+use crate::cli::signals::terminal::{is_ours, suspend};
+use crate::cli::signals::{ended, n_continued};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read};
-use rustix::process::getpgrp;
-use rustix::termios::{
-    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetpgrp, tcsetattr,
-};
+use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use std::io::{IsTerminal, Write, stderr, stdin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
+const CTRL_Z: u8 = 0x1a;
+/// What says that a special character is no key.
+const NO_KEY: u8 = if cfg!(any(target_os = "linux", target_os = "android")) { 0 } else { 0xff };
 /// How often the end of the answer is looked for.
 const TICK: Duration = Duration::from_millis(20);
 /// The bytes of one key come closer together than this.
@@ -46,13 +48,16 @@ impl Watch {
         let mut keys = before.clone();
         // Ctrl-C stays a signal.
         keys.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
+        // Ctrl-Z comes as a key, so that the shell gets its terminal back with echo.
+        keys.special_codes[SpecialCodeIndex::VSUSP] = NO_KEY;
         if tcsetattr(stdin(), OptionalActions::Now, &keys).is_err() {
             return Err(typed);
         }
         let over = Arc::new(AtomicBool::new(false));
         let ends = Arc::clone(&over);
+        let modes = Modes { keys, n_continued: n_continued() };
         let keys = Keys::after(typed);
-        Ok(Watch { before, over, thread: Some(spawn(move || follow(keys, &ends, stop))) })
+        Ok(Watch { before, over, thread: Some(spawn(move || follow(keys, modes, &ends, stop))) })
     }
 
     /// The terminal is as before; gives what was typed.
@@ -64,8 +69,11 @@ impl Watch {
         let thread = self.thread.take()?;
         self.over.store(true, Ordering::Relaxed);
         let typed = thread.join().ok();
-        // A terminal that went away has no modes.
-        let _ = tcsetattr(stdin(), OptionalActions::Now, &self.before);
+        // In the background this waits until the terminal is ours again, but who is asked to end does not wait.
+        if ended().is_none() || is_ours() {
+            // A terminal that went away has no modes.
+            let _ = tcsetattr(stdin(), OptionalActions::Now, &self.before);
+        }
         typed
     }
 }
@@ -96,7 +104,31 @@ pub(in crate::repl) fn reads_what_is_there() -> bool {
     tcsetattr(stdin(), OptionalActions::Now, &modes).is_ok()
 }
 
-fn follow(mut keys: Keys, over: &AtomicBool, stop: &AtomicBool) -> Typed {
+/// What the terminal is set to while an answer comes.
+struct Modes {
+    keys: Termios,
+    n_continued: usize,
+}
+
+impl Modes {
+    /// The terminal that the person left for the shell and came back to has the shell's modes.
+    fn renew(&mut self) {
+        if n_continued() != self.n_continued {
+            self.n_continued = n_continued();
+            let _ = tcsetattr(stdin(), OptionalActions::Now, &self.keys);
+        }
+    }
+
+    /// Ctrl-Z. In the background the terminal stays the shell's.
+    fn suspend(&self) {
+        suspend();
+        if is_ours() {
+            let _ = tcsetattr(stdin(), OptionalActions::Now, &self.keys);
+        }
+    }
+}
+
+fn follow(mut keys: Keys, mut modes: Modes, over: &AtomicBool, stop: &AtomicBool) -> Typed {
     let mut bytes = Vec::new();
     let begun = Instant::now();
     let (mut last, mut marks) = (begun, false);
@@ -107,14 +139,21 @@ fn follow(mut keys: Keys, over: &AtomicBool, stop: &AtomicBool) -> Typed {
             ask_terminal(MARKS_PASTES);
         }
         let wait = if keys.place == Place::Escape { ONE_KEY } else { TICK };
+        // A program in the background that reads is stopped by the system.
         if !is_ours() {
             sleep(wait);
             continue;
         }
+        modes.renew();
         bytes.clear();
         let goes_on = gather(&mut bytes, wait);
         if !bytes.is_empty() {
             last = Instant::now();
+        }
+        let n_bytes = bytes.len();
+        bytes.retain(|byte| *byte != CTRL_Z);
+        if bytes.len() < n_bytes {
+            modes.suspend();
         }
         let escaped = if bytes.is_empty() { keys.pause() } else { keys.take(&bytes) };
         if escaped {
@@ -128,11 +167,6 @@ fn follow(mut keys: Keys, over: &AtomicBool, stop: &AtomicBool) -> Typed {
         ask_terminal(MARKS_NOTHING);
     }
     keys.typed
-}
-
-/// A program in the background that reads is stopped by the system.
-fn is_ours() -> bool {
-    tcgetpgrp(stdin()).is_ok_and(|group| group == getpgrp())
 }
 
 /// All that comes at once; false if no more will ever come.

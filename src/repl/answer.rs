@@ -1,0 +1,302 @@
+//! A message and its answer: kept when it is sent, while it comes, and however it ends.
+
+use super::so_far::SoFar;
+use super::{Flow, GO_ON, Repl, Trouble, complain, ended};
+use crate::SessionError;
+use crate::chat::{Assistant, Message, Prompt, ToolCall};
+use crate::cli::progress::PromptProgress;
+use crate::cli::show::{self, Show, aside};
+use crate::cli::signals::{self, terminal};
+use crate::cli::{Failure, calls, keep};
+use crate::generate::{Event, Outcome, Request, Stop, Usage};
+use std::io::ErrorKind;
+use std::ops::ControlFlow;
+use std::slice::from_ref;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+impl Repl<'_, '_> {
+    pub(super) fn message(&mut self, text: String) -> Result<Flow, Trouble> {
+        self.take_back_unanswered();
+        self.kept.suggest(&text);
+        let mut parts = std::mem::take(&mut self.files);
+        self.words_at = parts.iter().map(|part| part.len() + BETWEEN.len()).sum();
+        parts.push(text);
+        self.turns.push(Message::User(parts.join(BETWEEN)));
+        self.answer()
+    }
+
+    /// Makes room for a message where another one stands. The files of one that nobody answered stay for it.
+    fn take_back_unanswered(&mut self) {
+        match self.turns.last() {
+            Some(Message::User(text)) => {
+                let files = text.get(..self.words_at).and_then(|files| files.strip_suffix(BETWEEN));
+                if let Some(files) = files {
+                    self.files.insert(0, files.to_owned());
+                    aside(
+                        "the message before was not answered and is taken back; its files stay for this one (/undo takes \
+                         them back, too)",
+                    );
+                } else {
+                    aside("the message before was not answered and is taken back");
+                }
+                self.turns.pop();
+            }
+            // What tools did stays done; the model said nothing to it.
+            Some(Message::Tool(_)) => self.turns.push(Message::assistant("")),
+            _ => {}
+        }
+    }
+
+    pub(super) fn regenerate(&mut self) -> Result<Flow, Trouble> {
+        let before = match self.turns.last() {
+            Some(Message::Assistant(_)) => self.turns.pop(),
+            _ => None,
+        };
+        if !matches!(self.turns.last(), Some(Message::User(_) | Message::Tool(_))) {
+            self.turns.extend(before);
+            return Err(Trouble::Mistake("there is no message to answer".to_owned()));
+        }
+        let n_turns = self.turns.len();
+        // The answer that is there is kept until there is something of another one.
+        let done = if before.is_some() { self.rounds() } else { self.answer() };
+        if self.turns.len() == n_turns {
+            self.turns.extend(before);
+        }
+        done
+    }
+
+    /// Answers the last message, which is kept before anything is computed.
+    pub(super) fn answer(&mut self) -> Result<Flow, Trouble> {
+        self.keep_conversation();
+        self.rounds()
+    }
+
+    /// With as many calls of tools as it takes; breaks if nobody reads stdout any more.
+    fn rounds(&mut self) -> Result<Flow, Trouble> {
+        let mut round = 0;
+        loop {
+            let n_turns = self.turns.len();
+            let done = self.speak()?;
+            let calls = match self.turns.last() {
+                Some(Message::Assistant(said)) if self.turns.len() > n_turns => said.calls.clone(),
+                _ => Vec::new(),
+            };
+            if done.is_break() || calls.is_empty() || self.answer_calls(&calls, round)?.is_break() {
+                return Ok(done);
+            }
+            round += 1;
+        }
+    }
+
+    /// Breaks if the model is not to go on. Each result is kept when it is there: a person may have typed it.
+    fn answer_calls(&mut self, calls: &[ToolCall], round: usize) -> Result<Flow, Trouble> {
+        if round >= self.toolbox.rounds {
+            self.turns.extend(calls::refuse(calls, "the limit of calls is reached"));
+            aside(&format!("the model called tools {round} times in a row (--tool-rounds); /regen goes on"));
+            return Ok(ControlFlow::Break(()));
+        }
+        for (index, call) in calls.iter().enumerate() {
+            let answered =
+                calls::answer(from_ref(call), &mut self.toolbox, &mut |question| self.input.ask(question));
+            let answered = answered.map_err(Trouble::Fatal)?;
+            self.turns.extend(answered.results);
+            if answered.stopped {
+                self.turns.extend(calls::refuse(&calls[index + 1..], "stopped by the user"));
+                aside("stopped; /regen goes on from here");
+                return Ok(ControlFlow::Break(()));
+            }
+            self.keep_conversation();
+        }
+        Ok(GO_ON)
+    }
+
+    /// One answer of the model.
+    fn speak(&mut self) -> Result<Flow, Trouble> {
+        let prompt = self
+            .chat
+            .prompt_keeping(self.loaded.tokenizer, &self.conversation(), &self.spoken)
+            .map_err(|error| Trouble::Mistake(error.to_string()))?;
+        let seed = match self.talk.sampling.seed.0 {
+            Some(first) => first.wrapping_add(self.n_seeds),
+            None => self.talk.sampling.seed.or_random(),
+        };
+        let mut show = Show::new(&self.talk, !self.toolbox.tools.is_empty());
+        let mut so_far = SoFar::new(self.saved());
+        let outcome = self.generate(&prompt, seed, &mut show, &mut so_far);
+        let shown = show.finish();
+        self.held = Some(self.session.tokens().len());
+        keep::tell_notices(&mut self.session);
+        let done = match outcome {
+            Ok(outcome) => {
+                self.keep(&outcome, &prompt, seed);
+                Ok(GO_ON)
+            }
+            Err(error) => Err(Trouble::Mistake(self.keep_before_error(so_far.into_answer(), &error))),
+        };
+        // Before anything else can go wrong.
+        self.keep_conversation();
+        match shown {
+            Ok(()) => done,
+            Err(_) if terminal::is_gone() => {
+                signals::hang_up();
+                Err(Trouble::Fatal(ended(signals::ended().expect("it has just hung up"))))
+            }
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+            Err(error) => Err(Trouble::Fatal(Failure::runtime(format!("cannot write the answer: {error}")))),
+        }
+    }
+
+    fn generate(
+        &mut self,
+        prompt: &Prompt,
+        seed: u64,
+        show: &mut Show,
+        so_far: &mut SoFar,
+    ) -> Result<Outcome, SessionError> {
+        let signals = signals::listen();
+        let never = AtomicBool::new(false);
+        let watch = signals.as_ref().ok().and_then(|signals| self.input.watch(signals.flag()));
+        let request = Request {
+            prompt: &prompt.tokens,
+            start: Some(prompt.start),
+            tools: &self.toolbox.tools,
+            sampling: self.talk.sampling.sampling(seed),
+            n_predict: self.talk.n_predict.0,
+            reasoning_budget: self.talk.reasoning_budget.0,
+            stops: &self.talk.stops,
+            constraint: self.constraint.as_ref(),
+            interrupt: signals.as_ref().map_or(&never, |signals| signals.flag()),
+        };
+        let mut progress = Some(PromptProgress::new());
+        let kept = &mut self.kept;
+        let outcome = self.loaded.answer(&mut self.session, &request, &mut |event| match event {
+            Event::Prompt { done, total } if done == total => {
+                progress = None;
+                GO_ON
+            }
+            Event::Prompt { done, total } => {
+                progress.iter().for_each(|progress| progress.at(*done, *total));
+                GO_ON
+            }
+            Event::Part(part) => {
+                so_far.take(part);
+                if let Some(unfinished) = so_far.due() {
+                    kept.keep_beside(unfinished);
+                }
+                show.part(part)
+            }
+            Event::Repeats(cycle) => {
+                show.repeats(*cycle);
+                GO_ON
+            }
+        });
+        let stopped = request.interrupt.load(Ordering::Relaxed);
+        if let Some(watch) = watch {
+            self.input.take_back(watch, stopped);
+        }
+        outcome
+    }
+
+    /// Takes an answer into the conversation and tells what it took.
+    fn keep(&mut self, outcome: &Outcome, prompt: &Prompt, seed: u64) {
+        let Outcome { answer, usage, stop, .. } = outcome;
+        self.n_seeds += 1;
+        self.add_up(usage);
+        let n_ctx = self.session.n_ctx();
+        let is_empty = answer.reasoning.is_empty() && answer.content.is_empty() && answer.calls.is_empty();
+        if is_empty && *stop == Stop::Interrupted {
+            let held = usage.cached + usage.prefilled;
+            aside(&format!("stopped with {held} of {} tokens read; /regen goes on from there", usage.prompt));
+            return;
+        }
+        let tools = &self.toolbox.tools;
+        let answers_calls = !tools.is_empty() && *stop == Stop::Eos;
+        let answer = if answers_calls { answer.clone() } else { without_calls(answer) };
+        self.spoken.insert(self.loaded.tokenizer, tools, &answer, (prompt.start, &outcome.ids));
+        self.turns.push(Message::Assistant(answer));
+        if !matches!(stop, Stop::Eos | Stop::StopString(_)) {
+            self.cut = Some((self.turns.len(), stop.name().to_owned()));
+        }
+        if *stop == Stop::Interrupted {
+            aside("stopped; the answer so far is kept");
+        }
+        if let Some(text) = show::cut(stop, n_ctx) {
+            complain(&text);
+        }
+        if let Some(text) = show::unformed(outcome) {
+            complain(text);
+        }
+        if let Some(text) = show::reasoning_cut(outcome) {
+            aside(text);
+        }
+        self.rate = usage.decode_rate();
+        // A few tokens say little about many.
+        if usage.prefilled >= 32 || self.read_rate.is_none() {
+            self.read_rate = usage.prefill_rate().or(self.read_rate);
+        }
+        let held = self.session.tokens().len();
+        if self.stats {
+            let thinking = if self.talk.think { "on" } else { "off" };
+            aside(&format!(
+                "{} | thinking {thinking}",
+                show::figures_and_context(usage, (held, n_ctx), seed)
+            ));
+            // The line before the prompt would say the same.
+            self.status = self.status_line();
+        }
+        self.warn_of_context(held);
+    }
+
+    /// Tells once that little of the context is left.
+    fn warn_of_context(&mut self, held: usize) {
+        let n_ctx = self.session.n_ctx();
+        if held * 5 >= n_ctx * 4 && !std::mem::replace(&mut self.warned, true) {
+            aside(&format!(
+                "note: {held} of the context's {n_ctx} tokens are taken ({} %): /context shows by what, /undo and /new make room, \
+                 and `fathom chat --continue -c {}` resumes with more",
+                held * 100 / n_ctx,
+                n_ctx * 2,
+            ));
+        }
+    }
+
+    fn add_up(&mut self, usage: &Usage) {
+        self.totals.answers += 1;
+        self.totals.prefilled += usage.prefilled;
+        self.totals.generated += usage.generated;
+        self.totals.seconds += (usage.prefill_time + usage.decode_time).as_secs_f64();
+    }
+
+    /// What there was of an answer before an error stays; gives what the person is told.
+    fn keep_before_error(&mut self, said: Option<Assistant>, error: &SessionError) -> String {
+        if let Some(said) = said {
+            self.turns.push(Message::Assistant(said));
+            self.cut = Some((self.turns.len(), "error".to_owned()));
+            return format!("{error}; the answer so far is kept");
+        }
+        match error {
+            SessionError::ContextFull { .. } => {
+                // The next message would not fit with these files either.
+                self.words_at = 0;
+                format!("{error} (-c), or make room with /undo or /new")
+            }
+            _ => error.to_string(),
+        }
+    }
+}
+
+/// What stands between files and a message.
+const BETWEEN: &str = "\n\n";
+
+/// Without tools, or of an answer that was cut off, nobody answers calls, and the format wants a result for each: they
+/// stay as text.
+pub(super) fn without_calls(answer: &Assistant) -> Assistant {
+    let mut kept = answer.clone();
+    for call in kept.calls.drain(..) {
+        if !kept.content.is_empty() && !kept.content.ends_with('\n') {
+            kept.content.push('\n');
+        }
+        kept.content += &show::call_json(&call.name, &call.arguments).to_string();
+    }
+    kept
+}
