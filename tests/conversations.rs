@@ -174,8 +174,7 @@ fn chat_that(when: When, place: &Place) -> Terminal {
     match when {
         When::Listens => drop(terminal.ask("what is this?")),
         When::Answers => {
-            terminal.begin("what is this?");
-            terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
+            terminal.begin_an_answer("what is this?");
         }
         When::Reads => {
             terminal.say(&format!("/read {}", long.display()));
@@ -270,8 +269,7 @@ fn a_terminal_that_goes_away_takes_nothing_with_it() {
     let args = [&ENDLESS[..], &[model().to_str().unwrap()]].concat();
     // The shell owns the terminal: when it dies, the system hangs up.
     let mut terminal = Terminal::open(place.command_in("\"$@\"; exit 0", &args));
-    terminal.begin("ab");
-    terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
+    terminal.begin_an_answer("ab");
     let shell = terminal.process_id();
     let children = std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).unwrap();
     terminal.signal("KILL");

@@ -173,8 +173,7 @@ fn ctrl_z_gives_the_terminal_back_and_fg_resumes() {
     terminal.until("<<hel>>");
     comes_back(&mut terminal);
     terminal.until("<<hel>>");
-    terminal.begin("lo");
-    terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
+    terminal.begin_an_answer("lo");
     assert!(modes(&terminal).contains(" -echo "));
     comes_back(&mut terminal);
     terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();

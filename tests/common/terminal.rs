@@ -69,8 +69,7 @@ impl Place {
 /// In the middle of an answer of a random model, whose best token is hardly ever the end of the text.
 pub fn answering(place: &Place, args: &[&str]) -> Terminal {
     let mut terminal = place.chat(&[&["--top-k", "1"], args].concat());
-    terminal.begin("ab");
-    terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
+    terminal.begin_an_answer("ab");
     terminal
 }
 
@@ -101,6 +100,13 @@ impl Terminal {
         self.press(line);
         self.press("\r");
         self.until(HAS_A_LINE);
+    }
+
+    /// Types a message and waits for the first letter of the answer; before it the keys are watched.
+    pub fn begin_an_answer(&mut self, line: &str) {
+        self.begin(line);
+        self.until(";2004h");
+        self.pty.exp_regex("[a-zA-Z0-9]").unwrap();
     }
 
     /// Types a line and gives what the program says to it.
