@@ -386,6 +386,25 @@ fn what_was_measured_before_an_interruption_is_told() {
     }
 }
 
+/// On a terminal, where the answer, the bar and the error share the lines.
+#[test]
+fn an_error_begins_a_line_of_its_own() {
+    let place = Place::new();
+    let text = place.file("text", &TEXT.repeat(4000));
+    let mut command = program::fathom();
+    command.args(["perplexity", "-c", "64", "-f", words(&text)]);
+    let mut pty = rexpect::session::spawn_command(command, Some(PATIENCE.as_millis() as u64)).unwrap();
+    pty.exp_string("PPL ").unwrap();
+    pty.send("\u{3}").unwrap();
+    pty.flush().unwrap();
+    let shown = pty.exp_eof().unwrap();
+    let (before, error) = shown.split_once("error: stopped").unwrap_or_else(|| panic!("{shown:?}"));
+    assert!(error.contains("PPL of the first "), "{shown:?}");
+    // The bar is wiped away, and the cursor is where its line begins.
+    let line = before.rsplit(['\r', '\n']).next().unwrap();
+    assert!(matches!(line, "" | "\u{1b}[2K" | "\u{1b}[2K\u{1b}[1A"), "{before:?}");
+}
+
 #[test]
 fn a_key_without_effect_is_told() {
     let line = ["run", "--no-cache", "-n", "1", "-p", "x", "--override-kv"];

@@ -12,7 +12,7 @@ use crate::perplexity::{Chunks, Estimate, Running, log_sum_exp};
 use fathom_quantize::output::Target;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, stderr, stdout};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -262,7 +262,9 @@ impl Work<'_> {
         let last = index + 1 == self.chunks.len();
         let value = self.nll.perplexity().value;
         finite("the perplexity", value)?;
-        if self.show {
+        progress.bar.set_message(format!("PPL {value:.4}"));
+        // A bar in the same terminal tells the value: it would wipe away a line that is not ended.
+        if self.show && !progress.shares_terminal {
             let shown = progress.bar.suspend(|| {
                 print::answer(&format!("[{}]{value:.4}{}", index + 1, if last { "\n" } else { "," }))
             });
@@ -276,15 +278,17 @@ impl Work<'_> {
 /// A bar on a terminal.
 struct Progress {
     bar: ProgressBar,
+    /// The answer goes there, too.
+    shares_terminal: bool,
 }
 
 impl Progress {
     fn new(n_chunks: usize) -> Progress {
-        let template = "{bar:30} {percent:>3} % chunk {pos} of {len}, {per_sec}, {eta} left";
+        let template = "{bar:20} {percent:>3} % chunk {pos} of {len}, {eta} left {msg}";
         let style = ProgressStyle::with_template(template).expect("the template is well formed");
-        let bar =
-            if stderr().is_terminal() { ProgressBar::new(n_chunks as u64) } else { ProgressBar::hidden() };
-        Progress { bar: bar.with_style(style) }
+        let is_drawn = stderr().is_terminal();
+        let bar = if is_drawn { ProgressBar::new(n_chunks as u64) } else { ProgressBar::hidden() };
+        Progress { bar: bar.with_style(style), shares_terminal: is_drawn && stdout().is_terminal() }
     }
 
     fn advance(&self) {
