@@ -22,10 +22,10 @@ pub(super) fn tokens_or_none(text: &str) -> Result<usize, String> {
     from_to(0, MOST_TOKENS, text)
 }
 
-/// A number of threads; -1 and 0 are the usual one, as in llama.cpp.
+/// A number of threads; -1 is the usual one, as in llama.cpp.
 pub(super) fn thread_count(text: &str) -> Result<usize, String> {
     match text {
-        "-1" | "0" => Ok(default_threads()),
+        "-1" => Ok(default_threads()),
         _ => from_to(1, MOST_THREADS, text),
     }
 }
@@ -101,6 +101,8 @@ mod tests {
     fn threads_may_be_left_to_the_program() {
         assert_eq!(thread_count("-1"), Ok(default_threads()));
         assert_eq!(thread_count("3"), Ok(3));
-        assert!(thread_count("-2").unwrap_err().contains("from 1 to 4096"));
+        for wrong in ["-2", "0"] {
+            assert!(thread_count(wrong).unwrap_err().contains("from 1 to 4096"), "{wrong}");
+        }
     }
 }
