@@ -167,7 +167,7 @@ fn mistakes_are_told_with_their_code() {
     assert!(refused(&model, &["-t", "0"], 2).contains("expected a whole number from 1"));
     assert!(refused(&model, &["-r", "0"], 2).contains("0 is not in"));
     assert!(refused(&model, &["-o", "xml"], 2).contains("jsonl"));
-    assert!(refused(&model, &["--cache-type", "q4_0"], 2).contains("expected one of f32, bf16, f16, q8_0"));
+    assert!(refused(&model, &["--cache-type", "q4_0"], 2).contains("possible values: f32, bf16, f16, q8_0"));
     // Latent rows of 144 values; blocks are of 32.
     assert!(refused(&model, &["--cache-type", "q8_0"], 2).contains("multiple of 32"));
     let huge = ["-d", "16777216", "-p", "16777216", "-b", "16777216"];

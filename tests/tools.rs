@@ -148,7 +148,8 @@ fn all_layouts_of_one_model_have_the_same_logits() {
     let logits = |model: &Model| {
         let (path, out) = (folder.path().join("model.gguf"), folder.path().join("logits"));
         model.write(&path);
-        let done = fathom(&["logits", "--tokens", "0,7,300,5", "-o", out.to_str().unwrap()], &path);
+        let args = ["logits", "--tokens", "0,7,300,5", "--force", "-o", out.to_str().unwrap()];
+        let done = fathom(&args, &path);
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         std::fs::read(out).unwrap()
     };
