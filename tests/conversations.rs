@@ -34,7 +34,7 @@ fn listed(terminal: &mut Terminal) -> (Vec<String>, String) {
 fn conversations_are_named_listed_and_switched() {
     let place = Place::new();
     let mut terminal = place.chat(&["-n", "3", "--seed", "4"]);
-    assert!(terminal.say("/list").contains("no conversation is kept yet"));
+    assert!(terminal.say("/list").contains("no conversation is saved yet"));
     terminal.ask("What is a river?");
     terminal.ask("And what is a lake?");
     assert_eq!(names(&place), ["what-is-a-river"]);
@@ -52,7 +52,7 @@ fn conversations_are_named_listed_and_switched() {
         terminal.say("/delete 1").contains("no conversation 1"),
         "its number stood for a name that is gone"
     );
-    assert!(terminal.say("/delete Second-one").contains("the present conversation"));
+    assert!(terminal.say("/delete Second-one").contains("the current conversation"));
     assert!(terminal.say("/switch lake").contains("no conversation named lake"));
     let told = terminal.say("/switch wh\t");
     assert!(told.contains("4 messages; the last of yours: And what is a lake?"), "{told}");
@@ -62,11 +62,11 @@ fn conversations_are_named_listed_and_switched() {
     assert_eq!(messages(&kept(&place)[0]).len(), 2, "the other one is as it was");
 
     terminal.say("/delete Second-one");
-    assert!(terminal.say("").contains("nothing is deleted"));
+    assert!(terminal.say("").contains("nothing deleted"));
     terminal.say("/delete Second-one");
     assert!(terminal.say("y").contains("Second-one is deleted"));
     assert_eq!(names(&place), ["what-is-a-river"]);
-    assert!(terminal.say("/save").contains("kept as what-is-a-river"));
+    assert!(terminal.say("/save").contains("saved as what-is-a-river"));
     terminal.leave();
 }
 
@@ -303,18 +303,18 @@ fn what_could_not_be_kept_is_kept_with_the_next_message() {
     };
     no_room();
     let told = terminal.say("two");
-    assert!(told.contains("not kept for now"), "{told}");
-    assert!(!terminal.say("/stats").contains("not kept"), "it is told once");
+    assert!(told.contains("not saved for now"), "{told}");
+    assert!(!terminal.say("/stats").contains("not saved"), "it is told once");
     std::fs::remove_file(&folder).unwrap();
     std::fs::rename(&away, &folder).unwrap();
-    assert!(terminal.say("/save").contains("kept as one"));
+    assert!(terminal.say("/save").contains("saved as one"));
     terminal.ask("three");
     assert_eq!(messages(&kept(&place)[0]).len(), 6);
 
     no_room();
     terminal.say("four");
     terminal.press("/quit\r");
-    terminal.until("the end of this conversation is not kept");
+    terminal.until("the end of this conversation is not saved");
     assert_eq!(terminal.exit_code(), 1);
 }
 

@@ -588,7 +588,7 @@ fn a_folder_that_cannot_be_is_a_note_and_no_more() {
     let file = program.folder.path().join("file");
     std::fs::write(&file, "").unwrap();
     let done = program.run("--json", &[]).env("FATHOM_CACHE_DIR", file.join("below")).output().unwrap();
-    assert!(done.status.success() && err(&done).contains("not kept"), "{}", err(&done));
+    assert!(done.status.success() && err(&done).contains("not cached"), "{}", err(&done));
     let (usual, _) = program.answer(&[]);
     let done: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!(done["text"], usual["text"]);

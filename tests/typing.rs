@@ -54,7 +54,7 @@ fn esc_stops_an_answer_and_other_keys_do_not() {
     terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
     terminal.press(ESC);
     let told = terminal.until(LISTENS);
-    assert!(told.contains("stopped; the answer so far is kept") && !told.contains("<<hel>>"), "{told}");
+    assert!(told.contains("stopped; the answer so far is saved") && !told.contains("<<hel>>"), "{told}");
     // What was begun is gone on with.
     terminal.until("<<hel>>");
     terminal.say("\u{15}/set n_predict 3");
@@ -70,7 +70,7 @@ fn who_stops_an_answer_looks_at_what_waits_before_it_is_sent() {
     std::thread::sleep(std::time::Duration::from_millis(200));
     terminal.press(CTRL_C);
     let told = terminal.until(LISTENS);
-    assert!(told.contains("stopped; the answer so far is kept") && !told.contains("<<more>>"), "{told}");
+    assert!(told.contains("stopped; the answer so far is saved") && !told.contains("<<more>>"), "{told}");
     terminal.until("<<more>>");
     terminal.say("\u{15}/set n_predict 3");
     assert_eq!(said(&mut terminal, &place), ["ab"]);
@@ -182,6 +182,6 @@ fn ctrl_z_gives_the_terminal_back_and_fg_resumes() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     terminal.press(ESC);
-    assert!(terminal.until(LISTENS).contains("stopped; the answer so far is kept"));
+    assert!(terminal.until(LISTENS).contains("stopped; the answer so far is saved"));
     assert_eq!(said(&mut terminal, &place), ["<<hel>>lo"]);
 }

@@ -55,7 +55,7 @@ impl KeepArgs {
                 // Ctrl-C is meant for the program, not for the cache.
                 Err(failure) if failure.code > LAST_OF_ERRORS => return Err(failure),
                 Err(Failure { message: why, .. }) => {
-                    aside(&format!("note: conversations are not kept: {why} (--no-cache)"));
+                    aside(&format!("note: prompts are not cached: {why} (--no-cache)"));
                 }
             }
         }
@@ -84,7 +84,7 @@ impl KeepArgs {
 /// Tells what is to be known of what is kept.
 pub(crate) fn tell_notices(session: &mut Session<'_>) {
     for notice in session.take_notices() {
-        aside(&format!("note: kept conversations: {notice}"));
+        aside(&format!("note: prompt cache: {notice}"));
     }
 }
 

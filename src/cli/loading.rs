@@ -133,7 +133,7 @@ impl LoadArgs {
             return Ok((wanted, fits));
         }
         if asked.from_disk && !plan.in_memory && usable.is_none_or(|usable| plan.own(wanted) <= usable) {
-            tell!("note: the weights have no room in memory; every forward call reads them from the disk");
+            tell!("note: the weights do not fit in memory; every forward call reads them from disk");
             return Ok((wanted, fits));
         }
         let named = Named { ctx: named.is_some(), batch: asked.batch.is_some() };
@@ -227,7 +227,7 @@ fn lock_warning(error: &std::io::Error, limit: Option<u64>) -> String {
     let limit = limit.map_or(String::new(), |n| format!("; this process may lock {}", print::bytes(n)));
     format!(
         "warning: --mlock: the system does not keep the weights in memory: {error}{limit}. Raise the limit (ulimit -l \
-         unlimited, or LimitMEMLOCK=infinity of a service); going on without"
+         unlimited, or LimitMEMLOCK=infinity of a service); continuing without"
     )
 }
 
@@ -402,7 +402,7 @@ mod tests {
     fn a_refused_lock_is_told_with_its_limit_and_what_to_do() {
         let error = std::io::Error::from(std::io::ErrorKind::OutOfMemory);
         let text = lock_warning(&error, Some(8 << 20));
-        for words in ["may lock 8.00 MiB", "ulimit -l", "going on"] {
+        for words in ["may lock 8.00 MiB", "ulimit -l", "continuing"] {
             assert!(text.contains(words), "{words} is missing in {text}");
         }
         assert!(!lock_warning(&error, None).contains("may lock"));

@@ -167,7 +167,7 @@ impl Following {
         });
         match any {
             true => Ok(&self.masked),
-            false => Err("no token of the vocabulary goes on with it".to_owned()),
+            false => Err("no token of the vocabulary can continue it".to_owned()),
         }
     }
 

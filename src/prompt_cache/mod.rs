@@ -66,7 +66,8 @@ pub struct PromptCache {
     notices: Vec<String>,
 }
 
-const CHANGED: &str = "the model's file was changed while it was in use: nothing more of this conversation is kept or read back";
+const CHANGED: &str =
+    "the model's file was changed while it was in use: this conversation is no longer cached";
 
 impl PromptCache {
     /// What is kept in `folder` for sessions whose blocks begin from `root`; at most `limit` bytes for all models.

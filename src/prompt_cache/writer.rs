@@ -143,7 +143,7 @@ impl Clerk {
             };
             if let Err(error) = done {
                 let place = self.folder.path().display();
-                self.shared.give_up(format!("{place}: {error}; nothing more of this conversation is kept"));
+                self.shared.give_up(format!("{place}: {error}; this conversation is no longer cached"));
             }
         }
     }

@@ -33,11 +33,11 @@ impl Repl<'_, '_> {
                 if let Some(files) = files {
                     self.files.insert(0, files.to_owned());
                     aside(
-                        "the message before was not answered and is taken back; its files stay for this one (/undo takes \
+                        "the previous message was not answered and is taken back; its files stay for this one (/undo takes \
                          them back, too)",
                     );
                 } else {
-                    aside("the message before was not answered and is taken back");
+                    aside("the previous message was not answered and is taken back");
                 }
                 self.turns.pop();
             }
@@ -92,7 +92,9 @@ impl Repl<'_, '_> {
     fn answer_calls(&mut self, calls: &[ToolCall], round: usize) -> Result<Flow, Trouble> {
         if round >= self.toolbox.rounds {
             self.turns.extend(calls::refuse(calls, "the limit of calls is reached"));
-            aside(&format!("the model called tools {round} times in a row (--tool-rounds); /regen goes on"));
+            aside(&format!(
+                "the model called tools {round} times in a row (--tool-rounds); /regen continues"
+            ));
             return Ok(ControlFlow::Break(()));
         }
         for (index, call) in calls.iter().enumerate() {
@@ -102,7 +104,7 @@ impl Repl<'_, '_> {
             self.turns.extend(answered.results);
             if answered.stopped {
                 self.turns.extend(calls::refuse(&calls[index + 1..], "stopped by the user"));
-                aside("stopped; /regen goes on from here");
+                aside("stopped; /regen continues from here");
                 return Ok(ControlFlow::Break(()));
             }
             self.keep_conversation();
@@ -206,7 +208,10 @@ impl Repl<'_, '_> {
         let is_empty = answer.reasoning.is_empty() && answer.content.is_empty() && answer.calls.is_empty();
         if is_empty && *stop == Stop::Interrupted {
             let held = usage.cached + usage.prefilled;
-            aside(&format!("stopped with {held} of {} tokens read; /regen goes on from there", usage.prompt));
+            aside(&format!(
+                "stopped with {held} of {} tokens read; /regen continues from there",
+                usage.prompt
+            ));
             return;
         }
         let tools = &self.toolbox.tools;
@@ -218,7 +223,7 @@ impl Repl<'_, '_> {
             self.cut = Some((self.turns.len(), stop.name().to_owned()));
         }
         if *stop == Stop::Interrupted {
-            aside("stopped; the answer so far is kept");
+            aside("stopped; the answer so far is saved");
         }
         if let Some(text) = show::cut(stop, n_ctx) {
             complain(&text);
@@ -272,7 +277,7 @@ impl Repl<'_, '_> {
         if let Some(said) = said {
             self.turns.push(Message::Assistant(said));
             self.cut = Some((self.turns.len(), "error".to_owned()));
-            return format!("{error}; the answer so far is kept");
+            return format!("{error}; the answer so far is saved");
         }
         match error {
             SessionError::ContextFull { .. } => {

@@ -135,9 +135,9 @@ pub(super) const ROWS: [Row; 23] = [
         Takes::File,
         "write conversation and settings to a file, or keep them under a name",
     ),
-    row("/load", "FILE", Takes::File, "go on with a saved conversation"),
-    row("/list", "[all]", Takes::OneOf(&["all"]), "the conversations that are kept, the newest first"),
-    row("/switch", "NAME|NUMBER", Takes::Conversation, "go on with one of them"),
+    row("/load", "FILE", Takes::File, "resume a saved conversation"),
+    row("/list", "[all]", Takes::OneOf(&["all"]), "saved conversations, newest first"),
+    row("/switch", "NAME|NUMBER", Takes::Conversation, "resume one of them"),
     row("/rename", "NAME", Takes::Text, "name this conversation"),
     row("/delete", "NAME|NUMBER", Takes::Conversation, "delete one of them, if you say yes"),
     row("/quit", "", Takes::Nothing, "leave; Ctrl-D does the same"),
@@ -190,7 +190,7 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
     let name = unaliased(word);
     let row = ROWS.iter().find(|row| row.name == name).ok_or_else(|| unknown(word))?;
     if row.takes == Takes::Nothing && !rest.is_empty() {
-        return Err(format!("{name} takes nothing behind it, found {rest:?}"));
+        return Err(format!("{name} takes no argument, found {rest:?}"));
     }
     let file = || match rest {
         "" => Err(format!("expected {name} FILE, found no file")),

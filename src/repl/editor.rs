@@ -18,7 +18,7 @@ pub(super) fn edit(text: &str) -> Result<String, String> {
     let shown = editor.to_string_lossy().into_owned();
     match start(editor, &path) {
         Ok(status) if status.success() => {}
-        Ok(status) => return Err(format!("{shown} ended with {status}; the message is as it was")),
+        Ok(status) => return Err(format!("{shown} ended with {status}; the message is unchanged")),
         Err(error) => return Err(format!("{shown}: {error}; EDITOR names the editor to use")),
     }
     let edited = std::fs::read_to_string(&path).map_err(at)?;

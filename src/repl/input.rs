@@ -163,7 +163,7 @@ impl Input {
         if let (Ok(true), Some(path)) = (added, &self.history)
             && let Err(error) = self.editor.append_history(path)
         {
-            tell!("note: {}: {error}; what is typed is not remembered", path.display());
+            tell!("note: {}: {error}; the history of what you type is not saved", path.display());
             self.history = None;
         }
     }

@@ -109,7 +109,7 @@ fn put(shelf: &Shelf, open: Option<Open>, wanted: &str, text: String) -> Put {
     match shelf.add(wanted, text) {
         Ok((open, n_gone)) => {
             let told = (n_gone > 0).then(|| {
-                format!("note: the shelf is full; the {n_gone} oldest kept conversations are deleted")
+                format!("note: the shelf is full; the {n_gone} oldest saved conversations are deleted")
             });
             Put { open: Some(open), done: Ok(told) }
         }
@@ -122,7 +122,7 @@ impl Kept {
     pub(super) fn new(remembers: bool) -> Kept {
         let shelf = match remembers {
             true => {
-                Shelf::usual().inspect_err(|why| aside(&format!("note: conversations are not kept: {why}")))
+                Shelf::usual().inspect_err(|why| aside(&format!("note: conversations are not saved: {why}")))
             }
             false => Err("--no-history".to_owned()),
         };
@@ -146,7 +146,7 @@ impl Kept {
         if self.remembers && self.shelf.is_err() {
             self.shelf = Shelf::usual();
         }
-        self.shelf.clone().map_err(|why| format!("conversations are not kept here ({why})"))
+        self.shelf.clone().map_err(|why| format!("conversations are not saved here ({why})"))
     }
 
     /// Writes what there is of an answer, without waiting for the disk; if it is still busy with the last, not now.
@@ -253,13 +253,13 @@ impl Repl<'_, '_> {
         }
         let n_turns = self.turns.len();
         match self.try_keep() {
-            Ok(()) if self.kept.failed.take().is_some() => aside("the conversation is kept again"),
+            Ok(()) if self.kept.failed.take().is_some() => aside("the conversation is saved again"),
             Ok(()) => {}
             Err(why) => {
                 // Once for each message: commands change nothing of it.
                 if self.kept.failed.as_ref().is_none_or(|(_, told)| *told != n_turns) {
                     complain(&format!(
-                        "{why}; this conversation is not kept for now, which is tried again with the next message \
+                        "{why}; this conversation is not saved for now; saving is tried again with the next message \
                          (/save FILE writes it elsewhere)"
                     ));
                 }
@@ -299,7 +299,7 @@ impl Repl<'_, '_> {
             Begin::Last => match shelf.entries().into_iter().next() {
                 Some(entry) => entry.name,
                 None => {
-                    aside("there is no conversation to resume yet: this is a new one");
+                    aside("no conversation to resume yet: starting a new one");
                     return Ok(());
                 }
             },
@@ -407,12 +407,12 @@ impl Repl<'_, '_> {
         }
         let shelf = self.kept.needed().map_err(|why| format!("{why}; /save FILE writes one"))?;
         if self.turns.is_empty() {
-            return Err("nothing was said yet".to_owned());
+            return Err("the conversation is empty".to_owned());
         }
         self.try_keep()?;
         self.kept.failed = None;
         let name = self.kept.name().unwrap_or_default();
-        aside(&format!("kept as {name}: {}", shelf.path(name).display()));
+        aside(&format!("saved as {name}: {}", shelf.path(name).display()));
         Ok(())
     }
 
@@ -429,7 +429,7 @@ impl Repl<'_, '_> {
         let shelf = self.kept.needed()?;
         let entries = shelf.entries();
         if entries.is_empty() {
-            return Err("no conversation is kept yet".to_owned());
+            return Err("no conversation is saved yet".to_owned());
         }
         let n_shown = if all { entries.len() } else { entries.len().min(N_LISTED) };
         let width = entries[..n_shown].iter().map(|entry| entry.name.width()).max().unwrap_or(0);
@@ -457,7 +457,7 @@ impl Repl<'_, '_> {
     pub(super) fn switch(&mut self, wanted: &str) -> Result<(), String> {
         let name = self.kept.resolve(wanted)?;
         if self.kept.name() == Some(&name) {
-            return Err(format!("{name} is the present conversation already"));
+            return Err(format!("{name} is already the current conversation"));
         }
         self.keep_conversation();
         let shelf = self.kept.needed()?;
@@ -479,7 +479,7 @@ impl Repl<'_, '_> {
             }
             None => self.kept.wanted = Some(name.clone()),
         }
-        aside(&format!("this conversation is named {name}"));
+        aside(&format!("this conversation is now named {name}"));
         Ok(())
     }
 
@@ -487,14 +487,14 @@ impl Repl<'_, '_> {
     pub(super) fn deletable(&mut self, wanted: &str) -> Result<String, String> {
         let name = self.kept.resolve(wanted)?;
         match self.kept.name() == Some(&name) {
-            true => Err(format!("{name} is the present conversation; /new begins another one")),
+            true => Err(format!("{name} is the current conversation; /new starts another")),
             false => Ok(name),
         }
     }
 
     pub(super) fn delete(&mut self, name: &str) -> Result<(), String> {
         self.kept.needed()?.delete(name)?;
-        aside(&format!("{name} is deleted"));
+        aside(&format!("{name} deleted"));
         Ok(())
     }
 
@@ -504,14 +504,14 @@ impl Repl<'_, '_> {
         if let Some((why, _)) = &self.kept.failed {
             let what = match name {
                 Some(name) => {
-                    format!("the end of this conversation is not kept; an earlier state is, as {name}")
+                    format!("the end of this conversation is not saved; an earlier state is, as {name}")
                 }
-                None => "this conversation is not kept".to_owned(),
+                None => "this conversation is not saved".to_owned(),
             };
             return Err(Failure::runtime(format!("{what}: {why}")));
         }
         if let Some(name) = name {
-            aside(&format!("kept as {name}; fathom chat --continue resumes it"));
+            aside(&format!("saved as {name}; fathom chat --continue resumes it"));
         }
         Ok(())
     }

@@ -109,7 +109,7 @@ fn talk(repl: &mut Repl<'_, '_>, mut first: Option<String>) -> Result<(), Failur
             Line::Interrupt if wants_to_leave => return Ok(()),
             Line::Interrupt => {
                 wants_to_leave = true;
-                aside("Ctrl-C once more leaves, as does Ctrl-D");
+                aside("press Ctrl-C again, or Ctrl-D, to leave");
                 continue;
             }
             Line::Message(text) if text.trim().is_empty() => continue,

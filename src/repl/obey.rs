@@ -27,7 +27,7 @@ impl Repl<'_, '_> {
             },
             Command::System(Some(text)) => {
                 self.talk.system = text;
-                aside("the next answer reads the whole conversation anew");
+                aside("the next answer recomputes the whole conversation");
             }
             Command::ThinkBudget(budget) => {
                 self.talk.reasoning_budget = talk::n_predict(&budget)?;
@@ -86,7 +86,7 @@ impl Repl<'_, '_> {
         match said.unwrap_or_default().trim().to_lowercase().as_str() {
             "y" | "yes" => Ok(self.delete(&name)?),
             _ => {
-                aside("nothing is deleted");
+                aside("nothing deleted");
                 Ok(())
             }
         }
@@ -97,7 +97,7 @@ impl Repl<'_, '_> {
         let last = last.ok_or("there is nothing to take back")?;
         self.turns.truncate(last);
         (self.held, self.warned, self.words_at) = (None, false, 0);
-        aside(&format!("taken back; {} messages are left", self.turns.len()));
+        aside(&format!("taken back; {} messages left", self.turns.len()));
         Ok(())
     }
 
@@ -171,7 +171,7 @@ impl Repl<'_, '_> {
         let lines: Vec<&str> = answer.content.trim().lines().collect();
         let n_left_out = lines.len().saturating_sub(LINES);
         if n_left_out > 0 {
-            aside(&format!("its last answer, without {n_left_out} lines before (/history has them):"));
+            aside(&format!("its last answer, without the first {n_left_out} lines (/history shows them):"));
         } else if !lines.is_empty() {
             aside("its last answer:");
         }
@@ -182,7 +182,7 @@ impl Repl<'_, '_> {
     fn show_history(&self) {
         let messages = self.conversation().messages;
         if messages.is_empty() {
-            return tell("nothing was said yet");
+            return tell("the conversation is empty");
         }
         let mut text = String::new();
         for message in &messages {
@@ -249,7 +249,7 @@ impl Repl<'_, '_> {
         let Message::User(text) = &self.turns[last] else { unreachable!("it was just found") };
         let edited = editor::edit(text)?;
         if edited.trim().is_empty() || edited == *text {
-            aside("the message is as it was");
+            aside("the message is unchanged");
             return Ok(GO_ON);
         }
         self.turns.truncate(last);
