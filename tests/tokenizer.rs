@@ -214,8 +214,8 @@ fn the_command_line_says_what_is_wrong() {
     std::fs::write(&file, b"caf\xe9").unwrap();
     let file = file.to_str().unwrap();
     for (args, code, words) in [
-        (&["tokenize", path, "-f", file][..], 1, "byte 3"),
-        (&["tokenize", path, "-f", "/nowhere/text"], 1, "/nowhere/text"),
+        (&["tokenize", path, "-f", file][..], 3, "offset 3"),
+        (&["tokenize", path, "-f", "/nowhere/text"], 3, "/nowhere/text"),
         (&["tokenize", "/nowhere/model.gguf", "x"], 3, "/nowhere/model.gguf"),
         (&["tokenize", file, "x"], 3, "latin1.txt"),
         (&["tokenize", path], 2, "TEXT"),
