@@ -384,7 +384,7 @@ mod tests {
             "\"fathom_conversation\":2",
             "expected fathom_conversation 1, found 2",
         );
-        bad("\"temperature\":1.0", "\"temperature\":-1.0", "settings: temperature: expected a number from 0");
+        bad("\"temperature\":1.0", "\"temperature\":101.0", "settings: temperature: expected a number");
         bad("\"role\":\"user\"", "\"role\":\"system\"", "message 0: expected no system message");
         bad("\"role\":\"assistant\"", "\"role\":\"wizard\"", "message 1:");
         bad("\"messages\"", "\"massages\"", "missing field `messages`");
