@@ -17,6 +17,7 @@ use fathom_gguf::Gguf;
 use fathom_simd::Kernels;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
 /// How a model is loaded.
@@ -188,11 +189,18 @@ fn watched<T>(
     total: u64,
     work: impl FnOnce(Watch<'_>) -> Result<T, MapError>,
 ) -> Result<T, Failure> {
-    in_view(doing, total, work)?.map_err(map_failure)
+    let (done, stopped) = in_view(doing, total, work)?;
+    // A wish that comes with the last bytes is no less meant.
+    let done = if stopped { done.and(Err(MapError::Stopped)) } else { done };
+    done.map_err(map_failure)
 }
 
-/// The same for work with errors of its own.
-fn in_view<T>(doing: &'static str, total: u64, work: impl FnOnce(Watch<'_>) -> T) -> Result<T, Failure> {
+/// The same for work with errors of its own; also gives whether the person wanted to end it.
+fn in_view<T>(
+    doing: &'static str,
+    total: u64,
+    work: impl FnOnce(Watch<'_>) -> T,
+) -> Result<(T, bool), Failure> {
     let signals = signals::listen()?;
     let meter = Meter::new(doing, total, QUIET);
     let progress = |bytes| {
@@ -201,7 +209,7 @@ fn in_view<T>(doing: &'static str, total: u64, work: impl FnOnce(Watch<'_>) -> T
     let watch = Watch { stop: signals.flag(), progress: &progress };
     let done = work(watch);
     meter.finish();
-    Ok(done)
+    Ok((done, signals.flag().load(Ordering::Relaxed)))
 }
 
 fn map_failure(error: MapError) -> Failure {
@@ -303,7 +311,7 @@ impl Opened {
             now: SystemTime::now(),
         };
         let doing = "reading the weights' checksum";
-        let found = in_view(doing, self.mapping.n_bytes(), |watch| search.run(folder, watch))?;
+        let (found, _) = in_view(doing, self.mapping.n_bytes(), |watch| search.run(folder, watch))?;
         found.map_err(|error| match error {
             UnknownModel::Read(error) => map_failure(error),
             UnknownModel::Young => Failure::runtime(error),

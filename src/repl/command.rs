@@ -381,7 +381,7 @@ mod tests {
         assert!(error("/histry").contains("/history?"));
         for near in ["/delte", "/delet", "/dele", "/undoo", "/nw", "/neww"] {
             let offers = |name: &&str| error(near).contains(&format!("did you mean {name}?"));
-            assert!(!DESTRUCTIVE.iter().any(|name| offers(&name)), "{}", error(near));
+            assert!(!DESTRUCTIVE.iter().any(offers), "{}", error(near));
         }
         assert!(error("/help wings").contains("there is no /wings"));
         assert!(error("/home/me/x.txt").contains("a space before the slash"), "{}", error("/home/me/x.txt"));
