@@ -154,6 +154,8 @@ fn what_a_template_cannot_do_is_said() {
         )
         .contains("fuel")
     );
+    assert!(said("{% if false %}x{% endif %}", user()).contains("it writes nothing"));
+    assert!(chat(&"x".repeat(1 << 20)).unwrap_err().to_string().contains("bytes"));
     assert!(said("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", user()).contains("recursion"));
     assert!(said("{{ ('a' * 1000000000) * 1000 }}", user()).contains("chat_template"));
 }
@@ -169,6 +171,11 @@ fn json_is_python_s() {
   "content": "<é>'\""
 }"#;
     assert_eq!(text, expected);
+    // What is written as escapes is what was meant, control text too.
+    let chat = Chat::new(&older(Some("{{ messages[0].content | tojson(ensure_ascii=true) }}"))).unwrap();
+    let messages = vec![Message::user("<｜User｜>é<b>")];
+    let text = chat.render(&Conversation { messages, thinking: false }).unwrap().text();
+    assert_eq!(text, r#""<\uff5cUser\uff5c>\u00e9<b>""#);
 }
 
 fn hostile() -> impl Strategy<Value = String> {

@@ -250,6 +250,35 @@ fn an_answer_in_parts_is_the_same_answer() {
     });
 }
 
+/// What is banned is not drawn, if nothing else is left either; and calls are banned where no tools were announced.
+#[test]
+fn nothing_that_is_banned_is_drawn() {
+    with_model(2, SessionOptions::default(), |session, tokenizer| {
+        let ids = 0..tokenizer.n_tokens() as u32;
+        for temperature in [0.0, 1.0] {
+            let logit_bias = ids.clone().map(|id| (id, f32::NEG_INFINITY)).collect();
+            let sampling = Sampling { temperature, logit_bias, ..Sampling::default() };
+            let outcome = Wish { sampling, ..Wish::raw(0, 5) }.run(session, tokenizer);
+            assert!(
+                matches!(&outcome.stop, Stop::NoToken(why) if why.contains("--logit-bias")),
+                "{:?}",
+                outcome.stop
+            );
+            assert_eq!((outcome.usage.generated, outcome.ids.len()), (0, 0));
+
+            // The only token that is wanted is the mark of calls.
+            let mark = tokenizer.special("｜DSML｜").unwrap();
+            let sampling = Sampling { temperature, logit_bias: vec![(mark, 1e4)], ..Sampling::default() };
+            for start in [Some(Start::Content), Some(Start::Reasoning)] {
+                let wish = Wish { start, sampling: sampling.clone(), ..Wish::raw(0, 5) };
+                assert!(!wish.run(session, tokenizer).ids.contains(&mark));
+            }
+            let raw = Wish { sampling, ..Wish::raw(0, 5) }.run(session, tokenizer);
+            assert_eq!(raw.ids, [mark; 5], "what is only continued may hold anything");
+        }
+    });
+}
+
 #[test]
 fn a_full_context_is_an_end_or_an_error() {
     let prompt = Wish::raw(0, 1).prompt;

@@ -234,6 +234,46 @@ fn answers_follow_a_schema() {
     assert!(follow(&tree, "1", &is_node) >= 1);
 }
 
+/// What the compiler of schemas takes in another way than it is meant: numbers beyond 2^53, formats, references.
+#[test]
+fn schemas_are_taken_as_they_are_meant() {
+    let place = Place::new();
+    let ask = |schema: &str| {
+        let args = ["run", "--no-cache", "-p", "Give me some JSON.", "-j", schema, "-n", "110", "--json"];
+        place.command(&args).output().unwrap()
+    };
+    for (schema, expected) in [
+        (r#"{"enum": [9007199254740993]}"#, "9007199254740993"),
+        (r#"{"const": 175928847299117063175928847299117063}"#, "175928847299117063175928847299117063"),
+        (
+            r#"{"type": "object", "properties": {"id": {"const": 9007199254740993}, "on": {"const": true}}, "required": ["id", "on"], "additionalProperties": false}"#,
+            r#"{"id": 9007199254740993, "on": true}"#,
+        ),
+        (
+            r##"{"type": "array", "items": {"$ref": "#/$defs/i~1d"}, "minItems": 2, "maxItems": 2, "$defs": {"i/d": {"enum": [653247040368672769]}}}"##,
+            "[653247040368672769, 653247040368672769]",
+        ),
+        (r##"{"$ref": "#/$defs/m~1z", "$defs": {"m/z": {"const": 5}}}"##, "5"),
+        (r#"{"type": "integer", "format": "int32", "minimum": 3, "maximum": 3}"#, "3"),
+    ] {
+        let done = ask(schema);
+        assert!(done.status.success(), "{schema}: {}", text(&done.stderr));
+        let whole: Json = serde_json::from_slice(&done.stdout).unwrap();
+        assert_eq!(whole["text"], expected, "{schema}");
+        assert_eq!(text(&done.stderr).contains("\"int32\" is not enforced"), schema.contains("int32"));
+    }
+    for schema in [r##"{"$ref": "#"}"##, r#"{"type": "integer", "multipleOf": 1000003}"#] {
+        let done = ask(schema);
+        assert_eq!(done.status.code(), Some(3), "{schema}");
+        assert!(text(&done.stderr).contains("at #"), "{}", text(&done.stderr));
+    }
+    let done = place
+        .command(&["run", "--no-cache", "-p", "x", "-j", r#"{"type": "string", "minLength": 50}"#, "-n", "3"])
+        .output()
+        .unwrap();
+    assert!(done.status.success() && text(&done.stderr).contains("(-n) before its JSON was complete"));
+}
+
 #[test]
 fn reasoning_is_free_and_greedy_answers_follow_too() {
     let place = Place::new();
