@@ -64,7 +64,7 @@ fn conversations_are_named_listed_and_switched() {
     terminal.say("/delete Second-one");
     assert!(terminal.say("").contains("nothing deleted"));
     terminal.say("/delete Second-one");
-    assert!(terminal.say("y").contains("Second-one is deleted"));
+    assert!(terminal.say("y").contains("Second-one deleted"));
     assert_eq!(names(&place), ["what-is-a-river"]);
     assert!(terminal.say("/save").contains("saved as what-is-a-river"));
     terminal.leave();
@@ -79,7 +79,7 @@ fn the_last_or_a_named_conversation_goes_on() {
     terminal.leave();
 
     let mut terminal = place.chat(&["--session", "Other", "-n", "3"]);
-    assert!(terminal.say("/history").contains("nothing was said"));
+    assert!(terminal.say("/history").contains("the conversation is empty"));
     terminal.ask("second of all");
     assert_eq!(names(&place), ["Other", "first-of-all"]);
     terminal.leave();
@@ -133,7 +133,7 @@ fn a_damaged_conversation_is_a_row_that_says_so() {
     terminal.ask("again");
     assert_eq!(messages(&kept(&place)[1]).len(), 4);
     terminal.say("/delete broken");
-    assert!(terminal.say("yes").contains("broken is deleted"));
+    assert!(terminal.say("yes").contains("broken deleted"));
 
     // Another program has the same conversation open, and says something in it.
     let mut other = place.chat(&["--session", "hello"]);

@@ -56,7 +56,7 @@ fn a_conversation_with_figures_settings_and_commands() {
         ("/set", "dry_multiplier 0.8"),
         ("/set", "top_p 0.5"),
         ("/system", "no system prompt"),
-        ("/system Be brief.", "reads the whole conversation anew"),
+        ("/system Be brief.", "recomputes the whole conversation"),
         ("/system", "Be brief."),
         ("/think maybe", "/think off"),
         ("/new", "a new conversation"),
