@@ -212,7 +212,7 @@ fn mistakes_on_the_command_line_are_usage_errors() {
     expect_all(&refused(temp.path(), &["--type", "q9"], 2), &["--type"]);
     let output = run(&temp.path().join("no-such-folder"), &[]);
     assert_eq!(output.status.code(), Some(3));
-    expect_all(&String::from_utf8(output.stderr).unwrap(), &["no-such-folder: there is nothing"]);
+    expect_all(&String::from_utf8(output.stderr).unwrap(), &["no-such-folder: no such folder"]);
 }
 
 #[test]

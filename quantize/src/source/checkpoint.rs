@@ -74,7 +74,7 @@ impl Checkpoint {
         let not_a_checkpoint =
             |found: &str| Error::NotACheckpoint { path: folder.to_owned(), found: found.to_owned() };
         if !folder.is_dir() {
-            let found = if folder.exists() { "found a file" } else { "there is nothing" };
+            let found = if folder.exists() { "this is a file" } else { "no such folder" };
             return Err(not_a_checkpoint(found));
         }
         let config_path = folder.join("config.json");
