@@ -30,9 +30,7 @@ pub(super) fn folder() -> Result<Folder, String> {
     match std::env::var_os(DIR).filter(|path| !path.is_empty()) {
         Some(path) => Ok(Folder::new(PathBuf::from(path))),
         None => Folder::usual().ok_or_else(|| {
-            format!(
-                "nobody says where this user's caches are: expected HOME, XDG_CACHE_HOME or {DIR}, found none"
-            )
+            format!("cannot find your cache folder: none of HOME, XDG_CACHE_HOME and {DIR} is set")
         }),
     }
 }

@@ -234,7 +234,7 @@ fn nodes_note(seats: &Seats) -> Option<String> {
 fn lock_warning(error: &std::io::Error, limit: Option<u64>) -> String {
     let limit = limit.map_or(String::new(), |n| format!("; this process may lock {}", print::bytes(n)));
     format!(
-        "warning: --mlock: the system does not keep the weights in memory: {error}{limit}. Raise the limit (ulimit -l \
+        "warning: --mlock: cannot lock the weights in memory: {error}{limit}. Raise the limit (ulimit -l \
          unlimited, or LimitMEMLOCK=infinity of a service); continuing without"
     )
 }

@@ -226,11 +226,15 @@ fn on_signal(signal: i32) {
         }
         STOP.store(true, Ordering::Relaxed);
     } else {
-        for path in state.unfinished.drain(..) {
-            // Whatever is in its way, the program ends.
-            let _ = std::fs::remove_file(path);
-        }
+        remove_unfinished(&mut state);
         std::process::exit(exit_code(signal).into());
+    }
+}
+
+fn remove_unfinished(state: &mut State) {
+    for path in state.unfinished.drain(..) {
+        // Whatever is in its way, the program ends.
+        let _ = std::fs::remove_file(path);
     }
 }
 
@@ -267,12 +271,17 @@ mod handlers {
             // The write fails, and that is told.
             SIGXFSZ => {}
             // A conversation ends as with other signals; somebody who asks twice gets what the system does.
-            SIGQUIT if !state().held || super::ended().is_some() => {
+            SIGQUIT if !is_held() || super::ended().is_some() => {
+                super::remove_unfinished(&mut state());
                 terminal::restore();
                 let _ = emulate_default_handler(signal);
             }
             _ => on_signal(signal),
         }
+    }
+
+    fn is_held() -> bool {
+        state().held
     }
 
     /// Whether whoever started the program ignores a signal; only Linux tells.

@@ -19,9 +19,10 @@ pub(super) fn on_threads<T: Send>(
         .num_threads(threads.map_or(0, NonZeroUsize::get))
         .build()
         .map_err(|error| {
-            let n = threads.map_or("as many threads as there are processors".to_owned(), |n| format!("{n} threads"));
+            let n = threads
+                .map_or("as many threads as there are processors".to_owned(), |n| format!("{n} threads"));
             Failure::runtime(format!(
-                "expected {n}, and the system refused one: {error}; use fewer (--threads), or raise the limit on threads (ulimit -u) \
+                "cannot start {n}: {error}; use fewer (--threads), or raise the limit on threads (ulimit -u) \
                  or memory (ulimit -v)"
             ))
         })?;

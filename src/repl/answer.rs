@@ -219,9 +219,8 @@ impl Repl<'_, '_> {
         let answer = if answers_calls { answer.clone() } else { without_calls(answer) };
         self.spoken.insert(self.loaded.tokenizer, tools, &answer, (prompt.start, &outcome.ids));
         self.turns.push(Message::Assistant(answer));
-        if !matches!(stop, Stop::Eos | Stop::StopString(_)) {
-            self.cut = Some((self.turns.len(), stop.name().to_owned()));
-        }
+        let is_whole = matches!(stop, Stop::Eos | Stop::StopString(_));
+        self.cut = (!is_whole).then(|| (self.turns.len(), stop.name().to_owned()));
         if *stop == Stop::Interrupted {
             aside("stopped; the answer so far is saved");
         }
@@ -282,8 +281,12 @@ impl Repl<'_, '_> {
         match error {
             SessionError::ContextFull { .. } => {
                 // The next message would not fit with these files either.
-                self.words_at = 0;
-                format!("{error} (-c), or make room with /undo or /new")
+                let with = if std::mem::take(&mut self.words_at) > 0 {
+                    "; the next message is sent without its files"
+                } else {
+                    ""
+                };
+                format!("{error} (-c), or make room with /undo or /new{with}")
             }
             _ => error.to_string(),
         }

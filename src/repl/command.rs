@@ -100,12 +100,7 @@ const THINK: Takes = Takes::OneOf(&["on", "off", "budget"]);
 pub(super) const ROWS: [Row; 23] = [
     row("/help", "[COMMAND]", Takes::Text, "this list, or one command of it"),
     row("/new", "", Takes::Nothing, "forget the conversation; system prompt and settings stay"),
-    row(
-        "/system",
-        "[TEXT|off]",
-        Takes::Text,
-        "show, set or take away the instructions before the conversation",
-    ),
+    row("/system", "[TEXT|off]", Takes::Text, "show, set or remove the system prompt"),
     row(
         "/think",
         "[on|off|budget N]",
@@ -177,7 +172,7 @@ pub(super) fn help(only: Option<&Row>) -> String {
     if only.is_some() {
         return text;
     }
-    text + "\nA message of several lines stands between \"\"\" and \"\"\", or its lines end in \\ or Alt-Enter.\n\
+    text + "\nPut a message of several lines between \"\"\" and \"\"\", or end its lines with \\ or Alt-Enter.\n\
             A message that begins with a slash needs a space before it. Ctrl-O opens what you type\n\
             in $EDITOR. Ctrl-C or Esc stops an answer, and what you type meanwhile comes next.\n\
             Ctrl-C twice on an empty line leaves."
@@ -388,7 +383,7 @@ mod tests {
         assert!(error("/think maybe").contains("/think off"));
         assert!(error("/read").contains("/read FILE"));
         assert!(error("/set seed").contains("/set seed VALUE"));
-        assert!(error("/regen it").contains("takes nothing"));
+        assert!(error("/regen it").contains("takes no argument"));
         assert!(error("/thinking").contains("/thinking hide"));
         assert!(error("/export file.md").contains("/export md FILE"));
         assert!(error("/read 'a b").contains("expected ' at the end"));

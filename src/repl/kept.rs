@@ -83,6 +83,8 @@ pub(super) struct Kept {
     wanted: Option<String>,
     /// Why the last attempt to keep the conversation failed, and of how many messages it was.
     failed: Option<(String, usize)>,
+    /// Of how many messages it was that the person knows they are not saved here: told, or written to a file.
+    known_unsaved: Option<usize>,
     /// Where this conversation was written or read by name of a file.
     file: Option<PathBuf>,
     /// The names behind the numbers that the person saw last.
@@ -133,6 +135,7 @@ impl Kept {
             beside: None,
             wanted: None,
             failed: None,
+            known_unsaved: None,
             file: None,
             listed: Vec::new(),
         }
@@ -197,6 +200,7 @@ impl Kept {
     /// What comes next is another conversation.
     pub(super) fn close(&mut self) {
         (self.open, self.wanted, self.failed, self.file) = (None, None, None, None);
+        self.known_unsaved = None;
     }
 
     fn name(&self) -> Option<&str> {
@@ -265,6 +269,25 @@ impl Repl<'_, '_> {
                 }
                 self.kept.failed = Some((why, n_turns));
             }
+        }
+    }
+
+    /// Before another conversation takes the place of this one.
+    ///
+    /// # Errors
+    /// If this one cannot be saved, the first time.
+    pub(super) fn leave_conversation(&mut self) -> Result<(), String> {
+        self.keep_conversation();
+        let n_turns = Some(self.turns.len());
+        match &self.kept.failed {
+            Some((why, _)) if self.kept.known_unsaved != n_turns => {
+                self.kept.known_unsaved = n_turns;
+                Err(format!(
+                    "{why}; this conversation is not saved: /save FILE writes it elsewhere; the same command again leaves it \
+                     unsaved"
+                ))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -392,7 +415,7 @@ impl Repl<'_, '_> {
         self.cut = cut.map(|why| (self.turns.len(), why));
         self.words_at = words_at.unwrap_or_default();
         self.files.clear();
-        self.held = None;
+        (self.held, self.warned) = (None, false);
         Ok(())
     }
 
@@ -403,6 +426,7 @@ impl Repl<'_, '_> {
             self.saved().write(path, self.kept.file.as_ref() == Some(&place))?;
             aside(&format!("{}: {} messages saved", place.display(), self.turns.len()));
             self.kept.file = Some(place);
+            self.kept.known_unsaved = Some(self.turns.len());
             return Ok(());
         }
         let shelf = self.kept.needed().map_err(|why| format!("{why}; /save FILE writes one"))?;
@@ -417,7 +441,9 @@ impl Repl<'_, '_> {
     }
 
     pub(super) fn load(&mut self, path: &Path) -> Result<(), String> {
-        self.take_over(Saved::read(path)?, path, &Named::default())?;
+        let saved = Saved::read(path)?;
+        self.leave_conversation()?;
+        self.take_over(saved, path, &Named::default())?;
         self.kept.close();
         self.kept.file = Some(absolute(path.to_owned()));
         aside(&format!("{}: {} messages loaded", path.display(), self.turns.len()));
@@ -459,7 +485,7 @@ impl Repl<'_, '_> {
         if self.kept.name() == Some(&name) {
             return Err(format!("{name} is already the current conversation"));
         }
-        self.keep_conversation();
+        self.leave_conversation()?;
         let shelf = self.kept.needed()?;
         self.open_kept(&shelf, &name, &Named::default())
     }
@@ -511,7 +537,7 @@ impl Repl<'_, '_> {
             return Err(Failure::runtime(format!("{what}: {why}")));
         }
         if let Some(name) = name {
-            aside(&format!("saved as {name}; fathom chat --continue resumes it"));
+            aside(&format!("saved as {name}; fathom chat --session {name} resumes it"));
         }
         Ok(())
     }

@@ -15,6 +15,7 @@ impl Repl<'_, '_> {
         match command {
             Command::Help(only) => tell(&command::help(only)),
             Command::New => {
+                self.leave_conversation()?;
                 self.turns.clear();
                 self.files.clear();
                 self.kept.close();
@@ -106,10 +107,7 @@ impl Repl<'_, '_> {
         let sampling = &mut self.talk.sampling;
         match name.as_str() {
             "temperature" | "temp" => sampling.temperature = talk::temperature(value)?,
-            "top_k" => {
-                let wrong = |_| format!("expected a number of tokens, 0 for all, found `{value}`");
-                sampling.top_k = value.parse().map_err(wrong)?;
-            }
+            "top_k" => sampling.top_k = talk::top_k(value)?,
             "typical_p" | "typical" => sampling.typical_p = talk::share(value)?,
             "top_p" => sampling.top_p = talk::share(value)?,
             "min_p" => sampling.min_p = talk::share(value)?,

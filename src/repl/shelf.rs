@@ -88,9 +88,8 @@ enum Use {
 impl Shelf {
     /// `fathom/sessions` in the folder for data.
     pub(super) fn usual() -> Result<Shelf, String> {
-        let folders = etcetera::choose_base_strategy().map_err(
-            |_| "nobody says where this user's data are: expected HOME or XDG_DATA_HOME, found none",
-        )?;
+        let folders = etcetera::choose_base_strategy()
+            .map_err(|_| "cannot find your data folder: neither HOME nor XDG_DATA_HOME is set")?;
         Shelf::new(folders.data_dir().join("fathom").join("sessions"))
     }
 

@@ -93,7 +93,7 @@ fn verb(word: &OsStr, program: &Command, settings: &Settings) -> Result<Option<O
         return Ok(None);
     }
     if let Some((_, why)) = COMMANDS.iter().find(|(names, _)| names.contains(&text)) {
-        return Err(Failure::usage(format!("`{text}` is no command of Fathom's: {why}")));
+        return Err(Failure::usage(format!("`{text}` is not a Fathom command: {why}")));
     }
     let names = program.get_subcommands().map(Command::get_name);
     let aliases = settings.aliases.iter().map(|alias| alias.name.as_str());

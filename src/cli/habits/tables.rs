@@ -96,7 +96,6 @@ pub(super) static FLAGS: &[Row] = &[
     is(&["-ctk", "--cache-type-k"], "--cache-type"),
     is(&["-sys"], "--system"),
     is(&["-jf"], "--json-schema-file"),
-    is(&["-sp"], "--special"),
     is(&["-no-cnv", "--no-conversation"], "--raw"),
     is(&["--log-disable", "--no-perf", "--no-show-timings"], "--quiet"),
     is(&["--no-cache-prompt"], "--no-cache"),
@@ -137,6 +136,10 @@ pub(super) static FLAGS: &[Row] = &[
     on(&["run"], always(&["-st", "--single-turn"], "`fathom run` ends with its answer")),
     always(&["--no-display-prompt"], "the prompt is not repeated"),
     always(&["--no-context-shift"], "nothing is dropped from a full context"),
+    always(&["--cache-prompt"], "computed prompts are always cached; --no-cache turns that off"),
+    always(&["--no-escape"], "backslashes in a prompt always stay as they are"),
+    always(&["--offline"], "Fathom never uses the network"),
+    always(&["--no-mmproj"], "the model reads text alone"),
     always(&["--show-timings", "--perf"], "speeds are told behind every answer"),
     always(&["-nkvo", "--no-kv-offload", "--no-op-offload", "-cmoe", "--cpu-moe"], ON_CPU),
     needs(always(&["-ncmoe", "--n-cpu-moe"], ON_CPU), &["*"], ""),
@@ -161,7 +164,7 @@ pub(super) static FLAGS: &[Row] = &[
         &["-hf", "-hfr", "--hf-repo", "-hff", "--hf-file", "-hft", "--hf-token", "-mu", "--model-url"],
         NO_DOWNLOAD,
     ),
-    no(&["-dr", "--docker-repo", "--offline"], NO_DOWNLOAD),
+    no(&["-dr", "--docker-repo"], NO_DOWNLOAD),
     no(&["-no-cnv", "--no-conversation"], "`fathom run --raw` continues a text without the chat format"),
     no(&["-st", "--single-turn"], "`fathom run` answers one prompt and ends"),
     no(
@@ -203,8 +206,8 @@ pub(super) static FLAGS: &[Row] = &[
     ),
     no(
         &["--samplers", "--sampling-seq", "--sampler-seq", "-bs", "--backend-sampling"],
-        "samplers stand in llama.cpp's usual \
-        order; each has a value that turns it off, which its help names",
+        "samplers run in llama.cpp's default \
+        order; the help of each says how to turn it off",
     ),
     no(
         &["--ignore-eos"],
@@ -231,15 +234,12 @@ pub(super) static FLAGS: &[Row] = &[
         nothing of that kind to set; leave it out",
     ),
     no(&["-dio", "--direct-io"], "files are mapped; --no-mmap reads them into memory instead"),
-    no(
-        &["--prompt-cache*", "--cache-reuse", "--cache-prompt", "-cram", "--cache-ram", "-ctxcp", "--slot-*"],
-        CACHE,
-    ),
+    no(&["--prompt-cache*", "--cache-reuse", "-cram", "--cache-ram", "-ctxcp", "--slot-*"], CACHE),
     no(&["--reasoning-format"], "reasoning is always kept apart: on stderr, and in `reasoning` of --json"),
     no(&["--chat-template*", "--no-jinja", "--skip-chat-parsing"], TEMPLATE),
     no(&["--in-prefix*", "--in-suffix"], TEMPLATE),
     no(
-        &["-e", "--escape", "--no-escape"],
+        &["-e", "--escape"],
         "backslashes in a prompt stay as they are; $'line\\nline' makes line breaks in bash",
     ),
     no(
@@ -247,13 +247,14 @@ pub(super) static FLAGS: &[Row] = &[
         "the prompt is not repeated; `fathom tokenize` shows its tokens",
     ),
     no(&["--simple-io"], "--no-markdown shows an answer as it comes; without a terminal it always is"),
+    no(&["-sp"], "control tokens are never shown in an answer"),
     no(&["-bf", "--binary-file"], "--file takes a text file"),
     no(
         &["-md", "--model-draft", "--draft*", "--spec-*", "-ngld", "-devd", "-ctkd", "-ctvd", "--lookup*"],
         NO_DRAFT,
     ),
     no(&["--lora*", "--control-vector*"], NO_ADAPTER),
-    no(&["-mm", "--mmproj*", "--image*", "--audio", "--no-mmproj"], NO_MEDIA),
+    no(&["-mm", "--mmproj*", "--image*", "--audio"], NO_MEDIA),
     no(
         &["--host", "--port", "--api-key*", "-np", "--parallel", "--path", "--slots", "--no-webui"],
         NO_SERVER,
@@ -312,7 +313,7 @@ pub(super) static FLAGS: &[Row] = &[
 pub(super) const COMMANDS: &[(&[&str], &str)] = &[
     (
         &["pull", "get", "download", "login", "search"],
-        "it downloads nothing; `hf download deepseek-ai/DeepSeek-V3.2` does, then `fathom quantize` converts it (docs/workstation.md)",
+        "Fathom does not download models; use `hf download deepseek-ai/DeepSeek-V3.2`, then `fathom quantize` (docs/workstation.md)",
     ),
     (
         &["serve", "server", "start", "ps", "status", "stop", "load", "unload", "log"],
@@ -330,6 +331,6 @@ pub(super) const COMMANDS: &[(&[&str], &str)] = &[
         "`fathom run \"TEXT\"` answers a prompt",
     ),
     (&["llama-bench", "benchmark"], "`fathom bench` measures a model"),
-    (&["imatrix", "embed", "embedding", "tts", "mtmd", "finetune"], "nothing here does that"),
-    (&["update", "upgrade"], "it is updated as it was installed, with cargo"),
+    (&["imatrix", "embed", "embedding", "tts", "mtmd", "finetune"], "Fathom has no such command"),
+    (&["update", "upgrade"], "update Fathom the way you installed it, with cargo"),
 ];

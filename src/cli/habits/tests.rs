@@ -145,6 +145,13 @@ fn a_word_is_a_model_or_the_prompt() {
     // With a prompt elsewhere, a word can only be the MODEL, whatever it looks like.
     assert_eq!(line(&["run", "large", "-p", "hello"]), ["run", "-p", "hello", "--", "large"]);
     assert_eq!(line(&["run", "large", "-f", "x.txt"]), ["run", "-f", "x.txt", "--", "large"]);
+    assert_eq!(
+        line(&["run", "Summarise this:", "-f", "x.txt"]),
+        ["run", "-f", "x.txt", "--", "builtin", "Summarise this:"]
+    );
+    for prompt in ["1/2=?", "什么是TCP/IP？"] {
+        assert_eq!(line(&["run", prompt]), ["run", "--", "builtin", prompt]);
+    }
     for model in ["deepseek-v3.2", "deepseek-r1:671b", "hf.co/a/b", "~/x.gguf", "./x", "builtn"] {
         assert_eq!(line(&["run", model]), ["run", "--", model], "{model}");
     }

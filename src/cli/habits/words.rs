@@ -258,6 +258,8 @@ fn first_is_model(
 ) -> Result<bool, Failure> {
     let first = words[0].to_string_lossy();
     let has_text = seen.iter().any(|id| id == "prompt" || id == "file");
+    // A file's text is joined to a prompt: `run "Summarise this:" -f notes.txt`.
+    let may_be_joined = !seen.iter().any(|id| id == "prompt") && first.contains(char::is_whitespace);
     match verb {
         "detokenize" => Ok(!first.chars().all(|c| c.is_ascii_digit() || c == ',' || c.is_whitespace())),
         _ if names_a_model(&words[0], settings) => Ok(true),
@@ -266,7 +268,7 @@ fn first_is_model(
             "expected a MODEL, or one prompt in quotation marks, found {} words; {first:?} is no file, folder or alias",
             words.len()
         ))),
-        _ if has_text => Ok(true),
+        _ if has_text && !may_be_joined => Ok(true),
         _ => {
             if !first.contains(char::is_whitespace) {
                 notes.push(format!("`{first}` is no file, folder or alias of a model, so it is the prompt"));
@@ -289,7 +291,8 @@ pub(super) fn names_a_model(word: &OsStr, settings: &Settings) -> bool {
 fn looks_like_a_model(text: &str) -> bool {
     let lower = text.to_lowercase();
     let is_path = lower.ends_with(".gguf") && text.starts_with(['/', '.', '~']);
-    let is_word = !text.contains(char::is_whitespace);
+    // Neither "1/2=?" nor a sentence of a language without spaces.
+    let is_word = text.is_ascii() && !text.contains(|c: char| c.is_whitespace() || "?=!".contains(c));
     is_path
         || (is_word
             && (lower.ends_with(".gguf")
