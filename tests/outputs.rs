@@ -269,7 +269,7 @@ fn nothing_is_waited_for_that_nobody_writes() {
 
 #[test]
 fn pipes_of_a_shell_are_files() {
-    let done = shell("$F run --no-cache -n 4 --seed 1 -f <(echo hello; sleep 0.1; echo you)");
+    let done = shell("$F run --no-cache -n 4 --seed 1 -f <(sleep 3; echo hello; sleep 0.1; echo you)");
     assert!(done.status.success(), "{done:?}");
     let done = shell("echo '0 5' > /dev/null; $F logits --tokens-file <(echo 0 5) -o - | wc -c");
     assert!(done.status.success(), "{done:?}");

@@ -142,7 +142,7 @@ impl<'a> CheckpointJob<'a> {
         let create = if zeros { PartFile::create_sparse } else { PartFile::create };
         let target = |shard| {
             let path = folder.join(shard_name(shard, self.n_shards()));
-            Target { disk, ..Target::new(path) }
+            Target { disk, own_folder: true, ..Target::new(path) }
         };
         self.shard_bytes.iter().enumerate().map(|(shard, &bytes)| create(&target(shard), bytes)).collect()
     }

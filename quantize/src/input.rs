@@ -133,10 +133,17 @@ mod pipe {
 
     pub(super) fn read(file: File, is: FileType, limit: u64) -> Result<Vec<u8>, ReadError> {
         if is.is_fifo() || file.is_terminal() {
+            let mut first = [0];
+            let mut n_first = 0;
             if !wait(&file, Some(&PATIENCE))? && !file.is_terminal() {
-                return Err(ReadError::Silent);
+                // Nothing so far: without a writer that is the end; one that takes its time is waited for.
+                n_first = match (&file).read(&mut first) {
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                    Ok(0) => return Err(ReadError::Silent),
+                    read => read?,
+                };
             }
-            return read_stream(Waiting(&file), limit);
+            return read_stream(first[..n_first].chain(Waiting(&file)), limit);
         }
         // Of devices only those are read that have nothing to say, as /dev/null.
         match (&file).read(&mut [0]) {

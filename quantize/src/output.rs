@@ -23,12 +23,14 @@ pub struct Target {
     pub inputs: Vec<PathBuf>,
     /// What it is written to.
     pub disk: Disk,
+    /// The folder is this run's own, and held by it: nobody else begins a file there or left one.
+    pub own_folder: bool,
 }
 
 impl Target {
     /// A new file of this name.
     pub fn new(path: PathBuf) -> Target {
-        Target { path, replace: false, inputs: Vec::new(), disk: Disk::SYSTEM }
+        Target { path, replace: false, inputs: Vec::new(), disk: Disk::SYSTEM, own_folder: false }
     }
 
     /// Whether the file may be written, asked before hours are spent on it. Gives its place, which is another one than its
@@ -107,7 +109,7 @@ impl PartFile {
 
     fn open(target: &Target, bytes: u64) -> Result<PartFile, Error> {
         let place = target.check()?;
-        let (part, file) = Part::file(&place, target.disk)?;
+        let (part, file) = Part::file(&place, target.disk, target.own_folder)?;
         Ok(PartFile { file, part, place, target: target.clone(), bytes })
     }
 

@@ -27,10 +27,13 @@ pub(crate) struct Part {
 }
 
 impl Part {
-    /// A new file beside `place`, empty and locked.
-    pub(crate) fn file(place: &Path, to: Disk) -> Result<(Part, File), Error> {
-        let _one_at_a_time = lock_folder(folder(place));
-        sweep(place)?;
+    /// A new file beside `place`, empty and locked; in a folder of this run's `own` there is nobody to look out for, and the
+    /// folder's lock is this run's already.
+    pub(crate) fn file(place: &Path, to: Disk, own: bool) -> Result<(Part, File), Error> {
+        let _one_at_a_time = if own { None } else { lock_folder(folder(place)) };
+        if !own {
+            sweep(place)?;
+        }
         loop {
             let path = new_path(place);
             let file = match to.create_new(&path) {

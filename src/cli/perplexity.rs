@@ -190,6 +190,7 @@ impl Work<'_> {
             ),
             None => None,
         };
+        let _unfinished = writer.as_ref().map(|writer| signals::unfinished(writer.path()));
         let progress = Progress::new(self.chunks.len());
         for index in 0..self.chunks.len() {
             self.check_stop(index)?;

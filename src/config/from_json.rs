@@ -359,6 +359,7 @@ mod tests {
     fn numbers_have_bounds_of_their_own() {
         for (name, value) in [
             ("n_routed_experts", 1u64 << 28),
+            ("num_hidden_layers", u64::MAX),
             ("n_shared_experts", 1 << 40),
             ("n_shared_experts", 1 << 20),
             ("vocab_size", 1 << 27),

@@ -167,7 +167,8 @@ impl Config {
 
     /// Layers with weights, the MTP layer included.
     pub fn n_layers_with_mtp(&self) -> usize {
-        self.num_hidden_layers + self.num_nextn_predict_layers
+        // Asked before the numbers are checked, too.
+        self.num_hidden_layers.saturating_add(self.num_nextn_predict_layers)
     }
 
     /// Whether `layer` is the MTP layer.

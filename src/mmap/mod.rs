@@ -15,6 +15,7 @@ mod watch;
 mod zeros;
 
 pub use identity::{Guard, Identity};
+#[cfg(unix)]
 pub(crate) use sigbus::remember_terminal;
 pub use sigbus::report_lost_pages;
 pub use watch::Watch;

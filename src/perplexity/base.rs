@@ -15,6 +15,7 @@
 use super::{Chunks, log_sum_exp};
 use fathom_gguf::{Gguf, Layout, TensorInfo, TensorType, Writer};
 use fathom_quantize::output::{Appending, Target};
+use std::path::Path;
 
 /// What a base file calls itself in `general.type`.
 const KIND: &str = "perplexity-base";
@@ -208,6 +209,11 @@ impl BaseWriter {
         Ok(base)
     }
 
+    /// Where it is while it is written.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
     /// Tokens kept of each row.
     pub fn top_k(&self) -> usize {
         self.top_k
@@ -396,7 +402,6 @@ fn check_logarithms(name: &str, bytes: &[u8]) -> Result<(), BaseError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
 
     fn rows(seed: u64, n: usize, vocab_size: usize, top_k: usize) -> Vec<TopRow> {
         let mut random = fastrand::Rng::with_seed(seed);

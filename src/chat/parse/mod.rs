@@ -38,6 +38,8 @@ pub struct Parser {
     called: bool,
     /// The tag of a block of which nothing has come yet.
     header: String,
+    /// Text behind that tag: which of the two is content is known when a call comes, or none.
+    stray: String,
     /// The calls have a block around them.
     in_block: bool,
     events: Vec<Event>,
@@ -95,6 +97,7 @@ impl Parser {
             behind_calls: false,
             called: false,
             header: String::new(),
+            stray: String::new(),
             in_block: false,
             events: Vec::new(),
         }
@@ -167,6 +170,7 @@ impl Parser {
         }
         let header = std::mem::take(&mut self.header);
         self.content(&header);
+        self.give_stray();
         self.content(rest);
     }
 
@@ -307,12 +311,14 @@ impl Parser {
             Found::Yes(Tag { kind: Kind::Invoke { name }, marked, length }) => {
                 let raw = self.take(white + length);
                 self.header.clear();
+                self.give_stray();
                 self.events.push(Event::CallStart { name: name.clone() });
                 self.go(State::Call(Open { name, marked, arguments: Map::new(), raw }))
             }
             Found::Yes(Tag { kind: Kind::EndCalls, length, .. }) => {
                 self.held.drain(..white + length);
                 self.header.clear();
+                self.give_stray();
                 (self.at_start, self.behind_calls) = (true, true);
                 self.go(State::Content)
             }
@@ -326,10 +332,13 @@ impl Parser {
                 self.go(State::Block)
             }
             // Calls without a block around them end where something else comes.
-            Found::No if self.called && !self.in_block => self.go(State::Content),
+            Found::Yes(_) | Found::No if self.called && !self.in_block => self.go(State::Content),
             Found::Yes(_) | Found::No => {
                 let stray = self.take_stray(white);
-                self.content(&stray);
+                self.stray += &stray;
+                if self.header.is_empty() {
+                    self.give_stray();
+                }
                 self.go(State::Block)
             }
         }
@@ -491,6 +500,11 @@ impl Parser {
         let next = self.held[white..].char_indices().skip(1).find(|(_, c)| *c == '<');
         let end = next.map_or(self.held.len(), |(place, _)| white + place);
         self.take(self.held[..end].trim_end().len())
+    }
+
+    fn give_stray(&mut self) {
+        let stray = std::mem::take(&mut self.stray);
+        self.content(&stray);
     }
 
     fn reasoning(&mut self, text: &str) {

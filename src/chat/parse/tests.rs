@@ -421,6 +421,16 @@ fn what_fits_nowhere_is_content() {
 }
 
 #[test]
+fn a_block_without_calls_comes_out_in_the_order_it_was_written() {
+    let mut parser = Parser::new(Start::Content, weather());
+    let mut all = parser.push("<｜DSML｜function_calls>\n<DSML｜i");
+    all.extend(parser.finish(End::Eos));
+    let out: String =
+        all.iter().map(|event| if let Event::Content(text) = event { text.as_str() } else { "" }).collect();
+    assert_eq!(out, "<｜DSML｜function_calls>\n<DSML｜i");
+}
+
+#[test]
 fn only_what_may_become_a_tag_is_held_back() {
     let mut parser = Parser::new(Start::Content, weather());
     assert_eq!(parser.push("a < b"), [content("a < b")]);
