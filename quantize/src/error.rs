@@ -131,7 +131,7 @@ pub enum Error {
     },
     /// More bytes than a file may have.
     #[error(
-        "{}: the system takes no file of {needed} bytes here; write to another disk (FAT32 has at most 4 GiB), or raise the \
+        "{}: a file of {needed} bytes is too large for this disk or its limit; write to another disk (FAT32 has at most 4 GiB), or raise the \
          limit (ulimit -f)", .path.display()
     )]
     FileTooLarge {
