@@ -16,6 +16,7 @@ use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use fathom::Engine;
@@ -212,12 +213,11 @@ impl Lab<'_> {
         let mut session = self.room.session(test.depth + test.n)?;
         self.room.fill(&mut session, test.depth)?;
         rival.run(&tokens, test.n)?;
-        let mut comparison = Comparison {
-            measured: self.room.measure(&mut session, test, 0)?,
-            modes: scan.clone(),
-            best: mode,
-            theirs: Vec::new(),
-        };
+        // Ctrl-C ends this program where it is.
+        let never = AtomicBool::new(false);
+        let measured =
+            self.room.measure(&mut session, test, 0, &never)?.ok_or("the measurement was stopped")?;
+        let mut comparison = Comparison { measured, modes: scan.clone(), best: mode, theirs: Vec::new() };
         for _ in 0..self.args.repetitions {
             comparison.measured.seconds.push(self.room.run(&mut session, test)?);
             comparison.measured.read_bandwidth.push(self.room.read_bandwidth());
