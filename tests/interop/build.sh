@@ -51,7 +51,7 @@ fi
 # shipped, and finds its instructions when it runs.
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
 case ${FATHOM_SIMD:-} in
-    '') CFLAGS=-march=native ;;
+    '') CFLAGS=$(tests/interop/native) ;;
     avx2) CFLAGS=-march=haswell ;;
     avxvnni) CFLAGS='-march=haswell -mavxvnni' ;;
     avx512) CFLAGS=-march=icelake-server ;;
