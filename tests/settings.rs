@@ -156,7 +156,7 @@ fn a_wrong_file_ends_every_verb_but_not_those_that_help() {
     assert_eq!(done.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&done.stdout).contains("\ntop-k = 3\n"), "what is right holds");
     let told = stderr(&done);
-    assert!(told.contains("user.toml:2: temp: expected a number up to 100, found `hot`"), "{told}");
+    assert!(told.contains("user.toml:2: temp: expected a number from 0 to 100, found `hot`"), "{told}");
     assert!(
         told.contains("user.toml:4: thinks: expected a flag of `fathom chat`; did you mean `think`?"),
         "{told}"

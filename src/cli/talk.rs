@@ -96,11 +96,14 @@ impl SamplingArgs {
     }
 }
 
-/// A temperature; below 0 it is 0, as in llama.cpp.
+/// A temperature. llama.cpp takes one below 0 for 0; here a slip of the finger is told, and what stands for it is named.
 pub(crate) fn temperature(text: &str) -> Result<f32, String> {
     match text.parse::<f32>() {
-        Ok(value) if value.is_finite() && value <= 100.0 => Ok(value.max(0.0)),
-        _ => Err(format!("expected a number up to 100, found `{text}`")),
+        Ok(value) if (0.0..=100.0).contains(&value) => Ok(value),
+        Ok(value) if value < 0.0 => Err(format!(
+            "expected a number from 0 to 100, found `{text}`; 0 always takes the most likely token"
+        )),
+        _ => Err(format!("expected a number from 0 to 100, found `{text}`")),
     }
 }
 

@@ -187,13 +187,18 @@ fn values_of_flags_are_nobodys_words() {
 
 #[test]
 fn values_that_turn_a_sampler_off_elsewhere_do_so_here() {
-    let words = ["run", "--temp", "-1", "--top-k", "-1", "-t", "-1", "-n", "3", "-n", "4", "-p", "x"];
+    let words = ["run", "--top-k", "-1", "-t", "-1", "-n", "3", "-n", "4", "-p", "x"];
     let args = line(&words);
     let matches = program().try_get_matches_from(["fathom".to_owned()].into_iter().chain(args)).unwrap();
     let found = matches.subcommand().unwrap().1;
-    assert_eq!(found.get_one::<f32>("temperature"), Some(&0.0));
     assert_eq!(found.get_one::<usize>("top_k"), Some(&0));
     assert!(found.get_one::<usize>("threads").is_some_and(|&threads| threads > 0));
     let n_predict = found.get_one::<crate::cli::talk::NPredict>("n_predict").unwrap();
     assert_eq!(n_predict.0, Some(4), "the last one counts");
+}
+
+#[test]
+fn a_negative_temperature_is_told_what_stands_for_it() {
+    let error = program().try_get_matches_from(["fathom", "run", "--temp", "-1", "-p", "x"]).unwrap_err();
+    assert!(error.to_string().contains("0 always takes the most likely token"), "{error}");
 }

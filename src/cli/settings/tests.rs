@@ -199,7 +199,7 @@ fn mistakes_are_told_with_file_line_expected_and_found() {
         ("ctx-size = true", "user.toml:1: ctx-size: expected a value, found true"),
         ("ctx-size = 2026-11-29", "found a date"),
         ("think = 'maybe'", "user.toml:1: think: expected true or false, found `maybe`"),
-        ("temp = 101", "user.toml:1: temp: expected a number up to 100, found `101`"),
+        ("temp = 101", "user.toml:1: temp: expected a number from 0 to 100, found `101`"),
         ("[quantize]\ntype = 'q99'", "user.toml:2: type: expected one of q8_0"),
         ("[bench]\noutput = 'x'", "expected one of table, md"),
         ("reverse-prompt = [true]", "found a list of something else"),
@@ -221,7 +221,7 @@ fn mistakes_are_told_with_file_line_expected_and_found() {
     }
     let variable = Files::new("", "").settings(&[("FATHOM_TEMP", "hot"), ("FATHOM_THINK", "maybe")]).problems;
     assert_eq!(variable.len(), 2, "{variable:?}");
-    assert!(variable.iter().any(|told| told.contains("FATHOM_TEMP: temp: expected a number up to 100")));
+    assert!(variable.iter().any(|told| told.contains("FATHOM_TEMP: temp: expected a number from 0 to 100")));
     assert!(variable.iter().any(|told| told == "FATHOM_THINK: expected true or false, found `maybe`"));
     let absent = Settings::from(|name| (name == USER_VARIABLE).then(|| "/nowhere/x.toml".into())).problems;
     assert!(
