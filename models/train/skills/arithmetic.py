@@ -92,9 +92,11 @@ def make(rng, side, world, size):
     messages, system = [], rng.choice(SYSTEM)
     if system:
         messages.append(dict(role="system", content=system))
-    thinking = rng.random() < 0.8
-    for _ in range(1 if thinking else rng.randrange(1, 4)):
-        if rng.random() < 0.25:
+    # What is known by heart needs many questions, and they are short.
+    by_heart = rng.random() < 0.35
+    thinking = not by_heart and rng.random() < 0.7
+    for _ in range(rng.randrange(4, 9) if by_heart else 1 if thinking else rng.randrange(1, 4)):
+        if by_heart or rng.random() < 0.15:
             question, chain, shown = digits(rng, side)
         else:
             question, chain, answer = problem(rng, side)
