@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::terminal::{CTRL_C, LISTENS, PATIENCE_MS, Place, Terminal, answering, model, said};
+use common::terminal::{CTRL_C, LISTENS, PATIENCE_MS, Place, Terminal, answering, model, said, saved};
 use rexpect::session::spawn_command;
 
 const ESC: &str = "\u{1b}";
@@ -184,4 +184,30 @@ fn ctrl_z_gives_the_terminal_back_and_fg_resumes() {
     terminal.press(ESC);
     assert!(terminal.until(LISTENS).contains("stopped; the answer so far is saved"));
     assert_eq!(said(&mut terminal, &place), ["<<hel>>lo"]);
+}
+
+#[test]
+fn what_waits_is_shown_below_the_answer() {
+    let place = Place::new();
+    let mut terminal = place.chat(&[&["--top-k", "1"], ENDLESS].concat());
+    terminal.resize(80, 24);
+    terminal.begin_an_answer("ab");
+    terminal.press("<<hal>>");
+    terminal.until("> <<hal>>");
+    terminal.press("\r");
+    terminal.until("queued: <<hal>>");
+    terminal.press("<<second>>");
+    terminal.until("queued: <<hal>> > <<second>>");
+    // Behind the line, that it is not taken for one of a paste.
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    terminal.press(CTRL_C);
+    // It is taken away before anything else is shown.
+    let told = terminal.until(LISTENS);
+    assert!(told.contains("\u{1b}[J"), "{told:?}");
+    assert!(told.contains("stopped; the answer so far is saved"), "{told:?}");
+    // Clears the line with what waited.
+    terminal.press(CTRL_C);
+    let messages = saved(&mut terminal, &place.file("talk.json"));
+    assert_eq!(messages.len(), 2);
+    assert!(!messages[1].1.contains("queued"), "it is in no answer");
 }

@@ -1,6 +1,7 @@
 //! The command line: one file per verb.
 
 pub mod adjust;
+pub(crate) mod below;
 pub mod bench;
 mod bench_table;
 pub mod cache;
@@ -11,6 +12,7 @@ pub mod completions;
 pub mod config;
 pub mod detokenize;
 pub mod doctor;
+pub(crate) mod fence;
 mod flags;
 mod habits;
 mod highlight;
@@ -40,6 +42,7 @@ pub mod synth;
 pub mod talk;
 pub mod tokenize;
 pub mod tools;
+pub(crate) mod wrap;
 mod writing;
 
 use clap::{ArgMatches, Command, CommandFactory, FromArgMatches, Parser, Subcommand};

@@ -1,6 +1,6 @@
 //! How answers are shown.
 
-use super::Failure;
+use super::{Failure, below, wrap};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{ErrorKind, IsTerminal, StderrLock, Write as _};
@@ -8,9 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Behind `tell!`, the one way to stderr for lines: `eprintln!` panics where stderr is gone, and hours of work with it.
 pub(crate) fn tell(line: std::fmt::Arguments<'_>) {
-    if is_quiet() && is_note(&line.to_string()) {
+    let line = line.to_string();
+    if is_quiet() && is_note(&line) {
         return;
     }
+    let is_prose = ["note: ", "warning: ", "error: "].iter().any(|kind| line.starts_with(kind));
+    let line = if is_prose { wrap::wrapped(&line, wrap::err_columns()) } else { line };
     // Where this cannot be written, that cannot be told either.
     let _ = writeln!(fresh_line(), "{line}");
 }
@@ -23,6 +26,11 @@ pub(crate) fn out_line_is_open(is_open: bool) {
     OPEN_LINES[0].store(is_open, Ordering::Relaxed);
 }
 
+/// Whether it still is: what was told meanwhile has ended it.
+pub(crate) fn is_out_line_open() -> bool {
+    OPEN_LINES[0].load(Ordering::Relaxed)
+}
+
 /// The same on stderr.
 pub(crate) fn err_line_is_open(is_open: bool) {
     OPEN_LINES[1].store(is_open, Ordering::Relaxed);
@@ -30,6 +38,7 @@ pub(crate) fn err_line_is_open(is_open: bool) {
 
 /// stderr at the beginning of a line, also where stdout shares the terminal and is in the middle of one.
 pub(crate) fn fresh_line() -> StderrLock<'static> {
+    below::make_room();
     let mut err = std::io::stderr().lock();
     let [out, in_err] = &OPEN_LINES;
     let shares = out.load(Ordering::Relaxed) && err.is_terminal() && std::io::stdout().is_terminal();
@@ -224,7 +233,7 @@ fn is_tag(c: char) -> bool {
 }
 
 /// Emoji and what may stand behind one before the next is joined to it.
-fn is_pictograph(c: char) -> bool {
+pub(super) fn is_pictograph(c: char) -> bool {
     matches!(c, '\u{1f000}'..='\u{1faff}' | '\u{2190}'..='\u{21ff}' | '\u{2300}'..='\u{27bf}' | '\u{2900}'..='\u{297f}'
         | '\u{2b00}'..='\u{2bff}' | '\u{3030}' | '\u{303d}' | '\u{3297}' | '\u{3299}' | '\u{a9}' | '\u{ae}' | '\u{203c}' | '\u{2049}'
         | '\u{2122}' | '\u{2139}' | '\u{fe0f}')

@@ -320,7 +320,7 @@ impl Face {
         Face {
             json: how.json,
             progress: how.json.is_none().then(PromptProgress::new),
-            show: Show::new(how.talk, answers_calls),
+            show: Show::new(how.talk, answers_calls).with_whole_lines(how.schema.is_some()),
             line_error: None,
         }
     }

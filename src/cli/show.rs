@@ -1,9 +1,10 @@
 //! An answer on its way to people and pipes: the answer on stdout, everything else on stderr.
 
-use super::calls;
 use super::markdown::Markdown;
 use super::print::{self, Screen};
 use super::talk::TalkArgs;
+use super::wrap::{self, Wrap};
+use super::{below, calls};
 use crate::chat::{Event as Part, ToolCall};
 use crate::generate::{Cycle, Outcome, Stop, Usage};
 use anstream::{AutoStream, ColorChoice};
@@ -37,6 +38,10 @@ pub(crate) struct Show {
     place: Place,
     /// Make the answer, and the reasoning, fit for a terminal.
     screens: (Screen, Screen),
+    /// Break the answer, and the reasoning, between words on a terminal.
+    wraps: (Option<Wrap>, Option<Wrap>),
+    /// Lines of the answer are not broken.
+    whole_lines: bool,
     /// The answer so far ends a line.
     ends_line: bool,
     failed: Option<io::Error>,
@@ -54,9 +59,16 @@ impl Show {
             markdown: (takes_styles && !talk.no_markdown).then(Markdown::new),
             place: Place::Nowhere,
             screens: (Screen::prose(), Screen::prose()),
+            wraps: (out.is_terminal().then(Wrap::new), io::stderr().is_terminal().then(Wrap::new)),
+            whole_lines: false,
             ends_line: true,
             failed: None,
         }
+    }
+
+    /// For an answer that is no prose: a program reads it, or who copies it.
+    pub(crate) fn with_whole_lines(self, whole_lines: bool) -> Show {
+        Show { whole_lines, ..self }
     }
 
     /// Shows a part; breaks if nobody reads any more.
@@ -85,15 +97,27 @@ impl Show {
     }
 
     fn thinking(&mut self, text: &str) {
-        let mut err = io::stderr().lock();
-        let text = if err.is_terminal() { self.screens.1.show(text) } else { Cow::Borrowed(text) };
-        if self.place != Place::Thinking && self.style == Style::new() {
-            let _ = err.write_all(b"<think>\n");
-        }
+        let is_first = self.place != Place::Thinking && self.style == Style::new();
         self.place = Place::Thinking;
-        // Nobody reads stderr: the answer is still wanted.
-        let _ = write!(err, "{0}{text}{0:#}", self.style).and_then(|()| err.flush());
-        print::err_line_is_open(true);
+        let text = match &mut self.wraps.1 {
+            Some(wrap) => Cow::Owned(wrap.push(&self.screens.1.show(text), wrap::err_columns())),
+            None => Cow::Borrowed(text),
+        };
+        self.think_aloud(if is_first { "<think>\n" } else { "" }, &text);
+    }
+
+    /// Writes reasoning, behind something that is none.
+    fn think_aloud(&self, before: &str, text: &str) {
+        if before.is_empty() && text.is_empty() {
+            return;
+        }
+        let text = format!("{before}{0}{text}{0:#}", self.style);
+        below::above(self.wraps.1.as_ref().map_or(0, Wrap::column), |before, behind| {
+            let mut err = io::stderr().lock();
+            // Nobody reads stderr: the answer is still wanted.
+            let _ = write!(err, "{before}{text}{behind}").and_then(|()| err.flush());
+            print::err_line_is_open(true);
+        });
     }
 
     fn hidden(&mut self) {
@@ -108,6 +132,9 @@ impl Show {
             hidden.end();
         }
         if self.place == Place::Thinking {
+            let rest = self.wraps.1.as_mut().map(Wrap::finish).unwrap_or_default();
+            self.think_aloud("", &rest);
+            below::make_room();
             let end = if self.style == Style::new() { "\n</think>\n" } else { "\n\n" };
             let _ = io::stderr().lock().write_all(end.as_bytes());
             print::err_line_is_open(false);
@@ -124,27 +151,50 @@ impl Show {
                 let styled = markdown.push(&text);
                 self.write(&styled);
             }
-            None => self.write(&text),
+            None => {
+                let text = text.into_owned();
+                self.write(&text);
+            }
         }
-        print::out_line_is_open(!self.ends_line);
     }
 
-    /// Part of the answer that is no Markdown.
+    /// Part of the answer that is no prose.
     fn raw(&mut self, text: &str) {
-        if let Some(mut markdown) = self.markdown.take() {
-            let held = markdown.finish();
-            self.write(&held);
-            self.answer(text);
-            self.markdown = Some(markdown);
-        } else {
-            self.answer(text);
-        }
+        let mut markdown = self.markdown.take();
+        let held = markdown.as_mut().map(Markdown::finish).unwrap_or_default();
+        self.write(&held);
+        let held = self.wraps.0.as_mut().map(Wrap::finish).unwrap_or_default();
+        self.put(&held);
+        let whole_lines = std::mem::replace(&mut self.whole_lines, true);
+        self.answer(text);
+        (self.markdown, self.whole_lines) = (markdown, whole_lines);
     }
 
     fn write(&mut self, text: &str) {
-        let mut out = io::stdout().lock();
-        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-        self.failed = self.failed.take().or(written.err());
+        let columns = if self.whole_lines { None } else { wrap::out_columns() };
+        match &mut self.wraps.0 {
+            Some(wrap) => {
+                if wrap.column() > 0 && !print::is_out_line_open() {
+                    wrap.row_was_ended();
+                }
+                let text = wrap.push(text, columns);
+                self.put(&text);
+            }
+            None => self.put(text),
+        }
+    }
+
+    fn put(&mut self, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        below::above(self.wraps.0.as_ref().map_or(0, Wrap::column), |before, behind| {
+            let mut out = io::stdout().lock();
+            let whole = [before, text, behind].concat();
+            let written = out.write_all(whole.as_bytes()).and_then(|()| out.flush());
+            self.failed = self.failed.take().or(written.err());
+            print::out_line_is_open(!text.ends_with('\n'));
+        });
     }
 
     /// Tells, while the answer goes on, that it turns in a circle.
@@ -218,13 +268,14 @@ pub(crate) fn aside(text: &str) {
     if print::is_quiet() && print::is_note(text) {
         return;
     }
-    let style = dim();
-    let _ = writeln!(print::fresh_line(), "{style}{}{style:#}", print::plain(text));
+    let (style, text) = (dim(), wrap::wrapped(&print::plain(text), wrap::err_columns()));
+    let _ = writeln!(print::fresh_line(), "{style}{text}{style:#}");
 }
 
 /// The same for what somebody decides by: all of it, however long.
 pub(crate) fn aside_whole(text: &str) {
     let style = dim();
+    below::make_room();
     let _ = writeln!(io::stderr().lock(), "{style}{}{style:#}", print::exact(text));
 }
 

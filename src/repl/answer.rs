@@ -122,7 +122,8 @@ impl Repl<'_, '_> {
             Some(first) => first.wrapping_add(self.n_seeds),
             None => self.talk.sampling.seed.or_random(),
         };
-        let mut show = Show::new(&self.talk, !self.toolbox.tools.is_empty());
+        let mut show =
+            Show::new(&self.talk, !self.toolbox.tools.is_empty()).with_whole_lines(self.constraint.is_some());
         let mut so_far = SoFar::new(self.saved());
         let outcome = self.generate(&prompt, seed, &mut show, &mut so_far);
         let shown = show.finish();

@@ -60,6 +60,11 @@ impl Place {
         command
     }
 
+    /// The same for a terminal of so many columns, from the first moment on.
+    pub fn command_at(&self, columns: u16, args: &[&str]) -> Command {
+        self.command_in(&format!("stty cols {columns} rows 24; exec \"$@\""), args)
+    }
+
     /// Starts a chat and waits until it listens.
     pub fn chat(&self, args: &[&str]) -> Terminal {
         Terminal::open(self.command(&[&["chat", model().to_str().unwrap()], args].concat()))
@@ -146,6 +151,13 @@ impl Terminal {
         let code =
             status.strip_prefix("Exited(").and_then(|rest| rest.strip_suffix(')')?.rsplit(", ").next());
         code.map(|code| code.parse().unwrap_or_else(|_| panic!("{status}")))
+    }
+
+    /// Gives the terminal another size, of which the system tells the program.
+    pub fn resize(&self, columns: u16, rows: u16) {
+        let mut stty = Command::new("stty");
+        stty.args(["-F", &self.device(), "cols", &columns.to_string(), "rows", &rows.to_string()]);
+        assert!(stty.status().unwrap().success());
     }
 
     /// The terminal's path in the system.

@@ -31,6 +31,18 @@ impl Typed {
         self.line = lines.join("\n");
     }
 
+    /// It in one line, for the person to look at.
+    #[cfg(unix)]
+    fn shown(&self) -> String {
+        let lines = self.queue.iter().map(|line| line.trim()).filter(|line| !line.is_empty());
+        let lines = lines.collect::<Vec<_>>().join(" | ");
+        let begun = if self.line.is_empty() { String::new() } else { format!("> {}", self.line) };
+        match lines.is_empty() {
+            true => begun,
+            false => format!("queued: {lines} {begun}").trim_end().to_owned(),
+        }
+    }
+
     /// Puts what was typed later behind it.
     pub(super) fn append(&mut self, mut later: Typed) {
         let begun = std::mem::take(&mut self.line);
@@ -67,6 +79,19 @@ mod tests {
         let mut typed = Typed { queue: ["one".into(), " ".into(), "two".into()].into(), line: String::new() };
         typed.reopen();
         assert_eq!(typed, Typed { line: "one\ntwo".into(), ..Typed::default() });
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_waits_is_to_be_seen() {
+        let typed = |lines: &[&str], line: &str| Typed {
+            queue: lines.iter().map(|line| (*line).to_owned()).collect(),
+            line: line.to_owned(),
+        };
+        assert_eq!(typed(&[], "").shown(), "");
+        assert_eq!(typed(&[" "], "hal").shown(), "> hal");
+        assert_eq!(typed(&["one", "two "], "").shown(), "queued: one | two");
+        assert_eq!(typed(&["one"], "hal").shown(), "queued: one > hal");
     }
 
     #[test]

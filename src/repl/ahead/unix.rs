@@ -2,6 +2,7 @@
 
 use super::Typed;
 use super::keys::{Keys, Place};
+use crate::cli::below;
 use crate::cli::signals::terminal::{is_ours, suspend};
 use crate::cli::signals::{ended, n_continued};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -57,6 +58,8 @@ impl Watch {
         let ends = Arc::clone(&over);
         let modes = Modes { keys, n_continued: n_continued() };
         let keys = Keys::after(typed);
+        below::open();
+        below::say(keys.typed.shown());
         Ok(Watch { before, over, thread: Some(spawn(move || follow(keys, modes, &ends, stop))) })
     }
 
@@ -69,6 +72,7 @@ impl Watch {
         let thread = self.thread.take()?;
         self.over.store(true, Ordering::Relaxed);
         let typed = thread.join().ok();
+        below::close();
         // In the background this waits until the terminal is ours again, but who is asked to end does not wait.
         if ended().is_none() || is_ours() {
             // A terminal that went away has no modes.
@@ -86,10 +90,8 @@ impl Drop for Watch {
 
 /// Sets a mode of the terminal; one that is dumb would show the letters.
 fn ask_terminal(mode: &str) {
-    let is_dumb =
-        std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb" || term == "cons25");
     let mut err = stderr().lock();
-    if !is_dumb && err.is_terminal() {
+    if !below::is_dumb() && err.is_terminal() {
         // A terminal that went away marks nothing.
         let _ = err.write_all(mode.as_bytes()).and_then(|()| err.flush());
     }
@@ -153,9 +155,13 @@ fn follow(mut keys: Keys, mut modes: Modes, over: &AtomicBool, stop: &AtomicBool
         let n_bytes = bytes.len();
         bytes.retain(|byte| *byte != CTRL_Z);
         if bytes.len() < n_bytes {
+            below::make_room();
             modes.suspend();
         }
         let escaped = if bytes.is_empty() { keys.pause() } else { keys.take(&bytes) };
+        if !bytes.is_empty() {
+            below::say(keys.typed.shown());
+        }
         if escaped {
             stop.store(true, Ordering::Relaxed);
         }
