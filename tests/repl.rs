@@ -3,7 +3,8 @@
 
 mod common;
 
-use common::terminal::{CTRL_C, LISTENS, PATIENCE_MS, Place, Terminal, answering, model, saved};
+use base64::Engine;
+use common::terminal::{CTRL_C, HAS_A_LINE, LISTENS, PATIENCE_MS, Place, Terminal, answering, model, saved};
 use rexpect::session::spawn_command;
 use serde_json::Value as Json;
 
@@ -40,8 +41,10 @@ fn a_conversation_with_figures_settings_and_commands() {
     assert!(figures.contains("seed 5"), "{figures}");
     assert!(terminal.say("/set seed 3").contains("seed = 3"));
     let (same, _) = terminal.ask("/regen");
-    assert_eq!(same, first);
-    assert_ne!(other, first);
+    // An answer that takes a second has the marks of pastes around it.
+    let bare = |told: &str| told.replace("\u{1b}[?25;2004h", "").replace(HAS_A_LINE, "");
+    assert_eq!(bare(&same), bare(&first));
+    assert_ne!(bare(&other), bare(&first));
 
     for (line, expected) in [
         ("/help", "/regen"),
@@ -363,5 +366,120 @@ fn only_regular_files_that_fit_are_read() {
         }
     }
     assert!(told.contains("do not fit"), "{told}");
+    terminal.leave();
+}
+
+/// A conversation whose last answer is this.
+fn with_an_answer(place: &Place, terminal: &mut Terminal, answer: &str) {
+    terminal.ask("hello");
+    let path = place.file("made.json");
+    saved(terminal, &path);
+    let mut json: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    json["messages"][1]["content"] = answer.into();
+    json["message_ids"] = Json::Array(Vec::new());
+    std::fs::write(&path, json.to_string()).unwrap();
+    assert!(terminal.say(&format!("/load {}", path.display())).contains("2 messages loaded"));
+}
+
+#[test]
+fn answers_and_their_code_go_to_the_clipboard_and_to_files() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["-n", "2"]);
+    assert!(terminal.say("/copy").contains("there is no answer yet"));
+    let answer = "Do this:\n\n```sh\necho \u{e9}\n```\nor that:\n- ~~~\n  two\n    lines\n  ~~~";
+    with_an_answer(&place, &mut terminal, answer);
+    let copied = |text: &str| format!("\u{1b}]52;c;{}\u{7}", base64::prelude::BASE64_STANDARD.encode(text));
+    for (line, text) in [("/copy", answer), ("/copy 1", "echo \u{e9}"), ("/copy 2", "two\n  lines")] {
+        let told = terminal.say(line);
+        assert!(told.contains(&copied(text)) && told.contains("/write FILE"), "{line}: {told:?}");
+    }
+    assert!(terminal.say("/copy 3").contains("from 1 to 2, found 3"));
+
+    let file = place.file("a file");
+    let shown = format!("'{}'", file.display());
+    assert!(terminal.say(&format!("/write {shown} 2")).contains("2 lines written"));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "two\n  lines\n");
+    // What is there gives way if the person says so, and keeps its mode.
+    std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    for (said, expected) in [("", "two\n  lines\n"), ("n", "two\n  lines\n"), ("y", "echo \u{e9}\n")] {
+        let asked = terminal.say(&format!("/write {shown} 1"));
+        assert!(!asked.contains("written"), "{asked}");
+        terminal.say(said);
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), expected, "{said:?}");
+    }
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&file).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o755);
+    assert!(terminal.say(&format!("/write {}", place.file("whole.md").display())).contains("lines written"));
+    assert_eq!(std::fs::read_to_string(place.file("whole.md")).unwrap(), format!("{answer}\n"));
+    let folder = place.folder.path();
+    assert!(terminal.say(&format!("/write {}", folder.display())).contains("error:"), "a folder");
+    assert!(terminal.say("/write /nowhere/at/all").contains("/nowhere/at/all"));
+    let left: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().contains("part")), "{left:?}");
+    terminal.leave();
+}
+
+#[test]
+fn commands_of_the_shell_are_run_and_sent_if_wanted() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["-n", "2"]);
+    assert!(terminal.say("!echo one two | tr a-z A-Z").contains("ONE TWO"));
+    assert!(terminal.say("!exit 3").contains("ended with exit status: 3"));
+    assert!(terminal.say("!").contains("a space before the !"));
+    assert!(terminal.say("!tty").contains("/dev/pts/"), "it has the terminal");
+    let told = terminal.say("!!echo out; echo err >&2");
+    assert!(
+        told.contains("out") && told.contains("err") && told.contains("go before your next message"),
+        "{told}"
+    );
+    assert!(terminal.say("!!true").contains("nothing to send"));
+    terminal.ask("What is this?");
+    terminal.ask(" !important");
+    let said = saved(&mut terminal, &place.file("talk.json"));
+    assert_eq!(said[0].1, "$ echo out; echo err >&2\nout\nerr\n\n\nWhat is this?");
+    assert_eq!(said[2].1, "!important");
+    assert_eq!(said.len(), 4, "nothing else was sent");
+    // Ctrl-C is the command's.
+    terminal.begin("!sleep 600");
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    terminal.press(CTRL_C);
+    assert!(terminal.until(LISTENS).contains("ended with signal: 2"));
+    terminal.leave();
+}
+
+#[test]
+fn a_conversation_changes_its_model_and_stays() {
+    let place = Place::new();
+    let mut terminal =
+        Terminal::open(place.command(&["chat", "-n", "4", "--system", "Be brief.", "--seed", "3"]));
+    terminal.ask("Please define river.");
+    assert!(terminal.say("/model").contains("the built-in model, with 32768 tokens"));
+    assert!(terminal.say("/model builtin").contains("is already the model"));
+    assert!(terminal.say("/model /nowhere/at/all").contains("there is no such file"));
+    std::fs::write(place.file("bad.gguf"), "no model").unwrap();
+    let told = terminal.say(&format!("/model {}", place.file("bad.gguf").display()));
+    assert!(told.contains("error: ") && told.contains("bad.gguf"), "{told}");
+    assert!(terminal.say("/model").contains("the built-in model"), "the one before it is used again");
+
+    std::fs::write(place.file("notes.txt"), "some notes\n").unwrap();
+    terminal.say(&format!("/read {}", place.file("notes.txt").display()));
+    terminal.say("/set top_k 7");
+    let told = terminal.say(&format!("/model {}", model().display()));
+    assert!(told.contains("this conversation used the built-in model before"), "{told}");
+    assert!(terminal.say("\u{1b}[A").contains("is already the model"), "earlier lines are there");
+    assert!(terminal.say("/model").contains(model().file_name().unwrap().to_str().unwrap()));
+    assert!(terminal.say("/set").contains("top_k 7"));
+    terminal.ask("And hill?");
+    let path = place.file("talk.json");
+    let messages = saved(&mut terminal, &path);
+    let asked: Vec<&str> = messages.iter().step_by(2).map(|(_, text)| text.as_str()).collect();
+    assert_eq!(asked, ["Please define river.", "some notes\n\n\nAnd hill?"]);
+    let json: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(json["model"], model().to_str().unwrap());
+    terminal.leave();
+    // It is one conversation, and its model is the last one.
+    let mut terminal = Terminal::open(place.command(&["chat", "--continue", "-n", "4"]));
+    assert!(terminal.say("/model").contains(model().file_name().unwrap().to_str().unwrap()));
+    assert!(terminal.say("/list").contains("2 turns"));
     terminal.leave();
 }

@@ -4,19 +4,13 @@
 mod common;
 
 use anstream::adapter::strip_str;
-use common::terminal::{CTRL_C, HAS_A_LINE, LISTENS, Place, Terminal, model, said, saved};
-use std::process::Command;
+use common::terminal::{CTRL_C, HAS_A_LINE, LISTENS, PATIENCE_MS, Place, Terminal, model, said, saved};
+use rexpect::session::spawn_command;
+use unicode_width::UnicodeWidthStr;
 
 const LEFT: &str = "\u{1b}[D";
 const BACKSPACE: &str = "\u{7f}";
 const ALT_ENTER: &str = "\u{1b}\r";
-
-/// Gives the terminal another size, of which the system tells the program.
-fn resize(terminal: &Terminal, columns: u16, rows: u16) {
-    let mut stty = Command::new("stty");
-    stty.args(["-F", &terminal.device(), "cols", &columns.to_string(), "rows", &rows.to_string()]);
-    assert!(stty.status().unwrap().success());
-}
 
 #[test]
 fn wide_characters_are_edited_as_what_they_are() {
@@ -41,21 +35,21 @@ fn wide_characters_are_edited_as_what_they_are() {
 fn another_size_changes_nothing_that_was_said() {
     let place = Place::new();
     let mut terminal = place.chat(&["--top-k", "1"]);
-    resize(&terminal, 40, 12);
+    terminal.resize(40, 12);
     let long = "words that fill a line and more 你好 👍 ".repeat(6);
     terminal.press(&long);
-    resize(&terminal, 17, 5);
+    terminal.resize(17, 5);
     terminal.press(LEFT);
     terminal.press("x");
-    resize(&terminal, 90, 30);
+    terminal.resize(90, 30);
     terminal.press("\r");
     terminal.until(HAS_A_LINE);
     terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
-    resize(&terminal, 30, 8);
+    terminal.resize(30, 8);
     terminal.press(CTRL_C);
     assert!(terminal.until(LISTENS).contains("stopped"));
-    resize(&terminal, 1, 1);
-    resize(&terminal, 80, 24);
+    terminal.resize(1, 1);
+    terminal.resize(80, 24);
     terminal.say("/set n_predict 2");
     terminal.ask("more");
     let mut expected = long.clone();
@@ -159,7 +153,7 @@ fn a_line_before_the_prompt_tells_how_things_stand() {
 #[test]
 fn a_context_that_is_nearly_full_is_told_once() {
     let place = Place::new();
-    let mut terminal = place.chat(&["-n", "2", "-c", "100"]);
+    let mut terminal = place.chat(&["-n", "2", "-c", "100", "--seed", "1"]);
     let mut told = Vec::new();
     while told.last().is_none_or(|told: &String| !told.contains("/undo or /new")) {
         told.push(terminal.say("hello"));
@@ -168,4 +162,69 @@ fn a_context_that_is_nearly_full_is_told_once() {
     let warned: Vec<&String> =
         told.iter().filter(|told| told.contains("of the context's 100 tokens")).collect();
     assert!(warned.len() == 1 && warned[0].contains("-c 200"), "{told:?}");
+}
+
+/// What a terminal shows: the reader of the pseudo-terminal takes every byte for a character.
+fn rows(told: &str) -> Vec<String> {
+    let told: Vec<u8> = told.chars().map(|byte| byte as u8).collect();
+    let bare = strip_str(&String::from_utf8(told).unwrap()).to_string();
+    bare.split(['\r', '\n']).map(str::to_owned).collect()
+}
+
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn answers_are_broken_between_words_at_any_width() {
+    let place = Place::new();
+    let asked = "Please explain the word river.";
+    let flags = ["--seed", "1", "--temp", "0", "-n", "60"];
+    let mut terminal = Terminal::open(place.command_at(30, &[&["chat"], &flags[..]].concat()));
+    terminal.say("/set stats off");
+    for columns in [30, 14, 50, 200] {
+        terminal.resize(columns, 24);
+        let told = rows(&terminal.say(asked));
+        // What is told about the file is in one row then.
+        terminal.resize(200, 24);
+        let content = saved(&mut terminal, &place.file("talk.json")).remove(1).1;
+        let shown = words(&told.join("\n"));
+        assert!(shown.contains(&words(&content)), "{content:?} is not in {shown:?}");
+        for row in &told {
+            let fits = row.width() <= columns.into() || !row.trim().contains(' ');
+            assert!(fits, "{row:?} in {columns} columns");
+        }
+        let widest = content.lines().map(UnicodeWidthStr::width).max();
+        assert!(widest > Some(30), "what is saved is not broken: {content:?}");
+        terminal.say("/new");
+        std::fs::remove_file(place.file("talk.json")).unwrap();
+    }
+    // Neither is what goes to a file, whatever is on the terminal.
+    let run = [&["run", "-p", asked], &flags[..]].concat();
+    let script = format!("stty cols 14 rows 24; \"$@\" > {}", place.file("answer.txt").display());
+    let command = place.command_in(&script, &run);
+    Terminal { pty: spawn_command(command, Some(PATIENCE_MS)).unwrap() }.end();
+    let plain = place.command(&run).output().unwrap().stdout;
+    assert_eq!(std::fs::read(place.file("answer.txt")).unwrap(), plain);
+    assert!(plain.split(|byte| *byte == b'\n').any(|line| line.len() > 30));
+}
+
+#[test]
+fn the_first_line_fits_eighty_columns() {
+    let place = Place::new();
+    // A long path gives way.
+    let folder = place.file(&"long/".repeat(20));
+    std::fs::create_dir_all(&folder).unwrap();
+    let long = folder.join("model.gguf");
+    std::fs::copy(model(), &long).unwrap();
+    for args in [&["chat"][..], &["chat", long.to_str().unwrap()]] {
+        let command = place.command_at(80, args);
+        let mut terminal = Terminal { pty: spawn_command(command, Some(PATIENCE_MS)).unwrap() };
+        let told = rows(&terminal.until(LISTENS));
+        let banner = told.iter().find(|row| row.starts_with("fathom ")).unwrap_or_else(|| panic!("{told:?}"));
+        assert!(banner.width() <= 80 && banner.contains("/help"), "{banner}");
+        // A note about the long path cannot.
+        assert!(args.len() > 1 || told.iter().all(|row| row.width() <= 80), "{told:?}");
+        terminal.leave();
+    }
 }

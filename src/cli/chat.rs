@@ -2,14 +2,16 @@
 
 use super::Failure;
 use super::keep::KeepArgs;
-use super::model::ModelArgs;
+use super::model::{ModelArgs, ModelFiles};
 use super::named::Named;
 use super::prompt::PromptArgs;
 use super::run::{self, How};
 use super::schema::SchemaArgs;
+use super::settings::Settings;
+use super::signals;
 use super::talk::TalkArgs;
 use super::tools::ToolArgs;
-use crate::repl::{self, Begin, Chosen, Setup};
+use crate::repl::{self, Begin, Chosen, Left, Setup};
 use std::io::IsTerminal;
 
 /// Chat with a model. `fathom` alone does so, too.
@@ -48,7 +50,7 @@ pub struct Args {
 ///
 /// # Errors
 /// A model that cannot be loaded or has no chat format, a prompt that cannot be read or does not fit.
-pub fn run(mut args: Args) -> Result<(), Failure> {
+pub fn run(mut args: Args, settings: &Settings) -> Result<(), Failure> {
     let (toolbox, schema) = (args.tools.toolbox()?, args.schema.schema()?);
     if !std::io::stdin().is_terminal() {
         if args.go_on || args.session.is_some() {
@@ -73,12 +75,51 @@ pub fn run(mut args: Args) -> Result<(), Failure> {
         begin = Some(found);
         model.into_iter().for_each(|model| args.model.set(model));
     }
-    let files = args.model.open()?;
-    args.talk.sampling.adjust.check(files.n_tokens()).map_err(Failure::usage)?;
-    let loaded = files.load()?;
-    let Args { talk, keep, named, .. } = args;
-    repl::run(
-        &loaded,
-        Setup { talk, toolbox, schema, keep, remembers: !args.no_history, begin, named, first },
-    )
+    let Args { model, talk, keep, named, .. } = args;
+    let remembers = !args.no_history;
+    let (settings, carried, own_tools) = (settings.clone(), None, None);
+    let setup =
+        Setup { talk, toolbox, schema, keep, remembers, begin, named, first, settings, carried, own_tools };
+    with_models(model, setup)
+}
+
+/// A conversation with one model after another. One that cannot be used gives way to the one before it.
+fn with_models(mut model: ModelArgs, mut setup: Setup) -> Result<(), Failure> {
+    let mut before: Option<ModelArgs> = None;
+    loop {
+        let left = with_one(&model, setup);
+        let (why, kept) = match left {
+            Ok(Left::Done) => return Ok(()),
+            Ok(Left::For(next, kept)) => {
+                before = Some(model.clone());
+                model.set(next);
+                setup = *kept;
+                continue;
+            }
+            Ok(Left::Refused(why, kept)) => (Failure::invalid(why), *kept),
+            Err((why, Some(kept))) => (why, *kept),
+            Err((why, None)) => return Err(why),
+        };
+        // What asks for the end is no fault of the model.
+        match before.take() {
+            Some(usable) if signals::ended().is_none() => (model, setup) = (usable, kept),
+            _ => return Err(why),
+        }
+        why.tell();
+    }
+}
+
+/// An error gives the setup back if the conversation has not begun with it.
+fn with_one(model: &ModelArgs, setup: Setup) -> Result<Left, (Failure, Option<Box<Setup>>)> {
+    let check =
+        |files: &ModelFiles| setup.talk.sampling.adjust.check(files.n_tokens()).map_err(Failure::usage);
+    let files = match model.open().and_then(|files| check(&files).map(|()| files)) {
+        Ok(files) => files,
+        Err(why) => return Err((why, Some(Box::new(setup)))),
+    };
+    let loaded = match files.load() {
+        Ok(loaded) => loaded,
+        Err(why) => return Err((why, Some(Box::new(setup)))),
+    };
+    repl::run(&loaded, setup).map_err(|why| (why, None))
 }

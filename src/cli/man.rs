@@ -1,6 +1,7 @@
 //! `fathom man`: the manual, made from the same words as the help.
 
 use super::{Cli, EXIT_CODES, Failure, print};
+use crate::repl::table::{self, KEYS};
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
@@ -98,6 +99,12 @@ fn page(command: &Command) -> Result<(String, Vec<u8>), io::Error> {
     }
     let mut rest = Roff::default();
     let codes = EXIT_CODES.map(|(code, meaning)| (code.to_string(), meaning));
+    if command.get_name() == "chat" {
+        let commands: Vec<_> = table::commands().collect();
+        let commands = commands.iter().map(|(usage, does)| (usage.as_str(), does.as_str()));
+        list(&mut rest, "COMMANDS IN A CHAT", commands);
+        list(&mut rest, "KEYS", KEYS.into_iter());
+    }
     list(&mut rest, "EXIT STATUS", codes.iter().map(|(code, meaning)| (code.as_str(), *meaning)));
     list(&mut rest, "ENVIRONMENT", ENVIRONMENT.into_iter());
     rest.to_writer(&mut text)?;
@@ -110,5 +117,27 @@ fn list<'t>(roff: &mut Roff, heading: &str, entries: impl Iterator<Item = (&'t s
         roff.control("TP", []);
         roff.text([bold(name)]);
         roff.text([roman(meaning)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The page of the chat has every command that can be typed in one, and every key.
+    #[test]
+    fn the_chat_s_page_has_its_commands_and_keys() {
+        let mut program = Cli::command();
+        program.build();
+        let (_, text) = page(program.find_subcommand("chat").unwrap()).unwrap();
+        let text = String::from_utf8(text).unwrap().replace("\\-", "-");
+        for (usage, does) in table::commands() {
+            assert!(text.contains(&format!("\\fB{usage}\\fR\n{does}\n")), "{usage}: {text}");
+        }
+        for (keys, does) in KEYS {
+            assert!(text.contains(&format!("\\fB{keys}\\fR\n{does}\n")), "{keys}: {text}");
+        }
+        let (_, other) = page(program.find_subcommand("run").unwrap()).unwrap();
+        assert!(!String::from_utf8(other).unwrap().contains("/regen"));
     }
 }

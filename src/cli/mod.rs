@@ -206,7 +206,7 @@ impl Cli {
             return Err(Failure::usage("expected a command; see `fathom --help`"));
         };
         match verb {
-            Verb::Chat(args) => chat::run(args),
+            Verb::Chat(args) => chat::run(args, settings),
             Verb::Run(args) => run::run(args),
             Verb::Quantize(args) => quantize::run(args),
             Verb::Synth(args) => synth::run(args),

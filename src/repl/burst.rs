@@ -7,7 +7,7 @@
 use super::ahead::Typed;
 #[cfg(unix)]
 use super::ahead::{Keys, reads_what_is_there};
-use super::input::is_complete;
+use super::input::{MARKS, is_complete};
 use rustyline::{
     Cmd, ConditionalEventHandler, Event, EventContext, KeyCode, KeyEvent, Modifiers, Movement, RepeatCount,
 };
@@ -109,7 +109,7 @@ impl State {
             ALT_ENTER if self.held.is_empty() => Some(Cmd::Newline),
             ALT_ENTER => self.character('\n', line, place, is_fast),
             // Only commands are completed.
-            TAB if !line.starts_with('/') => self.character('\t', line, place, is_fast),
+            TAB if !line.starts_with(MARKS) => self.character('\t', line, place, is_fast),
             BACKSPACE if self.held.pop().is_some() => Some(Cmd::Noop),
             KeyEvent(KeyCode::Char(c), Modifiers::NONE) if line.len() >= LONG_LINE => {
                 self.character(c, line, place, is_fast)
@@ -264,6 +264,7 @@ mod tests {
         assert_eq!(State::default().key(KeyEvent::alt('b'), "", 0), None, "a word back");
         assert_eq!(State::default().key(TAB, "x", 1), Some(Cmd::Insert(1, "\t".into())));
         assert_eq!(State::default().key(TAB, "/he", 3), None);
+        assert_eq!(State::default().key(TAB, "!ls", 3), None);
     }
 
     #[test]

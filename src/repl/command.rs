@@ -1,8 +1,8 @@
-//! What a line that begins with a slash means.
+//! What a line that begins with a slash or an exclamation mark means.
 
+use super::table::{DESTRUCTIVE, ROWS, Row, Takes, unaliased};
 use crate::closest::closest;
 use rustyline::completion::unescape;
-use std::fmt::Write;
 use std::path::PathBuf;
 
 /// Something to do besides answering.
@@ -30,6 +30,17 @@ pub(super) enum Command {
     /// Whether reasoning is shown.
     Thinking(bool),
     Export(Form, PathBuf),
+    /// The last answer, or a block of code in it, to the clipboard.
+    Copy(Option<usize>),
+    /// The same to a file.
+    Write(PathBuf, Option<usize>),
+    /// Run a command; with `sends` the model gets what it says.
+    Shell {
+        command: String,
+        sends: bool,
+    },
+    /// Show, or change.
+    Model(Option<PathBuf>),
     /// Without a file: under its name.
     Save(Option<PathBuf>),
     Load(PathBuf),
@@ -51,135 +62,11 @@ pub(super) enum Form {
     Json,
 }
 
-/// What the word behind a command is, for completion.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Takes {
-    Nothing,
-    Text,
-    File,
-    /// One of those that are kept.
-    Conversation,
-    OneOf(&'static [&'static str]),
-}
-
-/// A row of `/help`.
-#[derive(Debug, PartialEq)]
-pub(super) struct Row {
-    pub name: &'static str,
-    pub argument: &'static str,
-    pub takes: Takes,
-    pub does: &'static str,
-}
-
-/// What `/set` knows.
-pub(super) const SETTINGS: [&str; 19] = [
-    "temperature",
-    "top_k",
-    "typical_p",
-    "top_p",
-    "min_p",
-    "repeat_last_n",
-    "repeat_penalty",
-    "presence_penalty",
-    "frequency_penalty",
-    "dry_multiplier",
-    "dry_base",
-    "dry_allowed_length",
-    "dry_penalty_last_n",
-    "seed",
-    "n_predict",
-    "reasoning_budget",
-    "hide_thinking",
-    "markdown",
-    "stats",
-];
-
-const THINK: Takes = Takes::OneOf(&["on", "off", "budget"]);
-
-/// All commands.
-pub(super) const ROWS: [Row; 23] = [
-    row("/help", "[COMMAND]", Takes::Text, "this list, or one command of it"),
-    row("/new", "", Takes::Nothing, "forget the conversation; system prompt and settings stay"),
-    row("/system", "[TEXT|off]", Takes::Text, "show, set or remove the system prompt"),
-    row(
-        "/think",
-        "[on|off|budget N]",
-        THINK,
-        "let the model reason before it answers, or not, or with N tokens",
-    ),
-    row("/thinking", "show|hide", Takes::OneOf(&["show", "hide"]), "show the reasoning, or not"),
-    row("/regen", "", Takes::Nothing, "answer the last message once more"),
-    row("/undo", "", Takes::Nothing, "take back the last message and its answer"),
-    row("/edit", "", Takes::Nothing, "change the last message in $EDITOR, and have it answered anew"),
-    row("/read", "FILE...", Takes::File, "put text files before your next message"),
-    row("/glob", "PATTERN", Takes::File, "the same for all text files with such a name: *.rs, docs/**/*.md"),
-    row("/set", "[NAME VALUE]", Takes::OneOf(&SETTINGS), "show the settings, or change one"),
-    row("/tools", "", Takes::Nothing, "what the model may call, and the commands behind it"),
-    row("/stats", "", Takes::Nothing, "answers, tokens and time so far"),
-    row("/context", "", Takes::Nothing, "how much of the context is taken, and by what"),
-    row("/history", "", Takes::Nothing, "the conversation so far"),
-    row(
-        "/export",
-        "md|json FILE",
-        Takes::OneOf(&["md", "json"]),
-        "write the conversation for others to read",
-    ),
-    row(
-        "/save",
-        "[FILE]",
-        Takes::File,
-        "write conversation and settings to a file, or keep them under a name",
-    ),
-    row("/load", "FILE", Takes::File, "resume a saved conversation"),
-    row("/list", "[all]", Takes::OneOf(&["all"]), "saved conversations, newest first"),
-    row("/switch", "NAME|NUMBER", Takes::Conversation, "resume one of them"),
-    row("/rename", "NAME", Takes::Text, "name this conversation"),
-    row("/delete", "NAME|NUMBER", Takes::Conversation, "delete one of them, if you say yes"),
-    row("/quit", "", Takes::Nothing, "leave; Ctrl-D does the same"),
-];
-
-const fn row(name: &'static str, argument: &'static str, takes: Takes, does: &'static str) -> Row {
-    Row { name, argument, takes, does }
-}
-
-/// Names from other programs that fingers remember.
-const ALIASES: [(&str, &str); 6] = [
-    ("/?", "/help"),
-    ("/clear", "/new"),
-    ("/retry", "/regen"),
-    ("/exit", "/quit"),
-    ("/bye", "/quit"),
-    ("/q", "/quit"),
-];
-
-/// What takes something away.
-const DESTRUCTIVE: [&str; 3] = ["/delete", "/new", "/undo"];
-
-/// The text of `/help`, or what it says of one command.
-pub(super) fn help(only: Option<&Row>) -> String {
-    let mut text = String::new();
-    let all = ROWS.iter().filter(|row| only.is_none_or(|only| only == *row));
-    for row in all {
-        let usage = format!("{} {}", row.name, row.argument);
-        let aliases: Vec<&str> =
-            ALIASES.iter().filter(|(_, name)| *name == row.name).map(|(alias, _)| *alias).collect();
-        let also = if aliases.is_empty() { String::new() } else { format!(" (also {})", aliases.join(", ")) };
-        writeln!(text, "{usage:<20} {}{also}", row.does).expect("a string takes any text");
-        if only.is_some() && row.name == "/set" {
-            writeln!(text, "Settings: {}", SETTINGS.join(", ")).expect("a string takes any text");
-        }
-    }
-    if only.is_some() {
-        return text;
-    }
-    text + "\nPut a message of several lines between \"\"\" and \"\"\", or end its lines with \\ or Alt-Enter.\n\
-            A message that begins with a slash needs a space before it. Ctrl-O opens what you type\n\
-            in $EDITOR. Ctrl-C or Esc stops an answer, and what you type meanwhile comes next.\n\
-            Ctrl-C twice on an empty line leaves."
-}
-
 /// Reads a command; the error is for the person.
 pub(super) fn parse(line: &str) -> Result<Command, String> {
+    if let Some(command) = line.strip_prefix('!') {
+        return shell(command);
+    }
     let (word, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let rest = rest.trim();
     let name = unaliased(word);
@@ -199,7 +86,9 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
         "/help" => Command::Help(match rest {
             "" => None,
             asked => {
-                let asked = format!("/{}", asked.trim_start_matches('/'));
+                let is_shell = asked.starts_with('!');
+                let asked =
+                    if is_shell { asked.to_owned() } else { format!("/{}", asked.trim_start_matches('/')) };
                 let name = unaliased(&asked);
                 Some(ROWS.iter().find(|row| row.name == name).ok_or_else(|| unknown(&asked))?)
             }
@@ -258,6 +147,16 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
                 file => Command::Export(form, path(file)),
             }
         }
+        "/copy" => Command::Copy(if rest.is_empty() { None } else { Some(block(rest)?) }),
+        "/write" => match &words(rest)?[..] {
+            [] => return Err("expected /write FILE or /write FILE N, found no file".to_owned()),
+            [path] => Command::Write(path.clone(), None),
+            [path, number] => Command::Write(path.clone(), Some(block(&number.to_string_lossy())?)),
+            more => {
+                return Err(format!("expected /write FILE or /write FILE N, found {} words", more.len()));
+            }
+        },
+        "/model" => Command::Model((!rest.is_empty()).then(|| path(rest))),
         "/save" => Command::Save((!rest.is_empty()).then(|| path(rest))),
         "/list" => Command::List {
             all: match rest {
@@ -274,8 +173,25 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
     })
 }
 
-fn unaliased(word: &str) -> &str {
-    ALIASES.iter().find(|(alias, _)| *alias == word).map_or(word, |(_, name)| name)
+/// What stands behind an exclamation mark.
+fn shell(text: &str) -> Result<Command, String> {
+    let (command, sends) = text.strip_prefix('!').map_or((text, false), |command| (command, true));
+    let command = command.trim();
+    if command.is_empty() || command.contains('\n') {
+        let found = if command.is_empty() { "nothing" } else { "several lines" };
+        return Err(format!(
+            "expected !COMMAND in one line, found {found}; a space before the ! sends it as text"
+        ));
+    }
+    Ok(Command::Shell { command: command.to_owned(), sends })
+}
+
+/// The number of a block of code.
+fn block(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number @ 1..) => Ok(number),
+        _ => Err(format!("expected the number of a code block, from 1, found {text:?}")),
+    }
 }
 
 fn unknown(word: &str) -> String {
@@ -337,6 +253,7 @@ fn words(text: &str) -> Result<Vec<PathBuf>, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::table::{ALIASES, help};
     use super::*;
 
     #[test]
@@ -366,6 +283,21 @@ mod tests {
         assert_eq!(parse("/switch 2"), Ok(Command::Switch("2".into())));
         assert_eq!(parse("/think budget 50"), Ok(Command::ThinkBudget("50".into())));
         assert_eq!(parse("/thinking hide"), Ok(Command::Thinking(false)));
+        assert_eq!(parse("/copy"), Ok(Command::Copy(None)));
+        assert_eq!(parse("/copy 2"), Ok(Command::Copy(Some(2))));
+        assert_eq!(parse("/write a\\ b"), Ok(Command::Write("a b".into(), None)));
+        assert_eq!(parse("/write 'a b' 3"), Ok(Command::Write("a b".into(), Some(3))));
+        assert_eq!(parse("/ctx"), Ok(Command::Context));
+        assert_eq!(parse("/model"), Ok(Command::Model(None)));
+        assert_eq!(parse("/model a b.gguf"), Ok(Command::Model(Some("a b.gguf".into()))));
+        let shell = |command: &str, sends| Ok(Command::Shell { command: command.into(), sends });
+        assert_eq!(parse("!ls -l | wc"), shell("ls -l | wc", false));
+        assert_eq!(parse("! ls"), shell("ls", false));
+        assert_eq!(parse("!!cat a/b"), shell("cat a/b", true));
+        for (asked, usage) in [("/help !", "!COMMAND "), ("/help !!", "!!COMMAND ")] {
+            let Ok(Command::Help(only @ Some(_))) = parse(asked) else { panic!("{asked}") };
+            assert!(help(only).starts_with(usage), "{}", help(only));
+        }
         assert_eq!(parse("/export md a\\ b"), Ok(Command::Export(Form::Markdown, "a b".into())));
     }
 
@@ -391,12 +323,14 @@ mod tests {
         assert!(error("/switch").contains("a number of /list"));
         assert!(error("/list some").contains("/list all"));
         assert!(error("/export json").contains("/export json FILE"));
-    }
-
-    #[test]
-    fn settings_of_penalties_are_offered() {
-        let all = crate::cli::adjust::AdjustArgs::default().settings();
-        assert!(all.iter().all(|(name, _)| SETTINGS.contains(name)));
+        for wrong in ["/copy 0", "/copy x", "/write a 0", "/write a b"] {
+            assert!(error(wrong).contains("number of a code block"), "{wrong}");
+        }
+        assert!(error("/write").contains("/write FILE N"));
+        assert!(error("/write a 1 b").contains("3 words"));
+        for wrong in ["!", "!!", "! ", "!a\nb"] {
+            assert!(error(wrong).contains("a space before the ! sends it"), "{wrong:?}");
+        }
     }
 
     #[test]

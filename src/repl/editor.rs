@@ -44,8 +44,8 @@ const TICK: Duration = Duration::from_millis(20);
 /// What an editor may take to leave when it is asked to.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Waits for the editor; a signal that asks for the end ends it, too.
-fn wait(mut editor: Child) -> std::io::Result<ExitStatus> {
+/// Waits for the editor, or for another program that has the terminal; a signal that asks for the end ends it, too.
+pub(super) fn wait(mut editor: Child) -> std::io::Result<ExitStatus> {
     let mut asked: Option<Instant> = None;
     loop {
         if let Some(status) = editor.try_wait()? {

@@ -11,7 +11,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 /// More bytes are not even counted in tokens.
-const LARGEST_READ: u64 = 64 << 20;
+pub(super) const LARGEST_READ: u64 = 64 << 20;
 /// More files of a pattern are a mistake in it.
 const MOST_FILES: usize = 256;
 /// Texts are counted in pieces of this many bytes, so that Ctrl-C ends it.
@@ -48,7 +48,12 @@ impl Repl<'_, '_> {
         self.put_before(files, signals.flag())
     }
 
-    fn put_before(&mut self, files: Vec<(&Path, String)>, stop: &AtomicBool) -> Result<(), String> {
+    /// Takes texts under the names of their files.
+    pub(super) fn put_before(
+        &mut self,
+        files: Vec<(&Path, String)>,
+        stop: &AtomicBool,
+    ) -> Result<(), String> {
         let n_files = files.len();
         let mut counted = Vec::new();
         for (path, text) in files {

@@ -2,8 +2,8 @@
 
 use super::ahead::{Typed, Watch};
 use super::burst::Burst;
-use super::command::{ROWS, Takes};
 use super::shelf::Shelf;
+use super::table::{ROWS, Row, Takes};
 use super::{complain, editor};
 use crate::cli::{Failure, print, signals};
 use etcetera::BaseStrategy;
@@ -37,7 +37,7 @@ pub(super) struct Input {
 pub(super) enum Line {
     /// Typed a message; this is what it means.
     Message(String),
-    /// Typed something that begins with a slash.
+    /// Typed something that begins with a slash, or with an exclamation mark.
     Command(String),
     /// Pressed Ctrl-C on an empty line.
     Interrupt,
@@ -181,6 +181,8 @@ fn history_file() -> Option<PathBuf> {
     Some(folder.join("history"))
 }
 
+/// What commands begin with.
+pub(super) const MARKS: [char; 2] = ['/', '!'];
 const BLOCK: &str = "\"\"\"";
 
 /// Whether a message may end here.
@@ -195,13 +197,14 @@ fn n_trailing_backslashes(text: &str) -> usize {
     text.len() - text.trim_end_matches('\\').len()
 }
 
-/// A slash begins a command, unless a space or the marks of a block stand before it.
+/// A slash begins a command and an exclamation mark one of the shell, unless a space or the marks of a block stand before it.
 fn meaning(typed: &str) -> Line {
-    if typed.starts_with('/') {
+    // A picture in Markdown is none.
+    if typed.starts_with(MARKS) && !typed.starts_with("![") {
         return Line::Command(unfold(typed));
     }
     let message = unfold(typed);
-    let escaped = message.strip_prefix(' ').filter(|rest| rest.starts_with('/'));
+    let escaped = message.strip_prefix(' ').filter(|rest| rest.starts_with(MARKS));
     Line::Message(escaped.map_or(message.clone(), str::to_owned))
 }
 
@@ -232,6 +235,14 @@ struct Aid {
     burst: Burst,
 }
 
+impl Aid {
+    fn file(&self, line: &str, at: usize, context: &Context<'_>) -> rustyline::Result<(usize, Vec<Pair>)> {
+        let (start, mut pairs) = self.files.complete(line, at, context)?;
+        pairs.iter_mut().for_each(|pair| pair.display = print::exact(&pair.display).into_owned());
+        Ok((start, pairs))
+    }
+}
+
 impl Completer for Aid {
     type Candidate = Pair;
 
@@ -242,9 +253,12 @@ impl Completer for Aid {
         context: &Context<'_>,
     ) -> rustyline::Result<(usize, Vec<Pair>)> {
         let typed = &line[..at];
+        if typed.starts_with('!') {
+            return self.file(line, at, context);
+        }
         let Some(space) = typed.find(' ') else {
             let rows = ROWS.iter().filter(|row| typed.starts_with('/') && row.name.starts_with(typed));
-            let pair = |row: &super::command::Row| Pair {
+            let pair = |row: &Row| Pair {
                 display: row.name.to_owned(),
                 replacement: format!("{}{}", row.name, if row.takes == Takes::Nothing { "" } else { " " }),
             };
@@ -252,11 +266,7 @@ impl Completer for Aid {
         };
         let takes = ROWS.iter().find(|row| row.name == &typed[..space]).map(|row| row.takes);
         match takes {
-            Some(Takes::File) => {
-                let (start, mut pairs) = self.files.complete(line, at, context)?;
-                pairs.iter_mut().for_each(|pair| pair.display = print::exact(&pair.display).into_owned());
-                Ok((start, pairs))
-            }
+            Some(Takes::File) => self.file(line, at, context),
             Some(Takes::Conversation) => {
                 let begun = &typed[space + 1..];
                 let entries = self.shelf.iter().flat_map(Shelf::entries).map(|entry| entry.name);
@@ -324,6 +334,9 @@ mod tests {
         assert_eq!(meaning("/help"), Line::Command("/help".into()));
         assert_eq!(meaning(" /etc is a folder"), Line::Message("/etc is a folder".into()));
         assert_eq!(meaning("\"\"\"\n/etc\n  x\n\"\"\""), Line::Message("/etc\n  x".into()));
+        assert_eq!(meaning("!ls"), Line::Command("!ls".into()));
+        assert_eq!(meaning(" !important"), Line::Message("!important".into()));
+        assert_eq!(meaning("![a](b.png)"), Line::Message("![a](b.png)".into()));
         assert_eq!(meaning("  indented"), Line::Message("  indented".into()));
     }
 
@@ -345,6 +358,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("talk.json"), "").unwrap();
         let line = format!("/load {}/ta", folder.path().display());
+        assert!(found(&line).1[0].ends_with("talk.json"), "{:?}", found(&line));
+        let line = format!("!cat {}/ta", folder.path().display());
         assert!(found(&line).1[0].ends_with("talk.json"), "{:?}", found(&line));
     }
 }

@@ -376,7 +376,7 @@ impl Repl<'_, '_> {
     }
 
     /// Resumes what a file holds, but for what the command line named; if it cannot be used, nothing changes.
-    fn take_over(&mut self, saved: Saved, path: &Path, named: &Named) -> Result<(), String> {
+    pub(super) fn take_over(&mut self, saved: Saved, path: &Path, named: &Named) -> Result<(), String> {
         let another_model = saved.model_file().map(absolute) != self.loaded.path();
         let Saved { model, mut talk, tools, mut turns, mut message_ids, cut, words_at, .. } = saved;
         talk.take_named(&self.talk, named);

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod answer;
+mod blocks;
 mod burst;
 mod command;
 mod editor;
@@ -12,10 +13,13 @@ mod export;
 mod files;
 mod input;
 mod kept;
+mod model;
 mod obey;
+mod outside;
 mod saved;
 mod shelf;
 mod so_far;
+pub(crate) mod table;
 
 use crate::Session;
 use crate::chat::{Chat, Conversation, Message, Spoken, Tool};
@@ -23,17 +27,25 @@ use crate::cli::keep::KeepArgs;
 use crate::cli::model::Loaded;
 use crate::cli::named::Named;
 use crate::cli::schema::Schema;
+use crate::cli::settings::Settings;
 use crate::cli::show::aside;
 use crate::cli::signals::{self, terminal};
 use crate::cli::talk::TalkArgs;
-use crate::cli::{Failure, calls, print, tools};
+use crate::cli::{Failure, print, tools, wrap};
 use crate::generate::Constraint;
 use crate::tools::Toolbox;
 use input::{Input, Line};
 use kept::Kept;
 pub(crate) use kept::{Begin, Chosen};
+pub(crate) use model::Left;
+use model::{Carried, Parts};
 use std::io::{IsTerminal, stderr};
 use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use unicode_width::UnicodeWidthStr;
+
+/// Of a terminal that does not say how wide it is.
+const USUAL_COLUMNS: usize = 80;
 
 /// How a conversation is begun.
 pub(crate) struct Setup {
@@ -53,39 +65,64 @@ pub(crate) struct Setup {
     pub named: Named,
     /// The first message, if it came with the command line.
     pub first: Option<String>,
+    /// Names of models.
+    pub settings: Settings,
+    /// The command line's tools, if others are in the toolbox.
+    pub own_tools: Option<Vec<Tool>>,
+    /// A conversation that another model had before.
+    pub carried: Option<Box<Carried>>,
 }
 
 /// Talks until the person leaves.
 ///
 /// # Errors
 /// A model without a chat format, a terminal that cannot be used.
-pub(crate) fn run(loaded: &Loaded<'_>, mut setup: Setup) -> Result<(), Failure> {
+pub(crate) fn run(loaded: &Loaded<'_>, mut setup: Setup) -> Result<Left, Failure> {
     let _holding = signals::hold()?;
     let (begin, first) = (setup.begin.take(), setup.first.take());
-    let mut repl = Repl::new(loaded, setup)?;
+    let mut repl = match model::resume(loaded, setup)? {
+        Ok(repl) => repl,
+        Err(refused) => return Ok(refused),
+    };
     if !print::is_quiet() {
-        aside(&format!(
-            "fathom {} | {} | {} tokens of context | /help lists the commands",
-            env!("CARGO_PKG_VERSION"),
-            loaded.name,
-            repl.session.n_ctx()
-        ));
+        aside(&banner(&loaded.name, repl.session.n_ctx(), wrap::err_columns().unwrap_or(USUAL_COLUMNS)));
     }
     if let Some(begin) = begin {
         repl.begin(begin).map_err(Failure::invalid)?;
     }
     let left = talk(&mut repl, first);
+    if let (Ok(()), Some(model)) = (&left, repl.next_model.take()) {
+        let saved = repl.saved();
+        return Ok(Left::For(model, Box::new(repl.into_setup(saved))));
+    }
     repl.input.leave();
     repl.keep_conversation();
     let farewell = repl.farewell();
     match (left, farewell) {
-        (Ok(()), farewell) => farewell,
-        (left, Ok(())) => left,
-        (left, Err(unkept)) => {
+        (Ok(()), farewell) => farewell.map(|()| Left::Done),
+        (Err(left), Ok(())) => Err(left),
+        (Err(left), Err(unkept)) => {
             unkept.tell();
-            left
+            Err(left)
         }
     }
+}
+
+/// The first line, which is one row: a long path gives way.
+fn banner(model: &str, n_ctx: usize, columns: usize) -> String {
+    let with = |model: &str, help: &str| {
+        format!("fathom {} | {model} | context {n_ctx} | {help}", env!("CARGO_PKG_VERSION"))
+    };
+    let (long, short) = ("/help for commands", "/help");
+    let file = Path::new(model).file_name().map_or(model.into(), |name| name.to_string_lossy());
+    let lines = [with(model, long), with(&file, long), with(&file, short)];
+    if let Some(line) = lines.into_iter().find(|line| line.width() <= columns) {
+        return line;
+    }
+    let room = columns.saturating_sub(with("…", short).width());
+    let ends = file.char_indices().rev().map(|(start, _)| &file[start..]);
+    let end = ends.take_while(|end| end.width() <= room).last().unwrap_or_default();
+    with(&format!("…{end}"), short)
 }
 
 fn talk(repl: &mut Repl<'_, '_>, mut first: Option<String>) -> Result<(), Failure> {
@@ -188,6 +225,13 @@ struct Repl<'l, 'm> {
     warned: bool,
     kept: Kept,
     named: Named,
+    settings: Settings,
+    /// What another model is begun with.
+    schema: Option<Schema>,
+    keep: KeepArgs,
+    remembers: bool,
+    /// The model that the person wants instead; `None` inside: the built-in one.
+    next_model: Option<Option<PathBuf>>,
 }
 
 /// What kept a line from being done.
@@ -208,23 +252,30 @@ type Flow = ControlFlow<()>;
 const GO_ON: Flow = ControlFlow::Continue(());
 
 impl<'l, 'm> Repl<'l, 'm> {
-    fn new(loaded: &'l Loaded<'m>, setup: Setup) -> Result<Repl<'l, 'm>, Failure> {
-        let chat = Chat::new(loaded.tokenizer)?;
-        calls::check(&chat, &setup.toolbox.tools).map_err(Failure::invalid)?;
-        let kept = Kept::new(setup.remembers);
+    /// `before`: what another model had.
+    fn new(
+        loaded: &'l Loaded<'m>,
+        setup: Setup,
+        parts: Parts<'l>,
+        before: Option<(Input, Kept)>,
+    ) -> Result<Repl<'l, 'm>, Failure> {
+        let (input, kept) = match before {
+            Some(before) => before,
+            None => {
+                let kept = Kept::new(setup.remembers);
+                (Input::new(setup.remembers, kept.shelf().cloned())?, kept)
+            }
+        };
+        let Parts { chat, session, constraint } = parts;
         Ok(Repl {
             loaded,
             chat,
-            session: setup.keep.session(loaded)?,
-            input: Input::new(setup.remembers, kept.shelf().cloned())?,
+            session,
+            input,
             talk: setup.talk,
-            own_tools: setup.toolbox.tools.clone(),
+            own_tools: setup.own_tools.unwrap_or_else(|| setup.toolbox.tools.clone()),
             toolbox: setup.toolbox,
-            constraint: setup
-                .schema
-                .as_ref()
-                .map(|schema| schema.constraint(loaded.tokenizer))
-                .transpose()?,
+            constraint,
             n_seeds: 0,
             turns: Vec::new(),
             spoken: Spoken::default(),
@@ -240,6 +291,11 @@ impl<'l, 'm> Repl<'l, 'm> {
             warned: false,
             kept,
             named: setup.named,
+            settings: setup.settings,
+            schema: setup.schema,
+            keep: setup.keep,
+            remembers: setup.remembers,
+            next_model: None,
         })
     }
 
@@ -290,7 +346,33 @@ fn tell(text: &str) {
     tell!("{}", print::for_screen(text));
 }
 
+/// The same for what was said: it is broken between words.
+fn tell_prose(text: &str) {
+    tell!("{}", wrap::wrapped(&print::for_screen(text), wrap::err_columns()));
+}
+
 /// A mistake that the conversation survives.
 fn complain(problem: &str) {
     tell!("error: {}", print::plain(problem));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_banner_is_one_row() {
+        let path = "/models/deepseek/DeepSeek-V3.2-Q4_K_M-00001-of-00009.gguf";
+        for (name, columns, expected) in [
+            (crate::builtin::NAME, 80, " | the built-in model | context 163840 | /help for commands"),
+            (path, 120, path),
+            (path, 80, " | DeepSeek-V3.2-Q4_K_M-00001-of-00009.gguf | context 163840 | /help"),
+            (path, 70, " | ….2-Q4_K_M-00001-of-00009.gguf | context 163840 | /help"),
+            ("/models/long/path/to/a/Model-Q8_0.gguf", 80, " | Model-Q8_0.gguf | "),
+        ] {
+            let line = banner(name, 163_840, columns);
+            assert!(line.contains(expected) && line.width() <= columns, "{line}");
+        }
+        assert!(banner(path, 32_768, 10).contains("| … |"), "a row that holds nothing");
+    }
 }

@@ -1,7 +1,8 @@
 //! What the commands of a conversation do.
 
-use super::command::{Command, SETTINGS};
-use super::{Flow, GO_ON, Repl, Totals, Trouble, command, editor, export, tell};
+use super::command::Command;
+use super::table::{SETTINGS, help};
+use super::{Flow, GO_ON, Repl, Totals, Trouble, editor, export, tell, tell_prose};
 use crate::chat::{Conversation, Message, System};
 use crate::cli::show::aside;
 use crate::cli::talk::{self, TalkArgs};
@@ -13,7 +14,7 @@ impl Repl<'_, '_> {
     /// Breaks to leave.
     pub(super) fn obey(&mut self, command: Command) -> Result<Flow, Trouble> {
         match command {
-            Command::Help(only) => tell(&command::help(only)),
+            Command::Help(only) => tell(&help(only)),
             Command::New => {
                 self.leave_conversation()?;
                 self.turns.clear();
@@ -57,6 +58,11 @@ impl Repl<'_, '_> {
                 export::write(&self.conversation(), &self.loaded.name, form, &path)?;
                 aside(&format!("{}: {} messages written", path.display(), self.turns.len()));
             }
+            Command::Copy(block) => self.copy(block)?,
+            Command::Write(path, block) => self.write_answer(&path, block)?,
+            Command::Shell { command, sends } => self.shell(&command, sends)?,
+            Command::Model(None) => self.show_model(),
+            Command::Model(Some(model)) => return self.change_model(&model),
             Command::Edit => return self.edit(),
             Command::Save(path) => self.save(path.as_deref())?,
             Command::Load(path) => self.load(&path)?,
@@ -82,15 +88,19 @@ impl Repl<'_, '_> {
     /// What is deleted is gone: a yes is needed.
     fn delete_if_sure(&mut self, wanted: &str) -> Result<(), Trouble> {
         let name = self.deletable(wanted)?;
-        let said =
-            self.input.ask(&format!("delete {}? [y/N] ", print::exact(&name))).map_err(Trouble::Fatal)?;
-        match said.unwrap_or_default().trim().to_lowercase().as_str() {
-            "y" | "yes" => Ok(self.delete(&name)?),
-            _ => {
+        match self.is_sure(&format!("delete {}? [y/N] ", print::exact(&name)))? {
+            true => Ok(self.delete(&name)?),
+            false => {
                 aside("nothing deleted");
                 Ok(())
             }
         }
+    }
+
+    /// Whether the person says yes.
+    pub(super) fn is_sure(&mut self, question: &str) -> Result<bool, Trouble> {
+        let said = self.input.ask(question).map_err(Trouble::Fatal)?.unwrap_or_default();
+        Ok(matches!(said.trim().to_lowercase().as_str(), "y" | "yes"))
     }
 
     fn undo(&mut self) -> Result<(), String> {
@@ -154,7 +164,7 @@ impl Repl<'_, '_> {
 
     fn show_stats(&self) {
         let Totals { answers, prefilled, generated, seconds } = self.totals;
-        tell(&format!(
+        tell_prose(&format!(
             "{} messages | {answers} answers, {prefilled} tokens read and {generated} written in {seconds:.1} s | context {} of {}",
             self.turns.len(),
             self.session.tokens().len(),
@@ -173,7 +183,7 @@ impl Repl<'_, '_> {
         } else if !lines.is_empty() {
             aside("its last answer:");
         }
-        tell(&lines[n_left_out..].join("\n"));
+        tell_prose(&lines[n_left_out..].join("\n"));
     }
 
     /// The conversation as it stands.
@@ -200,7 +210,7 @@ impl Repl<'_, '_> {
             };
             writeln!(text, "{who}: {said}\n").expect("a string takes any text");
         }
-        tell(text.trim_end());
+        tell_prose(text.trim_end());
     }
 
     /// How much of the context is taken, and by what.
@@ -223,10 +233,11 @@ impl Repl<'_, '_> {
         let tools = if tools > 0 { format!("{tools} of the tools, ") } else { String::new() };
         let waiting =
             if files > 0 { format!("; {files} of files wait for your next message") } else { String::new() };
-        tell(&format!(
-            "{held} of {n_ctx} tokens are computed ({:.1} %); the conversation has {system} of the system prompt, {tools}{person} \
+        tell_prose(&format!(
+            "{held} of {n_ctx} tokens are computed ({:.1} %), {} are left; the conversation has {system} of the system prompt, {tools}{person} \
              of yours and {model} of the model's{waiting}",
-            100.0 * held as f64 / n_ctx as f64
+            100.0 * held as f64 / n_ctx as f64,
+            n_ctx.saturating_sub(held),
         ));
     }
 

@@ -110,6 +110,14 @@ impl Settings {
         settings
     }
 
+    /// The model that a name or a path stands for.
+    ///
+    /// # Errors
+    /// What the names are, if it is none of them and no file.
+    pub(crate) fn named_model(&self, text: &Path) -> Result<PathBuf, String> {
+        aliases::resolve(text, &self.aliases)
+    }
+
     fn file(&mut self, path: PathBuf, whose: &'static str, must_be_there: bool) -> Layer {
         // Paths in it are told from its folder, which must not depend on where the program runs.
         let path = std::path::absolute(&path).unwrap_or(path);

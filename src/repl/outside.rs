@@ -1,0 +1,164 @@
+//! What goes from a conversation to the outside, and comes from there: the clipboard, files, commands of the shell.
+
+use super::files::LARGEST_READ;
+use super::{Repl, Trouble, blocks, editor};
+use crate::chat::Message;
+use crate::cli::show::aside;
+use crate::cli::{below, print, signals, wrap};
+use crate::files;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use fathom_quantize::output::{Appending, Target};
+use std::fs;
+use std::io::{IsTerminal, Write, stderr, stdout};
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+
+/// Runs a command and writes what it says to a file, too.
+const TEE: &str = "{ eval \"$1\"; } 2>&1 | tee -- \"$2\"";
+
+impl Repl<'_, '_> {
+    /// The last answer, or a block of code in it, counted from 1.
+    fn last_answer(&self, block: Option<usize>) -> Result<String, String> {
+        let last = self.turns.iter().rev().find_map(|turn| match turn {
+            Message::Assistant(answer) => Some(answer.content.trim()).filter(|text| !text.is_empty()),
+            _ => None,
+        });
+        let last = last.ok_or("there is no answer yet")?;
+        let Some(number) = block else { return Ok(last.to_owned()) };
+        let mut blocks = blocks::of(last);
+        match blocks.len() {
+            0 => Err("the last answer has no code block".to_owned()),
+            n if (1..=n).contains(&number) => Ok(blocks.swap_remove(number - 1)),
+            1 => Err(format!("the last answer has 1 code block, found {number}")),
+            n => Err(format!("expected a code block from 1 to {n}, found {number}")),
+        }
+    }
+
+    pub(super) fn copy(&self, block: Option<usize>) -> Result<(), String> {
+        let text = self.last_answer(block)?;
+        // What is pasted into a shell does not run by itself.
+        let text = text.trim_end();
+        send_to_clipboard(text)?;
+        aside(&format!(
+            "{} characters sent to the terminal for its clipboard (OSC 52); if they do not arrive, the terminal does not allow \
+             it: /write FILE writes a file",
+            text.chars().count()
+        ));
+        Ok(())
+    }
+
+    /// A file that is there gives way if the person says so.
+    pub(super) fn write_answer(&mut self, path: &Path, block: Option<usize>) -> Result<(), Trouble> {
+        let mut text = self.last_answer(block)?;
+        if !text.ends_with('\n') {
+            text.push('\n');
+        }
+        let mut target = Target::new(path.to_owned());
+        let there = fs::metadata(path).ok().filter(fs::Metadata::is_file);
+        if there.is_some() {
+            let question = format!("overwrite {}? [y/N] ", print::exact(&path.display().to_string()));
+            if !self.is_sure(&question)? {
+                aside("nothing written");
+                return Ok(());
+            }
+            target.replace = true;
+        }
+        let written = Appending::create(&target, text.len() as u64).and_then(|mut file| {
+            file.write(text.as_bytes())?;
+            file.finish(|| false)
+        });
+        written.map_err(|error| error.to_string())?;
+        if let Some(there) = there {
+            // Who may read or run it does not change; where that cannot be kept, the text is there all the same.
+            let _ = fs::set_permissions(path, there.permissions());
+        }
+        let n_lines = text.lines().count();
+        aside(&format!(
+            "{}: {n_lines} {} written",
+            path.display(),
+            if n_lines == 1 { "line" } else { "lines" }
+        ));
+        Ok(())
+    }
+
+    /// Runs a command in the terminal. `sends`: what it says goes before the next message.
+    pub(super) fn shell(&mut self, command: &str, sends: bool) -> Result<(), String> {
+        let at = |error: std::io::Error| format!("{command}: {error}");
+        if !sends {
+            is_well(command, run(&mut shell_of(command)).map_err(at)?);
+            return Ok(());
+        }
+        if cfg!(not(unix)) {
+            return Err(
+                "expected a system with the shell `sh`, found none; !COMMAND runs a command".to_owned()
+            );
+        }
+        let output = tempfile::NamedTempFile::new().map_err(at)?;
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(TEE).arg("sh").arg(command).arg(output.path());
+        // Who stopped it does not want it sent.
+        if !is_well(command, run(&mut shell).map_err(at)?) {
+            return Ok(());
+        }
+        let bytes = files::read(output.path(), LARGEST_READ)?;
+        let said = String::from_utf8_lossy(&bytes);
+        if said.trim().is_empty() {
+            return Err(format!("{command}: no output, so there is nothing to send"));
+        }
+        let signals = signals::listen().map_err(|failure| failure.message)?;
+        let text = format!("$ {command}\n{said}");
+        self.put_before(vec![(Path::new(&format!("!!{command}")), text)], signals.flag())
+    }
+}
+
+/// Whether a command ended well, which is told if not.
+fn is_well(command: &str, status: ExitStatus) -> bool {
+    if !status.success() {
+        aside(&format!("{command} ended with {status}"));
+    }
+    status.success()
+}
+
+#[cfg(unix)]
+fn shell_of(command: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(command);
+    shell
+}
+
+#[cfg(not(unix))]
+fn shell_of(command: &str) -> Command {
+    let mut shell = Command::new("cmd");
+    shell.arg("/C").arg(command);
+    shell
+}
+
+/// Runs it in the terminal, where the next line begins in a row of its own.
+fn run(shell: &mut Command) -> std::io::Result<ExitStatus> {
+    // What goes to stdout is answers.
+    if !stdout().is_terminal() {
+        shell.stdout(stderr());
+    }
+    let status = editor::wait(shell.spawn()?)?;
+    if let Some(columns) = wrap::err_columns() {
+        // From the middle of a row this ends in the next one, and from its beginning in the same.
+        let _ = write!(stderr().lock(), "{}\r", " ".repeat(columns));
+    }
+    Ok(status)
+}
+
+/// The terminal keeps it, also the one at the other end of a connection.
+fn send_to_clipboard(text: &str) -> Result<(), String> {
+    let sequence = format!("\u{1b}]52;c;{}\u{7}", BASE64_STANDARD.encode(text));
+    let sent = match (stdout().is_terminal(), stderr().is_terminal()) {
+        _ if below::is_dumb() => None,
+        (true, _) => Some(stdout().lock().write_all(sequence.as_bytes()).and_then(|()| stdout().flush())),
+        (_, true) => Some(stderr().lock().write_all(sequence.as_bytes()).and_then(|()| stderr().flush())),
+        _ => None,
+    };
+    match sent {
+        Some(sent) => sent.map_err(|error| format!("the terminal: {error}")),
+        None => Err("expected a terminal with a clipboard, found none; /write FILE writes a file".to_owned()),
+    }
+}
