@@ -348,7 +348,7 @@ fn only_regular_files_that_fit_are_read() {
     let pipe = place.file("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     for command in ["/read", "/load"] {
-        assert!(terminal.say(&format!("{command} {}", pipe.display())).contains("found a named pipe"));
+        assert!(terminal.say(&format!("{command} {}", pipe.display())).contains("found a pipe"));
         assert!(terminal.say(&format!("{command} /dev/zero")).contains("found a device"));
         assert!(terminal.say(&format!("{command} /")).contains("found a folder"));
     }

@@ -14,8 +14,13 @@ pub enum ReadError {
     #[error("expected a file, found {0}")]
     NotAFile(&'static str),
     /// It does not end where such files do.
-    #[error("expected at most {0} bytes, found more")]
-    TooLarge(u64),
+    #[error("expected at most {limit} bytes, found {}", found.map_or("more".to_owned(), |n| n.to_string()))]
+    TooLarge {
+        /// The most that is read.
+        limit: u64,
+        /// What it says that it has; nothing where that cannot be asked, or is not so.
+        found: Option<u64>,
+    },
     /// A pipe with a name, and no writer.
     #[error("expected text, found a pipe that nobody writes to")]
     Silent,
@@ -75,12 +80,12 @@ pub fn read_or_pipe(path: &Path, limit: u64) -> Result<Vec<u8>, ReadError> {
 pub fn read_stream(stream: impl Read, limit: u64) -> Result<Vec<u8>, ReadError> {
     let mut bytes = Vec::new();
     stream.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit { Err(ReadError::TooLarge(limit)) } else { Ok(bytes) }
+    if bytes.len() as u64 > limit { Err(ReadError::TooLarge { limit, found: None }) } else { Ok(bytes) }
 }
 
 fn read_file(file: File, about: &Metadata, limit: u64) -> Result<Vec<u8>, ReadError> {
     if about.len() > limit {
-        return Err(ReadError::TooLarge(limit));
+        return Err(ReadError::TooLarge { limit, found: Some(about.len()) });
     }
     read_stream(file, limit)
 }
@@ -205,8 +210,12 @@ mod tests {
         let path = folder.path().join("file");
         std::fs::write(&path, "12345").unwrap();
         assert_eq!(read(&path, 5).unwrap(), b"12345");
-        assert!(matches!(read(&path, 4), Err(ReadError::TooLarge(4))));
-        assert!(matches!(read_or_pipe(&path, 4), Err(ReadError::TooLarge(4))));
+        for error in [read(&path, 4).unwrap_err(), read_or_pipe(&path, 4).unwrap_err()] {
+            assert_eq!(error.to_string(), "expected at most 4 bytes, found 5");
+        }
+        // Says that it is empty, and is not.
+        #[cfg(target_os = "linux")]
+        assert!(read(Path::new("/proc/self/status"), 5).unwrap_err().to_string().contains("found more"));
         assert!(read(&folder.path().join("none"), 5).unwrap_err().is_missing());
         let pipe = fifo(folder.path());
         for (path, found) in [
@@ -243,7 +252,7 @@ mod tests {
             writer.join().unwrap();
             match expected {
                 Some(text) => assert_eq!(found.unwrap(), text.as_bytes()),
-                None => assert!(matches!(found, Err(ReadError::TooLarge(6)))),
+                None => assert!(matches!(found, Err(ReadError::TooLarge { limit: 6, found: None }))),
             }
         }
     }

@@ -2,9 +2,9 @@
 //! page that stands for the file, as a pipe that would block, or endless.
 
 use crate::error::Error;
+use crate::input::{self, ReadError};
 use fathom_gguf::StandIn;
-use std::fs::{self, File};
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// V3.2's tokenizer.json has 8 MB, an index 10 MB.
@@ -12,21 +12,18 @@ const MOST_BYTES: u64 = 512 << 20;
 
 /// The file's text, without a byte order mark; `None` where there is no such file.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    let about = match fs::metadata(path) {
-        Ok(about) => about,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(Error::io("read", path)(error)),
-    };
     let wrong = |found: String| Error::NotText { path: path.to_owned(), found };
-    if !about.is_file() {
-        return Err(wrong(if about.is_dir() { "a folder" } else { "a pipe or a device" }.to_owned()));
-    }
-    if about.len() > MOST_BYTES {
-        return Err(wrong(format!("{} bytes, more than any such file has", about.len())));
-    }
-    let mut text = Vec::new();
-    let file = File::open(path).map_err(Error::io("read", path))?;
-    file.take(MOST_BYTES).read_to_end(&mut text).map_err(Error::io("read", path))?;
+    let mut text = match input::read(path, MOST_BYTES) {
+        Ok(text) => text,
+        Err(ReadError::Io(error)) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(ReadError::Io(error)) => return Err(Error::io("read", path)(error)),
+        Err(ReadError::NotAFile(found)) => return Err(wrong(found.to_owned())),
+        Err(ReadError::TooLarge { found, .. }) => {
+            let n_bytes = found.unwrap_or(MOST_BYTES);
+            return Err(wrong(format!("{n_bytes} bytes, more than any such file has")));
+        }
+        Err(error @ ReadError::Silent) => return Err(wrong(error.to_string())),
+    };
     if text.is_empty() {
         return Err(wrong("an empty file: download it again".to_owned()));
     }
@@ -42,6 +39,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::{self, File};
 
     #[test]
     fn a_mark_is_taken_and_what_is_no_text_is_named() {
@@ -65,6 +63,6 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let path = temp.path().join("config.json");
         assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-        assert!(read(&path).unwrap_err().to_string().contains("a pipe or a device"));
+        assert!(read(&path).unwrap_err().to_string().contains("a pipe"));
     }
 }

@@ -7,6 +7,7 @@ use crate::config::{Config, Overrides};
 use crate::names;
 use crate::tokenizer::Tokenizer;
 use fathom_gguf::{GgufFile, OwnedValue, Writer};
+use fathom_quantize::input;
 use fathom_quantize::plan::{Role, TensorPlan};
 use fathom_quantize::source::{Checkpoint, Found, Source, scale_name};
 use std::collections::HashSet;
@@ -138,10 +139,7 @@ fn last_part(path: &str) -> Option<String> {
 fn carded(folder: &Path) -> Option<String> {
     const MOST_BYTES: u64 = 1 << 20;
     let path = folder.join("README.md");
-    if !std::fs::metadata(&path).is_ok_and(|about| about.is_file() && about.len() <= MOST_BYTES) {
-        return None;
-    }
-    let card = std::fs::read_to_string(path).ok()?;
+    let card = String::from_utf8(input::read(&path, MOST_BYTES).ok()?).ok()?;
     let mut lines = card.trim_start_matches('\u{feff}').lines();
     (lines.next()?.trim_end() == "---").then_some(())?;
     let name = lines

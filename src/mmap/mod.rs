@@ -25,6 +25,7 @@ use crate::placement::Placement;
 use crate::threads::{Seats, ThreadError};
 use fathom_gguf::split::strip_extension;
 use fathom_gguf::{FileBytes, Gguf, GgufFile, header_bytes};
+use fathom_quantize::input::{self, ReadError};
 use memmap2::{Mmap, MmapOptions};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -332,13 +333,10 @@ fn work_through<P: Send>(
 
 fn map_file(path: &Path) -> Result<MappedFile, MapError> {
     let io = |source| MapError::Io { path: path.to_owned(), source };
-    // Asked before opening: a pipe would block until somebody writes to it.
-    let kind = std::fs::metadata(path).map_err(io)?.file_type();
-    if !kind.is_file() {
-        let found = if kind.is_dir() { "a folder" } else { "a pipe, device or socket" };
-        return Err(MapError::NotAFile { path: path.to_owned(), found });
-    }
-    let file = File::open(path).map_err(io)?;
+    let file = input::open(path).map_err(|error| match error {
+        ReadError::NotAFile(found) => MapError::NotAFile { path: path.to_owned(), found },
+        other => io(other.into()),
+    })?;
     let n_bytes = file.metadata().map_err(io)?.len() as usize;
     if n_bytes == 0 {
         return Err(MapError::Empty { path: path.to_owned() });

@@ -4,6 +4,7 @@ use super::header::{self, Entry};
 use super::{Dtype, Found, Source, Stored, scale_name, scale_shape};
 use crate::disk;
 use crate::error::Error;
+use crate::input::{self, ReadError};
 use crate::small_file;
 use fathom_gguf::{LOOKED_AT, StandIn};
 use serde::Deserialize;
@@ -241,14 +242,11 @@ impl Source for Checkpoint {
 }
 
 fn read_header(path: &Path) -> Result<(File, Vec<Entry>), String> {
-    // Asked before opening: a pipe would block until somebody writes to it.
-    if fs::metadata(path).is_ok_and(|about| !about.is_file()) {
-        return Err("expected a file on a disk, found a folder, a pipe or a device".to_owned());
-    }
-    let file = match File::open(path) {
+    let file = match input::open(path) {
         Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Err("missing".to_owned()),
-        Err(e) => return Err(format!("cannot open: {e}")),
+        Err(ReadError::Io(e)) if e.kind() == std::io::ErrorKind::NotFound => return Err("missing".to_owned()),
+        Err(ReadError::Io(e)) => return Err(format!("cannot open: {e}")),
+        Err(other) => return Err(other.to_string()),
     };
     let system = |e: std::io::Error| format!("cannot read: {e}");
     let file_bytes = file.metadata().map_err(system)?.len();

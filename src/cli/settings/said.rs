@@ -84,7 +84,7 @@ pub(super) fn read_text(path: &Path) -> Result<Option<String>, String> {
     let bytes = match input::read_or_pipe(path, MOST_BYTES) {
         Ok(bytes) => bytes,
         Err(error) if error.is_missing() => return Ok(None),
-        Err(ReadError::TooLarge(limit)) => {
+        Err(ReadError::TooLarge { limit, .. }) => {
             return Err(format!(
                 "{}: expected at most {limit} bytes of settings, found more",
                 path.display()
