@@ -3,6 +3,8 @@
 //! Parsers and compilers of other crates are given what files hold. What they take is mostly counted by themselves; the rest
 //! is watched from outside: the work is done on a thread of its own, which is left behind when it takes too long or too much.
 
+use crate::machine::status_bytes;
+use std::path::Path;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -48,9 +50,7 @@ pub(crate) fn run<T: Send + 'static>(
 
 /// Bytes that the program has for itself, where the system tells.
 fn anonymous_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok()?.checked_mul(1024)
+    status_bytes(Path::new("/"), "RssAnon")
 }
 
 #[cfg(test)]

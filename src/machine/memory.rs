@@ -58,7 +58,19 @@ pub fn lock_limit(root: &Path) -> Option<u64> {
 
 /// Bytes of this process that are in memory now, mapped files among them.
 pub fn resident(root: &Path) -> Option<u64> {
-    kib_field(&read_to_string(root.join("proc/self/status")).ok()?, "VmRSS:")
+    status_bytes(root, "VmRSS")
+}
+
+/// What the system says of this process under `name`. `root` is `/`, but in tests.
+pub(crate) fn status(root: &Path, name: &str) -> Option<String> {
+    let status = read_to_string(root.join("proc/self/status")).ok()?;
+    let mut lines = status.lines().filter_map(|line| line.split_once(':'));
+    lines.find_map(|(found, value)| (found == name).then(|| value.trim().to_owned()))
+}
+
+/// The same where it is an amount of memory.
+pub(crate) fn status_bytes(root: &Path, name: &str) -> Option<u64> {
+    status(root, name)?.strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 /// The value of a `Name:  123 kB` line, in bytes.

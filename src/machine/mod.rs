@@ -5,6 +5,7 @@ mod memory;
 
 pub use crate::threads::Cores;
 pub use memory::{Limit, Memory, lock_limit, resident};
+pub(crate) use memory::{status, status_bytes};
 
 use crate::threads::parse_cpu_list;
 use std::fs::read_to_string;

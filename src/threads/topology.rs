@@ -1,6 +1,7 @@
 //! How many threads a token deserves: physical cores that this process may use.
 
 use crate::machine::cgroup::{self, Group, Version};
+use crate::machine::status;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -55,9 +56,7 @@ pub fn default_threads() -> usize {
 
 /// The affinity mask of this process; `None` where the system does not tell.
 pub(super) fn allowed_cpus(root: &Path) -> Option<Vec<usize>> {
-    let status = std::fs::read_to_string(root.join("proc/self/status")).ok()?;
-    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"))?;
-    parse_cpu_list(allowed.trim())
+    parse_cpu_list(&status(root, "Cpus_allowed_list")?)
 }
 
 /// Reads the kernel's list form, such as `0-3,8,10-11`.
