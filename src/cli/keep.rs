@@ -73,7 +73,10 @@ impl KeepArgs {
         let mut kept = PromptCache::open(folder, self.cache_limit, root, &about).map_err(at)?;
         kept.watch(loaded.guard().map_err(Failure::runtime)?);
         if let Some(known) = known {
-            kept.note(known).map_err(at)?;
+            // What is kept is found all the same: only reading the model through is not saved.
+            if let Err(error) = kept.note(known) {
+                aside(&format!("note: {path}: {error}; the next start reads the whole model again"));
+            }
         }
         Ok(kept)
     }

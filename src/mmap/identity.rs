@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::fs::File;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A file as the system knows it. Whoever changes a byte of it changes the last time, which no program can set: not with
@@ -42,6 +43,11 @@ impl Identity {
         None
     }
 
+    /// Whether nobody wrote to it, or what shows is not the writing: its last change may be another one.
+    fn has_same_contents(&self, other: &Identity) -> bool {
+        Identity { changed: other.changed, ..*self } == *other
+    }
+
     /// Whether a change after `now` will show.
     pub fn is_settled(&self, now: SystemTime) -> bool {
         let at = now.checked_sub(SETTLED).and_then(|then| then.duration_since(UNIX_EPOCH).ok());
@@ -49,18 +55,73 @@ impl Identity {
     }
 }
 
-/// Tells whether files are as they were when they were opened.
-pub struct Guard(Vec<(File, Identity)>);
+/// What can be changed of a file beside its contents, with the same trace in its times.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Surface {
+    mode: u32,
+    owner: (u32, u32),
+    n_links: u64,
+    /// Where it is now, however it came there; `None` where the system does not tell.
+    path: Option<PathBuf>,
+}
+
+impl Surface {
+    #[cfg(unix)]
+    fn of(file: &File) -> Option<Surface> {
+        use std::os::fd::AsRawFd;
+        use std::os::unix::fs::MetadataExt;
+        let about = file.metadata().ok()?;
+        Some(Surface {
+            mode: about.mode(),
+            owner: (about.uid(), about.gid()),
+            n_links: about.nlink(),
+            path: std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok(),
+        })
+    }
+
+    #[cfg(not(unix))]
+    fn of(_file: &File) -> Option<Surface> {
+        None
+    }
+}
+
+/// Tells whether the contents of files are as they were when they were opened.
+pub struct Guard(Vec<Watched>);
+
+struct Watched {
+    file: File,
+    identity: Identity,
+    surface: Option<Surface>,
+}
 
 impl Guard {
     /// Of open files.
     pub(super) fn new(files: Vec<(File, Identity)>) -> Guard {
-        Guard(files)
+        let watched = |(file, identity)| Watched { surface: Surface::of(&file), file, identity };
+        Guard(files.into_iter().map(watched).collect())
     }
 
-    /// Whether nobody has changed them.
-    pub fn holds(&self) -> bool {
-        self.0.iter().all(|(file, identity)| Identity::of(file).as_ref() == Some(identity))
+    /// Whether nobody has written to them. A file that got another name, other rights or another owner is what it was, and so is
+    /// one whose name another file took.
+    pub fn holds(&mut self) -> bool {
+        self.0.iter_mut().all(Watched::holds)
+    }
+}
+
+impl Watched {
+    fn holds(&mut self) -> bool {
+        let Some(now) = Identity::of(&self.file) else { return false };
+        if now == self.identity {
+            return true;
+        }
+        // Whoever sets a file's times after writing to it leaves the same trace as a new name does. So the new name is looked for.
+        let surface = Surface::of(&self.file);
+        let is_explained = surface.is_some() && surface != self.surface;
+        if !now.has_same_contents(&self.identity) || !is_explained {
+            return false;
+        }
+        (self.identity, self.surface) = (now, surface);
+        true
     }
 }
 
@@ -76,7 +137,7 @@ mod tests {
         std::fs::write(&path, [7; 5000]).unwrap();
         let file = File::options().read(true).write(true).open(&path).unwrap();
         let (before, modified) = (Identity::of(&file).unwrap(), file.metadata().unwrap().modified().unwrap());
-        let guard = Guard::new(vec![(File::open(&path).unwrap(), before)]);
+        let mut guard = Guard::new(vec![(File::open(&path).unwrap(), before)]);
         assert!(guard.holds());
         // A tick of the clock that gives files their times.
         std::thread::sleep(Duration::from_millis(30));
@@ -90,6 +151,39 @@ mod tests {
         assert_eq!(Identity::of(&File::open(folder.path().join("link")).unwrap()), now);
         std::fs::copy(&path, folder.path().join("copy")).unwrap();
         assert_ne!(Identity::of(&File::open(folder.path().join("copy")).unwrap()), now);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn names_rights_and_links_are_no_contents() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let [path, other] = ["model.gguf", "other.gguf"].map(|name| folder.path().join(name));
+        std::fs::write(&path, [7; 5000]).unwrap();
+        let file = File::open(&path).unwrap();
+        let mut guard = Guard::new(vec![(file.try_clone().unwrap(), Identity::of(&file).unwrap())]);
+        let changes: [&dyn Fn() -> std::io::Result<()>; 4] = [
+            &|| std::fs::rename(&path, &other),
+            &|| std::fs::set_permissions(&other, std::fs::Permissions::from_mode(0o700)),
+            &|| std::fs::hard_link(&other, &path),
+            // A download takes its name: the model that runs is still the old one.
+            &|| {
+                std::fs::write(folder.path().join("new"), [8; 5000])?;
+                std::fs::rename(folder.path().join("new"), &other)
+            },
+        ];
+        for (index, change) in changes.iter().enumerate() {
+            let before = Identity::of(&file).unwrap();
+            // A tick of the clock that gives files their times.
+            std::thread::sleep(Duration::from_millis(30));
+            change().unwrap();
+            assert!(Identity::of(&file).unwrap() != before, "change {index} leaves no trace");
+            assert!(guard.holds(), "change {index}");
+        }
+        // It has one name left, under which somebody writes to it.
+        std::thread::sleep(Duration::from_millis(30));
+        std::fs::write(&path, [9; 5000]).unwrap();
+        assert!(!guard.holds());
     }
 
     #[test]

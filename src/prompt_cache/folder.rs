@@ -4,6 +4,7 @@ use super::block::{Block, BlockError, HEAD, check_head};
 use super::fingerprint::{Fingerprint, Glance, Known};
 use super::key::Key;
 use crate::mmap::Identity;
+use fathom_quantize::input;
 use fathom_quantize::writing::Disk;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -163,6 +164,14 @@ impl Folder {
         known.find_map(|known| known.of(files, glance))
     }
 
+    /// Remembers in a model's folder what its files were when it was read through.
+    pub(super) fn note(&self, shelf: &Path, known: Known) -> io::Result<()> {
+        let mut all = known_in(shelf);
+        all.insert(0, known);
+        all.truncate(MOST_KNOWN);
+        self.put(&shelf.join(FILES), &serde_json::to_vec(&all)?)
+    }
+
     /// Writes a block's file.
     pub(super) fn put(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         put(self.disk, path, bytes)
@@ -198,9 +207,8 @@ impl Folder {
 /// # Errors
 /// `Ok(Err(..))` where there is a file, and it is damaged.
 pub fn read_block<'b>(path: &Path, bytes: &'b mut Vec<u8>) -> io::Result<Result<Block<'b>, BlockError>> {
-    check_kind(path)?;
     bytes.clear();
-    let mut file = File::open(path)?;
+    let mut file = input::open(path)?;
     let len = file.metadata()?.len();
     // What is no block may be of any size: its head tells before the rest is read.
     (&mut file).take(HEAD as u64).read_to_end(bytes)?;
@@ -211,24 +219,6 @@ pub fn read_block<'b>(path: &Path, bytes: &'b mut Vec<u8>) -> io::Result<Result<
     Ok(Block::check(bytes))
 }
 
-/// An error for what is no file: a pipe would be waited for until somebody writes to it.
-fn check_kind(path: &Path) -> io::Result<()> {
-    let kind = fs::metadata(path)?.file_type();
-    if kind.is_file() {
-        return Ok(());
-    }
-    let found = if kind.is_dir() { "a folder" } else { "a pipe, device or socket" };
-    Err(io::Error::new(ErrorKind::InvalidInput, format!("expected a file, found {found}")))
-}
-
-/// Remembers in a model's folder what its files were when it was read through.
-pub(super) fn note_known(shelf: &Path, known: Known) -> io::Result<()> {
-    let mut all = known_in(shelf);
-    all.insert(0, known);
-    all.truncate(MOST_KNOWN);
-    put(Disk::SYSTEM, &shelf.join(FILES), &serde_json::to_vec(&all)?)
-}
-
 /// What a model's folder says of its files; nothing if it cannot be read.
 fn known_in(shelf: &Path) -> Vec<Known> {
     read_json(&shelf.join(FILES)).unwrap_or_default()
@@ -236,11 +226,7 @@ fn known_in(shelf: &Path) -> Vec<Known> {
 
 /// A small file of ours; `None` if it is not there, or not ours.
 fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
-    let about = fs::metadata(path).ok()?;
-    if !about.is_file() || about.len() > MOST_BYTES {
-        return None;
-    }
-    serde_json::from_slice(&fs::read(path).ok()?).ok()
+    serde_json::from_slice(&input::read(path, MOST_BYTES).ok()?).ok()
 }
 
 /// The name of a block's file.
@@ -259,7 +245,8 @@ pub(super) fn put(disk: Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Says that a block was used at `now`.
 pub(super) fn touch(path: &Path, now: SystemTime) -> io::Result<()> {
-    check_kind(path)?;
+    // A pipe would be waited for until somebody reads from it.
+    input::open(path)?;
     File::options().append(true).open(path)?.set_modified(now)
 }
 

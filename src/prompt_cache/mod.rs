@@ -26,7 +26,7 @@ pub use key::Key;
 
 use crate::cache::KvCache;
 use crate::mmap::Guard;
-use folder::{block_path, gone, note_known};
+use folder::{block_path, gone};
 use rayon::prelude::*;
 use std::io;
 use std::ops::Range;
@@ -49,6 +49,8 @@ struct Link {
 
 /// One session's side of what is kept.
 pub struct PromptCache {
+    /// All models'.
+    folder: Folder,
     /// The model's folder.
     shelf: PathBuf,
     root: Key,
@@ -76,8 +78,9 @@ impl PromptCache {
     /// If the model's folder cannot be made.
     pub fn open(folder: Folder, limit: u64, root: Key, about: &About) -> io::Result<PromptCache> {
         let shelf = folder.shelf(&root, about)?;
-        let writer = Writer::start(folder, limit);
+        let writer = Writer::start(folder.clone(), limit);
         Ok(PromptCache {
+            folder,
             shelf,
             root,
             ahead: 0,
@@ -100,7 +103,7 @@ impl PromptCache {
     /// # Errors
     /// If it cannot be written.
     pub fn note(&self, known: Known) -> io::Result<()> {
-        note_known(&self.shelf, known)
+        self.folder.note(&self.shelf, known)
     }
 
     /// Whether the session runs the MTP layer.

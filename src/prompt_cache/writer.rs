@@ -228,6 +228,7 @@ fn used(paths: &[PathBuf], now: SystemTime) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::fingerprint::Known;
     use super::super::folder::About;
     use super::super::key::Key;
     use super::*;
@@ -251,6 +252,13 @@ mod tests {
         shelf.join(format!("{number:032x}.kv"))
     }
 
+    fn known() -> Known {
+        serde_json::from_value(
+            serde_json::json!({"files": [], "glance": vec![0; 32], "fingerprint": vec![1; 32]}),
+        )
+        .unwrap()
+    }
+
     #[test]
     fn whichever_step_fails_blocks_are_whole_and_nothing_is_left() {
         for fault in [Fault::Full, Fault::Damaged, Fault::Short] {
@@ -263,6 +271,8 @@ mod tests {
                 let mut told = shelf.is_err();
                 fs::write(path.join("theirs"), "theirs").unwrap();
                 if let Ok(shelf) = shelf {
+                    // Nothing else depends on it.
+                    told |= failing.note(&shelf, known()).is_err();
                     let writer = Writer::start(failing, u64::MAX);
                     (0..3).for_each(|number| writer.put(block(&shelf, number), vec![number as u8; 1000]));
                     let shared = Arc::clone(&writer.shared);
@@ -279,6 +289,9 @@ mod tests {
                     match name.to_str().unwrap() {
                         "theirs" => assert_eq!(bytes, b"theirs"),
                         "about.json" => assert!(serde_json::from_slice::<About>(&bytes).is_ok()),
+                        "files.json" => {
+                            assert_eq!(serde_json::from_slice::<Vec<Known>>(&bytes).unwrap(), [known()]);
+                        }
                         name => {
                             assert!(name.ends_with(".kv"), "{name} is left, step {at}, {fault:?}");
                             let mut whole = vec![bytes[0]; 1000];
@@ -288,7 +301,7 @@ mod tests {
                     }
                 }
                 if !faults.happened() {
-                    assert!(at > 10, "not all steps go through the disk");
+                    assert!(at > 14, "not all steps go through the disk");
                     break;
                 }
             }
