@@ -113,6 +113,11 @@ impl PartFile {
         Ok(PartFile { file, part, place, target: target.clone(), bytes })
     }
 
+    /// Where it is while it is written.
+    pub fn path(&self) -> &Path {
+        self.part.path()
+    }
+
     /// Writes at an absolute offset.
     ///
     /// # Errors
@@ -211,7 +216,7 @@ impl Appending {
 
     /// Where it is while it is written.
     pub fn path(&self) -> &Path {
-        self.part.part.path()
+        self.part.path()
     }
 
     /// Writes what comes next.

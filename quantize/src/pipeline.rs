@@ -137,7 +137,23 @@ impl<'a> Job<'a> {
     /// If the source or the disk fails, a weight is not finite or does not fit its type, or `watch` says stop. The
     /// unfinished file is gone then.
     pub fn write(&self, kernels: &Kernels, target: &Target, watch: Watch<'_>) -> Result<(), Error> {
-        let output = PartFile::create(target, self.file_bytes())?;
+        self.write_to(kernels, self.create(target)?, watch)
+    }
+
+    /// Creates the file that [`Job::write_to`] writes, with all the room it needs: who may end the program meanwhile knows by it
+    /// what to remove.
+    ///
+    /// # Errors
+    /// As [`PartFile::create`].
+    pub fn create(&self, target: &Target) -> Result<PartFile, Error> {
+        PartFile::create(target, self.file_bytes())
+    }
+
+    /// As [`Job::write`], to a file of [`Job::create`].
+    ///
+    /// # Errors
+    /// As it has.
+    pub fn write_to(&self, kernels: &Kernels, output: PartFile, watch: Watch<'_>) -> Result<(), Error> {
         output.write_at(&self.layout.header, 0)?;
         (watch.progress)(self.header_bytes());
         let slabs = self.slabs(slab_values(rayon::current_num_threads()));

@@ -100,7 +100,8 @@ impl Disk {
     pub fn create_private(self, path: &Path) -> io::Result<File> {
         self.step()?;
         let mut options = File::options();
-        options.write(true).create_new(true);
+        // What is read too can be locked on the file systems of networks.
+        options.read(true).write(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         options.open(path)

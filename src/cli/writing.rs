@@ -2,12 +2,14 @@
 
 use super::meter::Meter;
 use super::{Failure, print, signals};
+use crate::machine::status_bytes;
 use fathom_quantize::Error;
 use fathom_quantize::output::Target;
 use fathom_quantize::pipeline::{Job, RoleSize, Watch};
 use fathom_simd::Kernels;
 use serde_json::json;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Runs `work` on `threads` threads, or on all cores.
@@ -37,13 +39,15 @@ pub(super) fn write(
     json: bool,
 ) -> Result<(), Failure> {
     let kernels = Kernels::from_env().map_err(Failure::usage)?;
-    // Ctrl-C ends the work at the next slab.
-    let signals = signals::listen()?;
+    // Ctrl-C ends the work at the next slab, and another one at once.
+    let signals = signals::listen_once()?;
     let meter = meter(job.file_bytes());
     let start = Instant::now();
     on_threads(threads, || {
         let watch = Watch { stop: signals.flag(), progress: &|bytes| advance(&meter, bytes) };
-        job.write(kernels, to, watch)
+        let output = job.create(to)?;
+        let _unfinished = signals::unfinished(output.path());
+        job.write_to(kernels, output, watch)
     })??;
     meter.finish();
     let seconds = start.elapsed().as_secs_f64();
@@ -140,9 +144,7 @@ pub(super) fn advance(meter: &Meter, bytes: u64) {
 
 /// Most memory this process ever held, where the system says so.
 fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+    status_bytes(Path::new("/"), "VmHWM")
 }
 
 impl From<Error> for Failure {
