@@ -3,31 +3,51 @@
 use super::room_for_a_thread;
 use rayon::{ThreadBuilder, ThreadPoolBuilder};
 use std::io::Error;
-use std::sync::Once;
 use std::sync::mpsc::{Sender, channel};
+use std::sync::{Mutex, PoisonError};
+
+/// Whether all threads have their common pool. One that is there already stays.
+static POOL: Mutex<bool> = Mutex::new(false);
+/// What says how many threads the pool has, to whoever knows `rayon`.
+const N_THREADS: &str = "RAYON_NUM_THREADS";
 
 /// To be called before anything is shared out by `rayon`: left alone, it would panic where the system refuses it a thread. A
 /// pool that is there already stays.
 pub(crate) fn ready() {
-    static READY: Once = Once::new();
-    READY.call_once(|| {
-        let wanted = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let waiting = started(wanted);
-        let builder = ThreadPoolBuilder::new();
-        // An error is a pool that somebody made before.
-        let _ = if waiting.is_empty() {
-            builder.num_threads(1).use_current_thread().build_global()
-        } else {
-            let n_threads = waiting.len();
-            let mut waiting = waiting.into_iter();
-            let hand_over = move |work: ThreadBuilder| {
-                let thread =
-                    waiting.next().ok_or_else(|| Error::other("more threads than were asked for"))?;
-                thread.send(work).map_err(|_| Error::other("a thread that ended"))
-            };
-            builder.num_threads(n_threads).spawn_handler(hand_over).build_global()
-        };
-    });
+    ready_in(&POOL, started);
+}
+
+/// The common pool of threads that `start` starts, or where it starts none a pool of the calling thread alone: work that others
+/// would be given then would wait for this thread, which does something else. The next who asks tries again.
+fn ready_in(pool: &Mutex<bool>, start: impl FnOnce(usize) -> Vec<Sender<ThreadBuilder>>) {
+    if rayon::current_thread_index().is_some() {
+        return;
+    }
+    let mut is_there = pool.lock().unwrap_or_else(PoisonError::into_inner);
+    if *is_there {
+        return;
+    }
+    let waiting = start(wanted(std::env::var(N_THREADS).ok().as_deref()));
+    if waiting.is_empty() {
+        // The thread belongs to its pool from now on, whatever becomes of the value.
+        std::mem::forget(ThreadPoolBuilder::new().num_threads(1).use_current_thread().build());
+        return;
+    }
+    let n_threads = waiting.len();
+    let mut waiting = waiting.into_iter();
+    let hand_over = move |work: ThreadBuilder| {
+        let thread = waiting.next().ok_or_else(|| Error::other("more threads than were asked for"))?;
+        thread.send(work).map_err(|_| Error::other("a thread that ended"))
+    };
+    // An error is a pool that somebody made before.
+    let _ = ThreadPoolBuilder::new().num_threads(n_threads).spawn_handler(hand_over).build_global();
+    *is_there = true;
+}
+
+/// As many threads as somebody said, or as there are processors.
+fn wanted(said: Option<&str>) -> usize {
+    let said = said.and_then(|text| text.parse().ok()).filter(|n| *n > 0);
+    said.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()))
 }
 
 /// Whether the system gives one more thread, for code that starts one and does not expect a refusal.
@@ -63,6 +83,40 @@ mod tests {
         for _ in 0..2 {
             ready();
             assert_eq!((0..1000u64).into_par_iter().sum::<u64>(), 499_500);
+        }
+    }
+
+    #[test]
+    fn threads_that_get_no_helpers_wait_for_nobody() {
+        let pool = Mutex::new(false);
+        let sum = |pool: &Mutex<bool>| {
+            ready_in(pool, |_| Vec::new());
+            assert_eq!(rayon::current_num_threads(), 1);
+            (0..1000u64).into_par_iter().sum::<u64>()
+        };
+        std::thread::scope(|scope| {
+            let (done, others) = channel();
+            let pool = &pool;
+            let first = scope.spawn(move || {
+                let before = sum(pool);
+                // It lives, and does no work of others.
+                others.recv().unwrap();
+                before + sum(pool)
+            });
+            for _ in 0..2 {
+                assert_eq!(scope.spawn(move || sum(pool)).join().unwrap(), 499_500);
+            }
+            done.send(()).unwrap();
+            assert_eq!(first.join().unwrap(), 2 * 499_500);
+        });
+        assert!(!*pool.lock().unwrap(), "who asks when there are threads gets them");
+    }
+
+    #[test]
+    fn a_number_of_threads_that_was_said_counts() {
+        let all = std::thread::available_parallelism().unwrap().get();
+        for (said, expected) in [(Some("3"), 3), (Some("0"), all), (Some("many"), all), (None, all)] {
+            assert_eq!(wanted(said), expected, "{said:?}");
         }
     }
 }
