@@ -3,12 +3,16 @@
 
 mod common;
 
-use common::terminal::{CTRL_C, LISTENS, PATIENCE_MS, Place, Terminal, answering, messages, model};
+use anstream::adapter::strip_str;
+use common::terminal::{
+    CTRL_C, HAS_A_LINE, LISTENS, PATIENCE_MS, Place, Terminal, answering, messages, model, said,
+};
+use rexpect::ReadUntil;
 use rexpect::session::spawn_command;
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The files of kept conversations, by their names.
 fn kept(place: &Place) -> Vec<PathBuf> {
@@ -263,21 +267,151 @@ fn an_answer_is_kept_while_it_comes_and_comes_back_as_one_that_was_cut() {
     assert!(!path.with_file_name(".part-killed").exists(), "what the dead left is swept");
 }
 
+/// How many chats are killed. A number from outside looks longer, and a seed for the same moments again.
+const N_KILLS: u64 = 8;
+
+fn number_from(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable}={text}")))
+}
+
+/// A chat that begins well; a question is sent, and some time later comes the signal.
+#[test]
+fn at_whatever_moment_a_chat_is_killed_what_was_sent_is_kept() {
+    let seed = number_from("CHAT_KILLS_SEED").unwrap_or_else(|| fastrand::u64(..1 << 32));
+    for round in 0..number_from("CHAT_KILLS").unwrap_or(N_KILLS) {
+        let mut random = fastrand::Rng::with_seed(seed + round);
+        let signal = ["KILL", "TERM", "HUP", "INT"][round as usize % 4];
+        let (n_before, wait) = (random.usize(0..3), random.u64(0..500));
+        let case = format!(
+            "CHAT_KILLS=1 CHAT_KILLS_SEED={}: {signal} {wait} ms after question {n_before}",
+            seed + round
+        );
+        println!("{case}");
+        let place = Place::new();
+        let mut terminal = place.chat(&["-n", "3", "--top-k", "1"]);
+        let question = |number: usize| format!("question {number}");
+        (0..n_before).for_each(|number| drop(terminal.ask(&question(number))));
+        terminal.say("/set n_predict 300");
+        terminal.press(&format!("{}\r", question(n_before)));
+        std::thread::sleep(Duration::from_millis(wait));
+        terminal.signal(signal);
+        let shown =
+            if signal == "INT" { interrupted(&mut terminal) } else { terminal.pty.exp_eof().unwrap() };
+        match (terminal.end(), signal) {
+            (None, "KILL") | (Some(143), "TERM") | (Some(129), "HUP") | (Some(0 | 130), "INT") => {}
+            (code, _) => panic!("{case}: {code:?}"),
+        }
+        // Sent is what the program shows something behind: before that, it is typed.
+        let is_sent = shown.split_once(HAS_A_LINE).is_some_and(|(_, behind)| {
+            strip_str(behind).to_string().contains(|c: char| !c.is_whitespace() && !c.is_control())
+        });
+        let Some(path) = kept(&place).pop() else {
+            assert!(n_before == 0 && !is_sent, "{case}: {shown:?}");
+            continue;
+        };
+        let messages = messages(&path);
+        let said: Vec<&String> =
+            messages.iter().filter(|(role, _)| role == "user").map(|(_, text)| text).collect();
+        let sent: Vec<String> = (0..=n_before).map(question).collect();
+        assert!(
+            said.len() >= n_before + usize::from(is_sent) && said.iter().zip(&sent).all(|(a, b)| *a == b),
+            "{case}: {messages:?} of {shown:?}"
+        );
+        assert!(messages.len() >= 2 * n_before && said.len() <= sent.len(), "{case}: {messages:?}");
+        // It can be resumed, and the next start sweeps what is left.
+        let mut terminal = place.chat(&["--continue", "-n", "2"]);
+        let told = terminal.say("/history");
+        assert!(said.iter().all(|text| told.contains(text.as_str())), "{case}: {told}");
+        assert_eq!(kept(&place), [path], "{case}");
+        terminal.leave();
+    }
+}
+
+/// Ctrl-C from elsewhere: it ends a chat that waits, and else only the answer; that one is then left.
+fn interrupted(terminal: &mut Terminal) -> String {
+    let listens_or_ended = vec![ReadUntil::String(LISTENS.to_owned()), ReadUntil::EOF];
+    let (shown, _) = terminal.pty.exp_any(listens_or_ended).unwrap();
+    // Who is gone takes no keys.
+    let _ = terminal.pty.send("/quit\r").and_then(|_| terminal.pty.flush());
+    shown
+}
+
+#[test]
+fn an_answer_stays_until_another_one_has_come_to_its_end() {
+    for (signal, code, wait) in [("KILL", None, 3000), ("TERM", Some(143), 100)] {
+        let place = Place::new();
+        let mut terminal = place.chat(&["-n", "3", "--top-k", "1", "-c", "160000"]);
+        terminal.ask("ab");
+        let path = kept(&place).remove(0);
+        let before = messages(&path);
+        terminal.say("/set n_predict -1");
+        terminal.begin("/regen");
+        let begun = Instant::now();
+        // By then a first answer would be kept, as far as it has come.
+        while begun.elapsed() < Duration::from_millis(wait) {
+            terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
+        }
+        assert_eq!(messages(&path), before, "{signal}");
+        terminal.signal(signal);
+        assert_eq!(terminal.end(), code);
+        assert_eq!(messages(&path), before, "{signal}");
+        let mut terminal = place.chat(&["--continue", "-n", "5"]);
+        terminal.ask("/regen");
+        let after = messages(&path);
+        assert!(after.len() == 2 && after != before, "{signal}: {after:?}");
+        terminal.leave();
+    }
+}
+
+#[test]
+fn a_line_that_was_being_typed_is_found_again() {
+    for (end, code) in [("TERM", Some(143)), ("HUP", Some(129)), ("gone", None)] {
+        let place = Place::new();
+        let args = ["chat", model().to_str().unwrap(), "-n", "2"];
+        let mut terminal = Terminal::open(place.command_in("\"$@\"; exit $?", &args));
+        terminal.press("half a thought");
+        terminal.until("thought");
+        match code {
+            Some(code) => {
+                let chat = child(&terminal);
+                let sent = std::process::Command::new("kill").args(["-s", end, &chat]).status().unwrap();
+                assert!(sent.success());
+                assert_eq!(terminal.end(), Some(code), "{end}");
+            }
+            None => hang_up(&mut terminal),
+        }
+        let mut terminal = place.chat(&["-n", "2"]);
+        terminal.press("\u{1b}[A");
+        terminal.ask(" and more");
+        assert_eq!(said(&mut terminal, &place), ["half a thought and more"], "{end}");
+        terminal.leave();
+    }
+}
+
+/// The id of the program that the terminal's shell runs.
+fn child(terminal: &Terminal) -> String {
+    let shell = terminal.process_id();
+    let children = std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).unwrap();
+    children.trim().to_owned()
+}
+
+/// The shell owns the terminal: when it dies, the system hangs up.
+fn hang_up(terminal: &mut Terminal) {
+    let chat = Path::new("/proc").join(child(terminal));
+    terminal.signal("KILL");
+    terminal.end();
+    while std::fs::read_to_string(chat.join("stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
 #[test]
 fn a_terminal_that_goes_away_takes_nothing_with_it() {
     let place = Place::new();
     let args = [&ENDLESS[..], &[model().to_str().unwrap()]].concat();
-    // The shell owns the terminal: when it dies, the system hangs up.
     let mut terminal = Terminal::open(place.command_in("\"$@\"; exit 0", &args));
     terminal.begin_an_answer("ab");
-    let shell = terminal.process_id();
-    let children = std::fs::read_to_string(format!("/proc/{shell}/task/{shell}/children")).unwrap();
-    terminal.signal("KILL");
-    terminal.end();
-    let chat = Path::new("/proc").join(children.trim());
-    while std::fs::read_to_string(chat.join("stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    hang_up(&mut terminal);
     let messages = messages(&kept(&place)[0]);
     assert!(messages.len() == 2 && !messages[1].1.is_empty(), "{messages:?}");
 

@@ -31,6 +31,7 @@ static STATE: Mutex<State> = Mutex::new(State {
     held: false,
     stopped_at: None,
     waiting: false,
+    keep_draft: None,
     unfinished: Vec::new(),
 });
 
@@ -49,6 +50,8 @@ struct State {
     stopped_at: Option<Instant>,
     /// A conversation waits for its person: the line editor has the terminal.
     waiting: bool,
+    /// Keeps what the person has typed so far.
+    keep_draft: Option<KeepDraft>,
     /// Files that are of no use without their end.
     unfinished: Vec<PathBuf>,
 }
@@ -131,9 +134,15 @@ impl Drop for Holding {
 /// While it lives, the conversation waits for its person.
 pub(crate) struct Waiting(());
 
+/// What is done with a line that somebody was typing when the program ends.
+pub(crate) type KeepDraft = Box<dyn FnOnce() + Send>;
+
 /// See [`Waiting`]. The line editor takes SIGINT meanwhile, as a key.
-pub(crate) fn wait_for_person() -> Waiting {
-    state().waiting = true;
+pub(crate) fn wait_for_person(keep_draft: Option<KeepDraft>) -> Waiting {
+    {
+        let mut state = state();
+        (state.waiting, state.keep_draft) = (true, keep_draft);
+    }
     if ended().is_some() {
         // Asked for before anybody waited.
         leave_soon();
@@ -144,7 +153,8 @@ pub(crate) fn wait_for_person() -> Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         // Whoever has it is about to end the program.
-        state().waiting = false;
+        let mut state = state();
+        (state.waiting, state.keep_draft) = (false, None);
     }
 }
 
@@ -153,9 +163,10 @@ impl Drop for Waiting {
 fn leave_soon() {
     let leave = || {
         std::thread::sleep(SAME_MOMENT);
-        let state = state();
+        let mut state = state();
         if let (true, Some(code)) = (state.waiting, ended()) {
             terminal::leave_line();
+            state.keep_draft.take().into_iter().for_each(|keep| keep());
             std::process::exit(code.into());
         }
     };
@@ -249,7 +260,7 @@ fn end(code: u8, state: &State) {
 
 #[cfg(unix)]
 mod handlers {
-    use super::{CONTINUED, on_signal, state, terminal};
+    use super::{CONTINUED, Path, on_signal, state, terminal};
     use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
     use signal_hook::iterator::Signals;
     use signal_hook::low_level::emulate_default_handler;
@@ -286,9 +297,8 @@ mod handlers {
 
     /// Whether whoever started the program ignores a signal; only Linux tells.
     fn is_ignored(signal: i32) -> bool {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-        let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        let mask = crate::machine::status(Path::new("/"), "SigIgn");
+        let mask = mask.and_then(|mask| u64::from_str_radix(&mask, 16).ok());
         mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
     }
 }

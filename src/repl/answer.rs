@@ -1,6 +1,6 @@
 //! A message and its answer: kept when it is sent, while it comes, and however it ends.
 
-use super::so_far::SoFar;
+use super::so_far::{Replaced, SoFar, length};
 use super::{Flow, GO_ON, Repl, Trouble, complain, ended};
 use crate::SessionError;
 use crate::chat::{Assistant, Message, Prompt, ToolCall};
@@ -56,13 +56,37 @@ impl Repl<'_, '_> {
             self.turns.extend(before);
             return Err(Trouble::Mistake("there is no message to answer".to_owned()));
         }
-        let n_turns = self.turns.len();
-        // The answer that is there is kept until there is something of another one.
-        let done = if before.is_some() { self.rounds() } else { self.answer() };
-        if self.turns.len() == n_turns {
-            self.turns.extend(before);
-        }
+        let Some(answer) = before else { return self.answer() };
+        let cut = self.cut.take().filter(|(n_turns, _)| *n_turns == self.turns.len() + 1);
+        // It stays on the disk until another one has come to its end, or this person has stopped that.
+        self.replaced = Some(Replaced { answer, cut: cut.map(|(_, why)| why) });
+        let done = self.rounds();
+        self.put_back(self.turns.len());
         done
+    }
+
+    /// What an answer was to take the place of comes back, if none came behind `n_turns` messages, or one that the end of the
+    /// program cut short.
+    fn put_back(&mut self, n_turns: usize) {
+        let Some(replaced) = self.replaced.take() else { return };
+        let stays = match self.turns.get(n_turns) {
+            None => true,
+            Some(Message::Assistant(answer)) => self.is_cut_short() && length(answer) < replaced.worth(),
+            Some(_) => false,
+        };
+        if stays {
+            self.turns.truncate(n_turns);
+            self.turns.push(replaced.answer);
+            self.cut = replaced.cut.map(|why| (self.turns.len(), why));
+        }
+    }
+
+    /// Whether a signal that ends the program ended the last answer.
+    fn is_cut_short(&self) -> bool {
+        let is_stopped = |(n_turns, why): &(usize, String)| {
+            *n_turns == self.turns.len() && why == Stop::Interrupted.name()
+        };
+        signals::ended().is_some() && self.cut.as_ref().is_some_and(is_stopped)
     }
 
     /// Answers the last message, which is kept before anything is computed.
@@ -124,7 +148,8 @@ impl Repl<'_, '_> {
         };
         let mut show =
             Show::new(&self.talk, !self.toolbox.tools.is_empty()).with_whole_lines(self.constraint.is_some());
-        let mut so_far = SoFar::new(self.saved());
+        let n_turns = self.turns.len();
+        let mut so_far = SoFar::new(self.saved(), self.replaced.as_ref().map_or(0, Replaced::worth));
         let outcome = self.generate(&prompt, seed, &mut show, &mut so_far);
         let shown = show.finish();
         self.held = Some(self.session.tokens().len());
@@ -136,6 +161,7 @@ impl Repl<'_, '_> {
             }
             Err(error) => Err(Trouble::Mistake(self.keep_before_error(so_far.into_answer(), &error))),
         };
+        self.put_back(n_turns);
         // Before anything else can go wrong.
         self.keep_conversation();
         match shown {
@@ -223,7 +249,12 @@ impl Repl<'_, '_> {
         let is_whole = matches!(stop, Stop::Eos | Stop::StopString(_));
         self.cut = (!is_whole).then(|| (self.turns.len(), stop.name().to_owned()));
         if *stop == Stop::Interrupted {
-            aside("stopped; the answer so far is saved");
+            let stays = self.replaced.is_some() && signals::ended().is_some();
+            aside(if stays {
+                "stopped; the earlier answer stays"
+            } else {
+                "stopped; the answer so far is saved"
+            });
         }
         if let Some(text) = show::cut(stop, n_ctx) {
             complain(&text);

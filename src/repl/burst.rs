@@ -46,6 +46,8 @@ struct State {
     behind: Keys,
     /// So much of the editor's line is known.
     seen: usize,
+    /// The editor's line as it was last drawn.
+    drawn: String,
     /// Text for the end of a long line, not drawn yet.
     held: String,
     /// When the last character came.
@@ -76,6 +78,17 @@ impl Burst {
             state.behind.typed.line.push_str(line.get(seen..).unwrap_or_default());
             #[cfg(not(unix))]
             let _ = seen;
+        } else {
+            line.clone_into(&mut state.drawn);
+        }
+    }
+
+    /// What was typed of a line so far, or all of one that was ended and not taken yet.
+    pub(super) fn draft(&self) -> String {
+        let state = self.state();
+        match &state.line {
+            Some(line) => line.clone(),
+            None => format!("{}{}", state.drawn, state.held),
         }
     }
 }
@@ -256,6 +269,21 @@ mod tests {
             Some(Cmd::Insert(1, "held\\\n".into())),
             "the message goes on"
         );
+    }
+
+    #[test]
+    fn what_was_typed_so_far_is_known() {
+        let burst = Burst::default();
+        assert_eq!(burst.draft(), "");
+        burst.drawn("half of a");
+        burst.drawn("half of a line");
+        burst.state().held = " and".into();
+        assert_eq!(burst.draft(), "half of a line and");
+        burst.state().end("half of a line");
+        burst.drawn("half of a line and what was pasted behind it");
+        assert_eq!(burst.draft(), "half of a line and");
+        burst.take();
+        assert_eq!(burst.draft(), "");
     }
 
     #[test]

@@ -2,14 +2,25 @@
 
 use super::command::Form;
 use crate::chat::{Assistant, Conversation, Message, ToolCall};
+use fathom_quantize::writing::Disk;
 use serde_json::json;
-use std::fmt::Write as _;
-use std::fs::File;
-use std::io::{ErrorKind, Write};
+use std::fmt::Write;
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// Writes a file that must not be there yet.
 pub(super) fn write(conversation: &Conversation, model: &str, form: Form, path: &Path) -> Result<(), String> {
+    write_on(Disk::SYSTEM, conversation, model, form, path)
+}
+
+/// The same on a disk that fails when a test says so.
+pub(super) fn write_on(
+    disk: Disk,
+    conversation: &Conversation,
+    model: &str,
+    form: Form,
+    path: &Path,
+) -> Result<(), String> {
     let text = match form {
         Form::Markdown => markdown(conversation, model),
         Form::Json => {
@@ -18,9 +29,10 @@ pub(super) fn write(conversation: &Conversation, model: &str, form: Form, path: 
             serde_json::to_string_pretty(&whole).map_err(|error| error.to_string())? + "\n"
         }
     };
-    let written = File::create_new(path).and_then(|mut file| {
-        file.write_all(text.as_bytes())?;
-        file.sync_all()
+    let written = disk.create_new(path).and_then(|file| {
+        let written = disk.write_all(&file, text.as_bytes()).and_then(|()| disk.sync(&file));
+        // Half of it is in the way of the next attempt. What cannot be removed is told by that.
+        written.inspect_err(|_| drop(std::fs::remove_file(path)))
     });
     written.map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => {

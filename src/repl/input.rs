@@ -8,10 +8,11 @@ use super::{complain, editor};
 use crate::cli::{Failure, print, signals};
 use etcetera::BaseStrategy;
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
+use rustyline::config::Builder;
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
 use rustyline::hint::Hinter;
-use rustyline::history::FileHistory;
+use rustyline::history::{FileHistory, History};
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Behavior, CompletionType, Config, Context, Editor, Event, EventHandler, Helper};
 use std::io::IsTerminal;
@@ -53,9 +54,8 @@ impl Input {
             true => Behavior::Stdio,
             false => Behavior::PreferTerm,
         };
-        let config = Config::builder().behavior(behavior).completion_type(CompletionType::List);
-        let config = config.keyseq_timeout(Some(ONE_KEY));
-        let config = config.max_history_size(MOST_HISTORY).map_err(failure)?.build();
+        let config = history_config().map_err(failure)?.behavior(behavior);
+        let config = config.completion_type(CompletionType::List).keyseq_timeout(Some(ONE_KEY)).build();
         let lines = FileHistory::with_config(&config);
         let mut editor = Editor::with_history(config, lines).map_err(failure)?;
         let burst = Burst::default();
@@ -131,11 +131,16 @@ impl Input {
     fn line(&mut self, prompt: &str, begun: &str) -> rustyline::Result<String> {
         let mut begun = begun.to_owned();
         loop {
-            let waiting = signals::wait_for_person();
+            let waiting = signals::wait_for_person(self.keep_draft());
             let read = self.editor.readline_with_initial(prompt, (&begun, ""));
             drop(waiting);
+            let draft = self.burst.draft();
             let (line, edits, behind) = self.burst.take();
             self.typed.append(behind);
+            // A terminal that went away: nobody ended this line.
+            if line.is_none() && matches!(&read, Err(error) if !matches!(error, ReadlineError::Interrupted)) {
+                self.typed.line.insert_str(0, &draft);
+            }
             match line {
                 Some(line) if edits => {
                     begun = editor::edit(&line).unwrap_or_else(|why| {
@@ -146,6 +151,21 @@ impl Input {
                 line => return line.map_or(read, Ok),
             }
         }
+    }
+
+    /// What keeps the line that is typed now, if a signal ends the program meanwhile: as [`Input::leave`].
+    fn keep_draft(&self) -> Option<signals::KeepDraft> {
+        let (burst, path) = (self.burst.clone(), self.history.clone()?);
+        Some(Box::new(move || {
+            let draft = burst.draft();
+            // Nobody is there to be told.
+            let _ = history_config().map(|config| {
+                let mut history = FileHistory::with_config(&config.build());
+                // What knows the file only appends to it.
+                let _ = history.load(&path);
+                history.add(&draft).and_then(|_| history.append(&path))
+            });
+        }))
     }
 
     /// The chat ends: what was typed ahead and not sent yet can be had again with the arrow keys.
@@ -171,6 +191,11 @@ impl Input {
 
 fn failure(error: ReadlineError) -> Failure {
     Failure::runtime(format!("the terminal: {error}"))
+}
+
+/// What the editor's history is told, too.
+fn history_config() -> rustyline::Result<Builder> {
+    Config::builder().max_history_size(MOST_HISTORY)
 }
 
 /// `history` in the folder for states, which is made if it is missing.

@@ -190,6 +190,17 @@ impl Kept {
         }
     }
 
+    /// Writes the conversation that `asked` began, or gives the reason why it is not written; what was written before stays.
+    fn keep(&mut self, asked: &str, text: String) -> Result<Option<String>, String> {
+        let shelf = self.needed()?;
+        let wanted = self.wanted.clone().unwrap_or_else(|| shelf::name_of(asked));
+        let Put { open, done } = put(&shelf, self.open.take(), &wanted, text);
+        self.open = open;
+        let note = done?;
+        self.wanted = None;
+        Ok(note)
+    }
+
     /// The name that a message suggests, if there is none yet.
     pub(super) fn suggest(&mut self, message: &str) {
         if self.open.is_none() && self.wanted.is_none() {
@@ -298,20 +309,12 @@ impl Repl<'_, '_> {
                 None => Ok(()),
             };
         }
-        let shelf = self.kept.needed()?;
         let text = self.saved().text()?;
-        let wanted = self.kept.wanted.clone().unwrap_or_else(|| {
-            let asked = self.turns.iter().find_map(|turn| match turn {
-                Message::User(text) => Some(text.as_str()),
-                _ => None,
-            });
-            shelf::name_of(asked.unwrap_or_default())
+        let asked = self.turns.iter().find_map(|turn| match turn {
+            Message::User(text) => Some(text.as_str()),
+            _ => None,
         });
-        let Put { open, done } = put(&shelf, self.kept.open.take(), &wanted, text);
-        self.kept.open = open;
-        let note = done?;
-        self.kept.wanted = None;
-        note.into_iter().for_each(|note| aside(&note));
+        self.kept.keep(asked.unwrap_or_default(), text)?.into_iter().for_each(|note| aside(&note));
         Ok(())
     }
 
@@ -581,7 +584,138 @@ fn first_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::command::Form;
+    use super::super::export;
+    use super::super::saved::tests::saved;
     use super::*;
+    use crate::chat::Assistant;
+    use fathom_quantize::writing::{Disk, Fault, Faults};
+    use std::collections::BTreeMap;
+
+    /// A chat on a disk that fails, and what the person may count on.
+    struct Chat {
+        folder: tempfile::TempDir,
+        disk: Disk,
+        kept: Kept,
+        /// Every file that was written, and what it holds.
+        files: BTreeMap<PathBuf, String>,
+        n_told: usize,
+    }
+
+    impl Chat {
+        fn new(disk: Disk) -> Chat {
+            // In memory where there is such a folder: nobody waits for a disk that is written hundreds of times.
+            let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+            let shelf = Shelf::new(folder.path().join("sessions")).unwrap();
+            drop(shelf.add("first", "of another day".into()).unwrap());
+            let files = BTreeMap::from([(shelf.path("first"), "of another day".to_owned())]);
+            let kept = Kept { remembers: true, shelf: Ok(shelf.on(disk)), ..Kept::new(false) };
+            Chat { folder, disk, kept, files, n_told: 0 }
+        }
+
+        /// What comes of a step: told if it went wrong, and on the disk if it went well.
+        fn after<T>(&mut self, done: Result<T, String>, path: &Path, text: &str) {
+            match done {
+                Ok(_) => drop(self.files.insert(path.to_owned(), text.to_owned())),
+                Err(why) => {
+                    assert!(why.contains(self.folder.path().to_str().unwrap()), "{why}");
+                    self.n_told += 1;
+                }
+            }
+            self.check();
+        }
+
+        /// All that was written is there, whole, and nothing else.
+        fn check(&self) {
+            let shelf = self.folder.path().join("sessions");
+            let files = [self.folder.path(), &shelf].map(|folder| std::fs::read_dir(folder).unwrap());
+            let files = files.into_iter().flatten().map(|file| file.unwrap().path());
+            let found: BTreeMap<PathBuf, String> = files
+                .filter(|path| path.is_file())
+                .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
+                .collect();
+            assert_eq!(found, self.files);
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.kept.shelf().unwrap().path(name)
+        }
+
+        fn keep(&mut self, text: &str) {
+            let done = self.kept.keep("A talk", text.to_owned());
+            let path = self.path(self.kept.name().unwrap_or("a-talk"));
+            self.after(done, &path, text);
+        }
+
+        /// A part of an answer, which nobody waits for; whether it was written.
+        fn keep_beside(&mut self) -> bool {
+            let unfinished = || Unfinished {
+                before: Arc::new(saved()),
+                answer: Assistant { content: "so".into(), ..Assistant::default() },
+            };
+            let Some(name) = self.kept.name().map(str::to_owned) else { return true };
+            self.kept.keep_beside(unfinished());
+            self.kept.settle();
+            let (path, text) = (self.path(&name), unfinished().text().unwrap());
+            let is_written = std::fs::read_to_string(&path).unwrap() == text;
+            if is_written {
+                self.files.insert(path, text);
+            }
+            self.check();
+            is_written
+        }
+
+        fn rename(&mut self, name: &str) {
+            let shelf = self.kept.shelf().unwrap().clone();
+            let Some(open) = &mut self.kept.open else { return };
+            let from = shelf.path(&open.name);
+            let done = shelf.rename(open, name);
+            let text = self.files[&from].clone();
+            if done.is_ok() {
+                self.files.remove(&from);
+            }
+            self.after(done, &shelf.path(name), &text);
+        }
+
+        /// `/save` and `/export`, each to a file of its own.
+        fn write(&mut self, ours: bool) {
+            let path = self.folder.path().join("talk.json");
+            let done = saved().write_on(self.disk, &path, ours);
+            self.after(done, &path, &saved().text().unwrap());
+            let path = self.folder.path().join(format!("talk-{ours}.md"));
+            let conversation = Conversation { messages: vec![Message::user("so")], thinking: false };
+            let done = export::write_on(self.disk, &conversation, "a model", Form::Markdown, &path);
+            self.after(done, &path, "# A conversation with a model\n\n## You\n\nso\n");
+        }
+    }
+
+    #[test]
+    fn whichever_step_fails_nothing_said_before_is_lost_and_the_chat_goes_on() {
+        for fault in [Fault::Full, Fault::Damaged, Fault::Short] {
+            for at in 0.. {
+                let faults = Faults::at(at, fault);
+                let mut chat = Chat::new(Disk::failing(faults));
+                chat.keep("1");
+                chat.keep("1 2");
+                let is_written = chat.keep_beside();
+                chat.keep("1 2 3");
+                chat.rename("b");
+                chat.keep("1 2 3 4");
+                chat.write(false);
+                chat.write(true);
+                assert_eq!(chat.n_told > 0 || !is_written, faults.happened(), "step {at}, {fault:?}");
+                // The disk is as good as before, and has room again.
+                chat.kept.shelf = chat.kept.shelf.map(|shelf| shelf.on(Disk::SYSTEM));
+                let n_told = chat.n_told;
+                chat.keep("1 2 3 4 5");
+                assert_eq!(chat.n_told, n_told, "step {at}, {fault:?}");
+                if !faults.happened() {
+                    assert!(at > 25, "not all steps go through the disk: {at}");
+                    break;
+                }
+            }
+        }
+    }
 
     #[test]
     fn ages_have_one_unit() {

@@ -39,6 +39,7 @@ use kept::Kept;
 pub(crate) use kept::{Begin, Chosen};
 pub(crate) use model::Left;
 use model::{Carried, Parts};
+use so_far::Replaced;
 use std::io::{IsTerminal, stderr};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -210,6 +211,8 @@ struct Repl<'l, 'm> {
     words_at: usize,
     /// Why the answer that is the last of so many messages is not whole.
     cut: Option<(usize, String)>,
+    /// The answer that the next one is to take the place of.
+    replaced: Option<Replaced>,
     totals: Totals,
     /// Tokens of the conversation, as far as that is known without computing: until it changes.
     held: Option<usize>,
@@ -282,6 +285,7 @@ impl<'l, 'm> Repl<'l, 'm> {
             files: Vec::new(),
             words_at: 0,
             cut: None,
+            replaced: None,
             totals: Totals::default(),
             held: Some(0),
             rate: None,

@@ -6,9 +6,10 @@ use crate::cli::adjust::AdjustArgs;
 use crate::cli::talk::{self, NPredict, SamplingArgs, Seed, TalkArgs};
 use crate::files;
 use crate::sampler::Sampling;
+use fathom_quantize::writing::Disk;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The number that tells a file of ours, and its form.
@@ -92,6 +93,11 @@ impl Saved {
     /// Writes the file: it is whole or not there. What is there is replaced if it is an earlier state of this conversation,
     /// or if `ours`: this conversation was written there before.
     pub(super) fn write(&self, path: &Path, ours: bool) -> Result<(), String> {
+        self.write_on(Disk::SYSTEM, path, ours)
+    }
+
+    /// The same on a disk that fails when a test says so.
+    pub(super) fn write_on(&self, disk: Disk, path: &Path, ours: bool) -> Result<(), String> {
         let is_new = match std::fs::symlink_metadata(path) {
             Ok(_) => {
                 self.check_older(path, ours)?;
@@ -101,12 +107,13 @@ impl Saved {
         };
         let text = self.text()?;
         let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-        let written = tempfile::Builder::new().prefix(".part-").tempfile_in(folder).and_then(|mut part| {
-            part.write_all(text.as_bytes())?;
-            part.as_file().sync_all()?;
+        let part =
+            tempfile::Builder::new().prefix(".part-").make_in(folder, |part| disk.create_private(part));
+        let written = part.and_then(|part| {
+            disk.write_all(part.as_file(), text.as_bytes())?;
+            disk.sync(part.as_file())?;
             // The name may have been taken meanwhile.
-            let done = if is_new { part.persist_noclobber(path) } else { part.persist(path) };
-            done.map(drop).map_err(|error| error.error)
+            if is_new { disk.rename_new(part.path(), path) } else { disk.rename(part.path(), path) }
         });
         written.map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => {
@@ -264,7 +271,7 @@ impl Settings {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::chat::Assistant;
     use clap::Parser;
@@ -275,7 +282,7 @@ mod tests {
         talk: TalkArgs,
     }
 
-    fn saved() -> Saved {
+    pub(in crate::repl) fn saved() -> Saved {
         let words = [
             "fathom",
             "--system",

@@ -5,11 +5,12 @@
 //! holds a shared lock on its file, and on one that is being written: what is locked is not removed to make room.
 
 use etcetera::BaseStrategy;
+use fathom_quantize::writing::Disk;
 use std::fs::{DirBuilder, File, Metadata, TryLockError};
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
-use tempfile::{NamedTempFile, PersistError};
+use tempfile::{NamedTempFile, TempPath};
 
 /// What the name of a file ends in.
 const ENDING: &str = ".json";
@@ -30,6 +31,7 @@ const NAME_CHARS: usize = 48;
 #[derive(Clone, Debug)]
 pub(super) struct Shelf {
     folder: PathBuf,
+    disk: Disk,
 }
 
 /// A conversation in it.
@@ -93,15 +95,21 @@ impl Shelf {
         Shelf::new(folders.data_dir().join("fathom").join("sessions"))
     }
 
-    fn new(folder: PathBuf) -> Result<Shelf, String> {
+    pub(super) fn new(folder: PathBuf) -> Result<Shelf, String> {
         let mut builder = DirBuilder::new();
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.create(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let shelf = Shelf { folder };
+        let shelf = Shelf { folder, disk: Disk::SYSTEM };
         shelf.sweep();
         Ok(shelf)
+    }
+
+    /// The same on a disk that fails when a test says so.
+    #[cfg(test)]
+    pub(super) fn on(self, disk: Disk) -> Shelf {
+        Shelf { disk, ..self }
     }
 
     /// Removes what programs that were killed left half written.
@@ -167,6 +175,8 @@ impl Shelf {
 
     /// A conversation that is about to be read: what another program makes of it from now on is noticed.
     pub(super) fn open(&self, name: &str) -> Open {
+        // Whoever looks whether it is in use has it locked for a moment, in which it could not be held.
+        let _guard = self.guard();
         let file = File::open(self.path(name)).ok();
         let stamp = file.as_ref().and_then(|file| file.metadata().ok()).map(Stamp::from);
         Open { name: name.to_owned(), text: String::new(), stamp, _held: file.filter(hold) }
@@ -197,17 +207,19 @@ impl Shelf {
         self.put_new(part, wanted, text)
     }
 
-    fn put_new(&self, mut part: NamedTempFile, wanted: &str, text: String) -> Result<(Open, usize), String> {
+    fn put_new(&self, part: NamedTempFile, wanted: &str, text: String) -> Result<(Open, usize), String> {
+        let (file, part) = part.into_parts();
         for number in 1.. {
             let name = if number == 1 { wanted.to_owned() } else { format!("{wanted}-{number}") };
-            match part.persist_noclobber(self.path(&name)) {
-                Ok(file) => {
+            match self.disk.rename_new(&part, &self.path(&name)) {
+                Ok(()) => {
+                    has_its_name(part);
                     let open = self.written(&name, text, file);
                     let n_gone = self.thin_out(MOST, &name);
                     return Ok((open, n_gone));
                 }
-                Err(PersistError { error, file }) if error.kind() == ErrorKind::AlreadyExists => part = file,
-                Err(PersistError { error, .. }) => return Err(self.at(&name, &error)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(self.at(&name, &error)),
             }
         }
         unreachable!("numbers do not end")
@@ -227,16 +239,18 @@ impl Shelf {
             *open = self.put_new(part, &open.name, text)?.0;
             return Ok(true);
         }
-        let file = part.persist(self.path(&open.name)).map_err(|error| self.at(&open.name, &error.error))?;
+        let (file, part) = part.into_parts();
+        self.disk.rename(&part, &self.path(&open.name)).map_err(|error| self.at(&open.name, &error))?;
+        has_its_name(part);
         *open = self.written(&open.name, text, file);
         Ok(false)
     }
 
     /// A whole file without a name. What makes it lets nobody else read it.
     fn part(&self, text: &str) -> Result<NamedTempFile, String> {
-        let made = self.new_part().and_then(|mut part| {
-            part.write_all(text.as_bytes())?;
-            part.as_file().sync_all()?;
+        let made = self.new_part().and_then(|part| {
+            self.disk.write_all(part.as_file(), text.as_bytes())?;
+            self.disk.sync(part.as_file())?;
             Ok(part)
         });
         made.map_err(|error| format!("{}: {error}", self.folder.display()))
@@ -244,13 +258,16 @@ impl Shelf {
 
     fn new_part(&self) -> std::io::Result<NamedTempFile> {
         let _guard = self.guard();
-        let part = tempfile::Builder::new().prefix(PART).tempfile_in(&self.folder)?;
+        let part = tempfile::Builder::new()
+            .prefix(PART)
+            .make_in(&self.folder, |path| self.disk.create_private(path))?;
         hold(part.as_file());
         Ok(part)
     }
 
     /// Removes the oldest conversations until `most` are left: neither this one nor any that somebody has open.
     fn thin_out(&self, most: usize, but: &str) -> usize {
+        let _guard = self.guard();
         let entries = self.entries();
         let n_over = entries.len().saturating_sub(most);
         let may_go = |entry: &&Entry| entry.name != but && used(&self.path(&entry.name)) != Use::Somebody;
@@ -260,23 +277,15 @@ impl Shelf {
 
     /// Gives an open conversation another name, which nobody else has.
     pub(super) fn rename(&self, open: &mut Open, name: &str) -> Result<(), String> {
-        let taken =
-            || format!("there is a conversation named {name}; choose another name, or /delete {name}");
-        let (from, to) = (self.path(&open.name), self.path(name));
-        // Unlike a rename, a link takes no name that somebody has.
-        match std::fs::hard_link(&from, &to) {
-            Ok(()) => std::fs::remove_file(&from).map_err(|error| self.at(&open.name, &error))?,
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => return Err(taken()),
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(self.at(&open.name, &error)),
-            // No links here: the name is taken first.
-            Err(_) => {
-                File::create_new(&to).map_err(|error| match error.kind() {
-                    ErrorKind::AlreadyExists => taken(),
-                    _ => self.at(name, &error),
-                })?;
-                std::fs::rename(&from, &to).map_err(|error| self.at(&open.name, &error))?;
+        let _guard = self.guard();
+        self.disk.rename_new(&self.path(&open.name), &self.path(name)).map_err(|error| {
+            match error.kind() {
+                ErrorKind::AlreadyExists => {
+                    format!("there is a conversation named {name}; choose another name, or /delete {name}")
+                }
+                _ => self.at(&open.name, &error),
             }
-        }
+        })?;
         open.name = name.to_owned();
         Ok(())
     }
@@ -289,6 +298,7 @@ impl Shelf {
 
     /// Removes a conversation that nobody has open.
     pub(super) fn delete(&self, name: &str) -> Result<(), String> {
+        let _guard = self.guard();
         if used(&self.path(name)) == Use::Somebody {
             return Err(format!("{name} is open in another chat; leave that one first"));
         }
@@ -302,6 +312,12 @@ impl Shelf {
     fn at(&self, name: &str, error: &std::io::Error) -> String {
         format!("{}: {error}", self.path(name).display())
     }
+}
+
+/// What was a part is found under its name: there is nothing left to remove.
+fn has_its_name(part: TempPath) {
+    // Where it cannot be forgotten it is looked for, and not found.
+    let _ = part.keep();
 }
 
 /// Says that a file is in use, until it is closed. Elsewhere than on Unix a lock keeps others from reading, too.
@@ -513,6 +529,27 @@ mod tests {
         let different: std::collections::BTreeSet<_> = names.iter().collect();
         assert_eq!(different.len(), 4, "{names:?}");
         assert_eq!(parts(&shelf), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_is_opened_while_somebody_looks_at_it_is_held() {
+        let (_folder, shelf) = shelf();
+        drop(shelf.add("a", "1".into()).unwrap());
+        let ends = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ends.load(std::sync::atomic::Ordering::Relaxed) {
+                    let guard = shelf.guard();
+                    used(&shelf.path("a"));
+                    drop(guard);
+                    std::thread::sleep(Duration::from_micros(100));
+                }
+            });
+            let n_held = (0..100).filter(|_| shelf.open("a")._held.is_some()).count();
+            ends.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert_eq!(n_held, 100);
+        });
     }
 
     #[test]

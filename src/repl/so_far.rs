@@ -2,7 +2,7 @@
 
 use super::answer::without_calls;
 use super::saved::Saved;
-use crate::chat::{Assistant, Event as Part};
+use crate::chat::{Assistant, Event as Part, Message};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,31 @@ pub(super) struct SoFar {
     answer: Assistant,
     handed_out: Instant,
     has_more: bool,
+    /// A shorter one is worth less than what stands in its place: see [`Replaced::worth`].
+    least: usize,
+}
+
+/// An answer that another one is to take the place of.
+pub(super) struct Replaced {
+    pub answer: Message,
+    /// Why it is not whole.
+    pub cut: Option<String>,
+}
+
+impl Replaced {
+    /// So long an unfinished answer has to be, if it is to take its place: never so long, unless this one did not come to its
+    /// end either.
+    pub(super) fn worth(&self) -> usize {
+        match (&self.answer, self.cut.as_deref()) {
+            (Message::Assistant(answer), Some("unfinished" | "interrupted" | "error")) => length(answer),
+            _ => usize::MAX,
+        }
+    }
+}
+
+/// Bytes of what was said.
+pub(super) fn length(answer: &Assistant) -> usize {
+    answer.reasoning.len() + answer.content.len()
 }
 
 /// What there is of it now.
@@ -25,12 +50,14 @@ pub(super) struct Unfinished {
 }
 
 impl SoFar {
-    pub(super) fn new(before: Saved) -> SoFar {
+    /// An answer from which nothing is handed out until it has more than `least` bytes.
+    pub(super) fn new(before: Saved, least: usize) -> SoFar {
         SoFar {
             before: Arc::new(before),
             answer: Assistant::default(),
             handed_out: Instant::now(),
             has_more: false,
+            least,
         }
     }
 
@@ -46,7 +73,7 @@ impl SoFar {
 
     /// What is to be kept, if it is time.
     pub(super) fn due(&mut self) -> Option<Unfinished> {
-        if !self.has_more || self.handed_out.elapsed() < EVERY {
+        if !self.has_more || self.handed_out.elapsed() < EVERY || length(&self.answer) < self.least {
             return None;
         }
         (self.handed_out, self.has_more) = (Instant::now(), false);
