@@ -439,6 +439,12 @@ fn commands_of_the_shell_are_run_and_sent_if_wanted() {
     assert_eq!(said[0].1, "$ echo out; echo err >&2\nout\nerr\n\n\nWhat is this?");
     assert_eq!(said[2].1, "!important");
     assert_eq!(said.len(), 4, "nothing else was sent");
+    // One that came behind another line, as a pasted text does, is asked about.
+    for (said, runs) in [("n", false), ("y", true)] {
+        terminal.press("/set seed 1\r!echo ran | tr a-z A-Z\r");
+        terminal.until("run echo ran");
+        assert_eq!(terminal.say(said).contains("RAN"), runs, "{said}");
+    }
     // Ctrl-C is the command's.
     terminal.begin("!sleep 600");
     std::thread::sleep(std::time::Duration::from_millis(300));

@@ -14,6 +14,8 @@ const ERASE: &str = "\u{1b}[J";
 
 /// A row further down, for which the screen moves up if there is none, and back.
 const MAKE_ROW: &str = "\u{1b}D\u{1b}[A";
+/// To its beginning. A line's end would be passed on by itself, and seen for a moment.
+const DOWN: &str = "\u{1b}[B\r";
 /// The cursor's place.
 const SAVE: &str = "\u{1b}7";
 const RESTORE: &str = "\u{1b}8";
@@ -96,7 +98,7 @@ impl Row {
             return None;
         }
         let (style, text) = (dim(), fitted(&self.text, columns));
-        Some(format!("{MAKE_ROW}{SAVE}\r\n{style}{text}{style:#}{RESTORE}"))
+        Some(format!("{MAKE_ROW}{SAVE}{DOWN}{style}{text}{style:#}{RESTORE}"))
     }
 
     fn draw(&mut self) {

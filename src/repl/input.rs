@@ -30,6 +30,8 @@ pub(super) struct Input {
     history: Option<PathBuf>,
     /// What was typed before it was asked for.
     typed: Typed,
+    /// The last line was: nobody may have looked at it.
+    waited: bool,
     burst: Burst,
 }
 
@@ -66,7 +68,7 @@ impl Input {
             // None the first time; a damaged one is no reason not to talk.
             let _ = editor.load_history(path);
         }
-        Ok(Input { editor, history, typed: Typed::default(), burst })
+        Ok(Input { editor, history, typed: Typed::default(), waited: false, burst })
     }
 
     /// While an answer comes, keys are kept for the next line, and Esc sets `stop`; until [`Input::take_back`].
@@ -102,7 +104,9 @@ impl Input {
 
     /// Waits for a line, unless one waits already.
     pub(super) fn read(&mut self) -> Result<Line, Failure> {
-        if let Some(text) = self.typed_before() {
+        let before = self.typed_before();
+        self.waited = before.is_some();
+        if let Some(text) = before {
             self.remember(&text);
             return Ok(meaning(&text));
         }
@@ -116,6 +120,11 @@ impl Input {
             Err(ReadlineError::Eof) => Ok(Line::End),
             Err(error) => Err(failure(error)),
         }
+    }
+
+    /// Whether the last line was typed, or pasted, before it was asked for.
+    pub(super) fn waited(&self) -> bool {
+        self.waited
     }
 
     /// Waits for the answer to a question, which may be a block of lines; `None`: Ctrl-C or Ctrl-D.

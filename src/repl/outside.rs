@@ -83,7 +83,16 @@ impl Repl<'_, '_> {
     }
 
     /// Runs a command in the terminal. `sends`: what it says goes before the next message.
-    pub(super) fn shell(&mut self, command: &str, sends: bool) -> Result<(), String> {
+    pub(super) fn shell(&mut self, command: &str, sends: bool) -> Result<(), Trouble> {
+        // A line of a text that was pasted into an answer may begin like one.
+        if self.input.waited() && !self.is_sure(&format!("run {}? [y/N] ", print::exact(command)))? {
+            aside("not run");
+            return Ok(());
+        }
+        Ok(self.run_shell(command, sends)?)
+    }
+
+    fn run_shell(&mut self, command: &str, sends: bool) -> Result<(), String> {
         let at = |error: std::io::Error| format!("{command}: {error}");
         if !sends {
             is_well(command, run(&mut shell_of(command)).map_err(at)?);

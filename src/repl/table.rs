@@ -51,20 +51,15 @@ const THINK: Takes = Takes::OneOf(&["on", "off", "budget"]);
 /// All commands.
 pub(super) const ROWS: [Row; 28] = [
     row("/help", "[COMMAND]", Takes::Text, "this list, or one command of it"),
-    row("/new", "", Takes::Nothing, "forget the conversation; system prompt and settings stay"),
+    row("/new", "", Takes::Nothing, "start a new conversation; settings stay"),
     row("/system", "[TEXT|off]", Takes::Text, "show, set or remove the system prompt"),
-    row(
-        "/think",
-        "[on|off|budget N]",
-        THINK,
-        "let the model reason before it answers, or not, or with N tokens",
-    ),
+    row("/think", "[on|off|budget N]", THINK, "let the model reason first, or not, or with N tokens"),
     row("/thinking", "show|hide", Takes::OneOf(&["show", "hide"]), "show the reasoning, or not"),
     row("/regen", "", Takes::Nothing, "answer the last message once more"),
     row("/undo", "", Takes::Nothing, "take back the last message and its answer"),
-    row("/edit", "", Takes::Nothing, "change the last message in $EDITOR, and have it answered anew"),
+    row("/edit", "", Takes::Nothing, "change the last message in $EDITOR and have it answered"),
     row("/read", "FILE...", Takes::File, "put text files before your next message"),
-    row("/glob", "PATTERN", Takes::File, "the same for all text files with such a name: *.rs, docs/**/*.md"),
+    row("/glob", "PATTERN", Takes::File, "the same for files with such names: *.rs, docs/**/*.md"),
     row("/copy", "[N]", Takes::Text, "copy the last answer, or its code block N, to the clipboard"),
     row("/write", "FILE [N]", Takes::File, "write the last answer, or its code block N, to a file"),
     row("/model", "[MODEL]", Takes::File, "show the model, or change to another one"),
@@ -79,12 +74,7 @@ pub(super) const ROWS: [Row; 28] = [
         Takes::OneOf(&["md", "json"]),
         "write the conversation for others to read",
     ),
-    row(
-        "/save",
-        "[FILE]",
-        Takes::File,
-        "write conversation and settings to a file, or keep them under a name",
-    ),
+    row("/save", "[FILE]", Takes::File, "save to a file, or now under its own name"),
     row("/load", "FILE", Takes::File, "resume a saved conversation"),
     row("/list", "[all]", Takes::OneOf(&["all"]), "saved conversations, newest first"),
     row("/switch", "NAME|NUMBER", Takes::Conversation, "resume one of them"),
@@ -142,10 +132,10 @@ pub(super) fn help(only: Option<&Row>) -> String {
     if only.is_some() {
         return text;
     }
-    text + "\nPut a message of several lines between \"\"\" and \"\"\", or end its lines with \\ or Alt-Enter.\n\
-            A message that begins with / or ! needs a space before it. Ctrl-O opens what you type\n\
-            in $EDITOR. Ctrl-C or Esc stops an answer, and what you type meanwhile comes next.\n\
-            Ctrl-C twice on an empty line leaves."
+    text + "\nPut a message of several lines between \"\"\" and \"\"\", or end its lines with \\ or\n\
+            Alt-Enter. A message that begins with / or ! needs a space before it. Ctrl-O\n\
+            opens what you type in $EDITOR. Ctrl-C or Esc stops an answer, and what you\n\
+            type meanwhile comes next. Ctrl-C twice on an empty line leaves."
 }
 
 /// The command behind a name that it has in other programs.
@@ -207,7 +197,7 @@ mod tests {
     #[test]
     fn the_help_fits_a_terminal() {
         for line in help(None).lines() {
-            assert!(line.chars().count() <= 100, "{line}");
+            assert!(line.chars().count() <= 80, "{line}");
         }
     }
 }
