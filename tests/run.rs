@@ -412,6 +412,32 @@ fn other_signals_do_the_same_with_their_own_exit_codes() {
     }
 }
 
+/// As shells start the programs that a script puts into the background: Ctrl-C and Ctrl-\ are not meant for them.
+#[cfg(target_os = "linux")]
+#[test]
+fn signals_that_were_ignored_at_the_start_stay_ignored() {
+    let inner = fathom("run", &["-p", "ab", "--top-k", "1", "-c", "160000", "--jsonl"]);
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "trap '' INT QUIT HUP; exec \"$@\"", "sh"]).arg(inner.get_program()).args(inner.get_args());
+    shell.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut child = common::program::without_settings(shell)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.by_ref().any(|line| line.contains("\"type\":\"text\"")));
+    for signal in ["INT", "QUIT", "HUP"] {
+        send(&child, signal);
+    }
+    let n_later = lines.by_ref().take(200).filter(|line| line.contains("\"type\":\"text\"")).count();
+    assert!(n_later > 100, "{n_later} pieces of text came after the signals");
+    send(&child, "TERM");
+    assert!(lines.last().unwrap().contains("interrupted"));
+    assert_eq!(code(&child.wait_with_output().unwrap()), 143);
+}
+
 #[test]
 fn a_signal_leaves_no_half_of_a_file() {
     let folder = tempfile::tempdir().unwrap();

@@ -266,12 +266,11 @@ mod handlers {
     use signal_hook::low_level::emulate_default_handler;
     use std::sync::atomic::Ordering;
 
+    /// What is ignored stays ignored: SIGHUP below nohup, SIGINT and SIGQUIT in the background of a shell script.
     pub(super) fn install() -> std::io::Result<()> {
-        let mut signals = Signals::new([SIGINT, SIGTERM, SIGQUIT, SIGCONT, SIGXFSZ])?;
-        // nohup's: the program stays when its terminal goes.
-        if !is_ignored(SIGHUP) {
-            signals.add_signal(SIGHUP)?;
-        }
+        let ignored = ignored();
+        let heard = [SIGINT, SIGTERM, SIGQUIT, SIGHUP].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
+        let mut signals = Signals::new(heard.chain([SIGCONT, SIGXFSZ]))?;
         let wait = move || signals.forever().for_each(on_any);
         std::thread::Builder::new().name("fathom-signals".into()).spawn(wait).map(drop)
     }
@@ -295,11 +294,10 @@ mod handlers {
         state().held
     }
 
-    /// Whether whoever started the program ignores a signal; only Linux tells.
-    fn is_ignored(signal: i32) -> bool {
+    /// The signals that whoever started the program ignores, one bit each; only Linux tells.
+    fn ignored() -> u64 {
         let mask = crate::machine::status(Path::new("/"), "SigIgn");
-        let mask = mask.and_then(|mask| u64::from_str_radix(&mask, 16).ok());
-        mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+        mask.and_then(|mask| u64::from_str_radix(&mask, 16).ok()).unwrap_or(0)
     }
 }
 

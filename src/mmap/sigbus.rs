@@ -106,6 +106,8 @@ mod unix {
 
     /// To a program in the background the terminal does not belong: changing it would stop the program.
     fn restore_terminal() {
+        #[cfg(test)]
+        tests::RESTORED.fetch_add(1, Ordering::SeqCst);
         let Some(modes) = TERMINAL.get() else { return };
         // SAFETY: plain system calls, with a termios that the system filled.
         unsafe {
@@ -176,10 +178,9 @@ mod unix {
         unsafe { libc::_exit(3) }
     }
 
-    /// Not ours: the handler that was there before has it. If there was none, the default action is put back; the instruction
-    /// faults again and the process ends as it would have.
+    /// Not ours: the handler that was there before has it. If there was none, the default action is put back and the process
+    /// ends as it would have. The terminal is restored only then: a host that carries on needs the modes that it has set.
     fn hand_on(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
-        restore_terminal();
         let before = BEFORE.get().filter(|before| !NO_HANDLERS.contains(&before.sa_sigaction));
         // SAFETY: the address is that of a handler which somebody gave to `sigaction` with these flags, so it has this
         // signature. A zeroed sigaction with SIG_DFL is valid.
@@ -199,6 +200,25 @@ mod unix {
                     action.sa_sigaction = libc::SIG_DFL;
                     libc::sigaction(signal, &action, std::ptr::null_mut());
                 }
+            }
+        }
+        end_if_nobody_handles(signal, info);
+    }
+
+    /// The default action is back, put there by us or by a handler that gave up, as Rust's own does. An instruction that
+    /// faulted faults again; a signal that somebody sent does not come again by itself.
+    fn end_if_nobody_handles(signal: c_int, info: *const libc::siginfo_t) {
+        // SAFETY: reads the present action into a zeroed one; the kernel passed a valid siginfo_t. The raised signal waits
+        // until the handler returns.
+        unsafe {
+            let mut now: libc::sigaction = std::mem::zeroed();
+            if libc::sigaction(signal, std::ptr::null(), &mut now) != 0 || now.sa_sigaction != libc::SIG_DFL {
+                return;
+            }
+            restore_terminal();
+            // Sent by a process, not by the kernel.
+            if (*info).si_code <= 0 {
+                libc::raise(signal);
             }
         }
     }
@@ -228,6 +248,7 @@ mod unix {
         use crate::mmap::Mapping;
 
         static CALLED: AtomicUsize = AtomicUsize::new(0);
+        pub(super) static RESTORED: AtomicUsize = AtomicUsize::new(0);
 
         extern "C" fn host(_: c_int, _: *mut libc::siginfo_t, _: *mut c_void) {
             CALLED.fetch_add(1, Ordering::SeqCst);
@@ -262,6 +283,8 @@ mod unix {
             // SAFETY: a signal to this thread, about no page of ours.
             unsafe { libc::raise(libc::SIGBUS) };
             assert_eq!(CALLED.load(Ordering::SeqCst), 1);
+            // Somebody who handles the signal keeps the modes that they have set.
+            assert_eq!(RESTORED.load(Ordering::SeqCst), 0);
         }
     }
 }
