@@ -260,7 +260,7 @@ fn nothing_that_is_banned_is_drawn() {
             let sampling = Sampling { temperature, logit_bias, ..Sampling::default() };
             let outcome = Wish { sampling, ..Wish::raw(0, 5) }.run(session, tokenizer);
             assert!(
-                matches!(&outcome.stop, Stop::NoToken(why) if why.contains("--logit-bias")),
+                matches!(&outcome.stop, Stop::NoToken(why) if why.to_string().contains("--logit-bias")),
                 "{:?}",
                 outcome.stop
             );

@@ -172,7 +172,7 @@ fn the_manual_names_every_verb_flag_and_exit_code() {
     assert_eq!(page(&text(&["man"])), main);
     let n_pages = std::fs::read_dir(&pages).unwrap().count();
     assert_eq!(n_pages, program.get_subcommands().count() + 1);
-    for code in ["0", "1", "2", "3", "4", "129", "130", "143"] {
+    for code in ["0", "1", "2", "3", "4", "129", "130", "131", "143"] {
         assert!(main.contains(&format!("fB{code}fR")), "{code} is missing in {main}");
         let help = text(&["--help"]);
         let exit_codes = help.split_once("Exit codes:").unwrap().1;

@@ -126,14 +126,15 @@ fn help_template() -> String {
 }
 
 /// How a run can end. Each code has a constructor of [`Failure`].
-const EXIT_CODES: [(u8, &str); 8] = [
+const EXIT_CODES: [(u8, &str); 9] = [
     (0, "Success; also if the reader of the answer closed the pipe early."),
     (1, "Something failed while running: a disk, a thread, a file that cannot be written."),
     (2, "The command line or a setting is wrong."),
     (3, "A model or another input file is missing or invalid."),
     (4, "The model does not fit in memory."),
     (129, "The terminal went away (SIGHUP)."),
-    (130, "Ctrl-C."),
+    (130, "Ctrl-C (SIGINT)."),
+    (131, "Ctrl-\\ (SIGQUIT)."),
     (143, "A signal asked the program to end (SIGTERM)."),
 ];
 

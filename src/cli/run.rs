@@ -12,6 +12,7 @@ use super::{Failure, calls, print, signals};
 use crate::Session;
 use crate::chat::{Chat, Message, Prompt, Spoken, Start, Tool, ToolCall};
 use crate::generate::{Constraint, Event, Outcome, Request, Stop};
+use crate::sampler::NoToken;
 use crate::tools::Toolbox;
 use serde_json::{Value, json};
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -257,7 +258,9 @@ fn tell(
     }
     match &outcome.stop {
         Stop::Interrupted => Err(Failure::interrupted("interrupted")),
-        Stop::NoToken(problem) => Err(Failure::runtime(problem.clone())),
+        // A setting's fault, or the file's.
+        Stop::NoToken(problem @ NoToken::AllBanned) => Err(Failure::usage(problem)),
+        Stop::NoToken(problem @ NoToken::NotFinite(..)) => Err(Failure::invalid(problem)),
         _ => Ok(()),
     }
 }

@@ -64,7 +64,7 @@ impl<'d> Draw<'d> {
                 .biased(logits)
                 .and_then(|logits| name(self.tokenizer, self.tools, begun, logits).ok_or(NoToken::AllBanned)),
         };
-        let token = token.map_err(|none| Stop::NoToken(none.to_string()))?;
+        let token = token.map_err(Stop::NoToken)?;
         match following.filter(|_| token != self.tokenizer.eos()) {
             Some(following) => following.push(token).map(|()| token).map_err(Stop::Constraint),
             None => Ok(token),

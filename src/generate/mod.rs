@@ -18,7 +18,7 @@ pub use constraint::Constraint;
 
 use crate::chat::parse::{End, Event as Part, Parser, Start};
 use crate::chat::{Assistant, Tool};
-use crate::sampler::Sampling;
+use crate::sampler::{NoToken, Sampling};
 use crate::session::{Session, SessionError};
 use crate::tokenizer::{Controls, TextDecoder, Tokenizer};
 use draw::Draw;
@@ -82,8 +82,8 @@ pub enum Stop {
     ContextFull,
     /// No token goes on with the form that the answer is to have.
     Constraint(String),
-    /// No token can be drawn: all are banned.
-    NoToken(String),
+    /// No token can be drawn: all are banned, or a logit is no number.
+    NoToken(NoToken),
     /// Somebody stopped it: the flag, or whoever receives the events.
     Interrupted,
 }
