@@ -418,7 +418,10 @@ fn other_signals_do_the_same_with_their_own_exit_codes() {
 fn signals_that_were_ignored_at_the_start_stay_ignored() {
     let inner = fathom("run", &["-p", "ab", "--top-k", "1", "-c", "160000", "--jsonl"]);
     let mut shell = Command::new("sh");
-    shell.args(["-c", "trap '' INT QUIT HUP; exec \"$@\"", "sh"]).arg(inner.get_program()).args(inner.get_args());
+    shell
+        .args(["-c", "trap '' INT QUIT HUP; exec \"$@\"", "sh"])
+        .arg(inner.get_program())
+        .args(inner.get_args());
     shell.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
     let mut child = common::program::without_settings(shell)
         .stdin(Stdio::null())

@@ -269,7 +269,8 @@ mod handlers {
     /// What is ignored stays ignored: SIGHUP below nohup, SIGINT and SIGQUIT in the background of a shell script.
     pub(super) fn install() -> std::io::Result<()> {
         let ignored = ignored();
-        let heard = [SIGINT, SIGTERM, SIGQUIT, SIGHUP].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
+        let heard =
+            [SIGINT, SIGTERM, SIGQUIT, SIGHUP].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
         let mut signals = Signals::new(heard.chain([SIGCONT, SIGXFSZ]))?;
         let wait = move || signals.forever().for_each(on_any);
         std::thread::Builder::new().name("fathom-signals".into()).spawn(wait).map(drop)

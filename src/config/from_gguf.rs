@@ -1,61 +1,18 @@
 //! GGUF metadata of `deepseek32`, and of `deepseek2` in its dense layouts.
 
 use super::keys::{self, Neutral};
+use super::overrides::{Overrides, Scalar, scalar_of};
 use super::{Config, ConfigError, IndexerConfig, Yarn};
 use crate::closest::closest;
 use fathom_gguf::{Gguf, Metadata, Value};
 use std::collections::BTreeSet;
-use std::str::FromStr;
 
 /// Likeness of keys that can be meant: all have a beginning in common.
 const CLOSE: f64 = 0.9;
 
 const ARCHITECTURES: &str = "deepseek32, deepseek2";
 
-/// Values that replace metadata, as llama.cpp's `--override-kv KEY=TYPE:VALUE`.
-#[derive(Clone, Debug, Default)]
-pub struct Overrides {
-    values: Vec<(String, Scalar)>,
-    /// Every token is to attend to all earlier ones: a file may lack the indexer.
-    dense: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Scalar {
-    Int(u64),
-    Float(f64),
-    Bool(bool),
-}
-
 impl Overrides {
-    /// Reads `KEY=int:VALUE`, `KEY=float:VALUE` or `KEY=bool:VALUE` from each of `texts`.
-    ///
-    /// # Errors
-    /// A sentence about the first text that is none of these.
-    pub fn parse<S: AsRef<str>>(texts: &[S]) -> Result<Overrides, String> {
-        let parsed = texts.iter().map(|text| {
-            let text = text.as_ref();
-            let wrong =
-                || format!("--override-kv {text}: expected KEY=int:VALUE, KEY=float:VALUE or KEY=bool:VALUE");
-            let (key, value) = text.split_once('=').ok_or_else(wrong)?;
-            let (kind, value) = value.split_once(':').ok_or_else(wrong)?;
-            let scalar = match kind {
-                "int" => u64::from_str(value).ok().map(Scalar::Int),
-                "float" => f64::from_str(value).ok().map(Scalar::Float),
-                "bool" => bool::from_str(value).ok().map(Scalar::Bool),
-                _ => None,
-            };
-            scalar.map(|scalar| (key.to_owned(), scalar)).ok_or_else(wrong)
-        });
-        Ok(Overrides { values: parsed.collect::<Result<_, String>>()?, dense: false })
-    }
-
-    /// The same for sessions whose tokens attend to all earlier ones, or not.
-    #[must_use]
-    pub fn dense(self, dense: bool) -> Overrides {
-        Overrides { dense, ..self }
-    }
-
     /// Keys that change nothing of this file's numbers, each with one that may have been meant.
     pub fn without_effect(&self, metadata: &Metadata<'_>) -> Vec<(String, Option<String>)> {
         let arch = match metadata.str("general.architecture") {
@@ -73,10 +30,6 @@ impl Overrides {
                 (key.clone(), closest(key, asked.iter().copied(), CLOSE).map(ToString::to_string))
             })
             .collect()
-    }
-
-    fn get(&self, key: &str) -> Option<Scalar> {
-        self.values.iter().rev().find(|(k, _)| k == key).map(|&(_, value)| value)
     }
 }
 
@@ -173,29 +126,6 @@ impl Reader<'_, '_> {
 
 fn has_zero(array: &fathom_gguf::Array<'_>) -> bool {
     array.values().any(|value| scalar_of(&value) == Some(Scalar::Int(0)))
-}
-
-/// A scalar; or a per-layer array whose non-zero entries agree, which llama.cpp writes for some widths.
-pub(super) fn scalar_of(value: &Value<'_>) -> Option<Scalar> {
-    Some(match *value {
-        Value::U8(v) => Scalar::Int(v.into()),
-        Value::U16(v) => Scalar::Int(v.into()),
-        Value::U32(v) => Scalar::Int(v.into()),
-        Value::U64(v) => Scalar::Int(v),
-        Value::I8(v) => Scalar::Int(v.try_into().ok()?),
-        Value::I16(v) => Scalar::Int(v.try_into().ok()?),
-        Value::I32(v) => Scalar::Int(v.try_into().ok()?),
-        Value::I64(v) => Scalar::Int(v.try_into().ok()?),
-        Value::F32(v) => Scalar::Float(v.into()),
-        Value::F64(v) => Scalar::Float(v),
-        Value::Bool(v) => Scalar::Bool(v),
-        Value::Str(_) | Value::Bytes(_) => return None,
-        Value::Array(ref array) => {
-            let mut widths = array.values().map(|v| scalar_of(&v)).filter(|v| *v != Some(Scalar::Int(0)));
-            let first = widths.next()??;
-            widths.all(|width| width == Some(first)).then_some(first)?
-        }
-    })
 }
 
 impl Config {
@@ -419,21 +349,5 @@ impl Reader<'_, '_> {
             // ggml stores 0.1 * mscale_all_dim.
             mscale_all_dim: log_multiplier / 0.1,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn overrides_are_read_and_the_last_one_wins() {
-        let o = Overrides::parse(&["a.b=int:3", "a.b=int:4", "c=float:0.5", "d=bool:true"]).unwrap();
-        assert_eq!(o.get("a.b"), Some(Scalar::Int(4)));
-        assert_eq!(o.get("c"), Some(Scalar::Float(0.5)));
-        assert_eq!(o.get("d"), Some(Scalar::Bool(true)));
-        for bad in ["", "a", "a=3", "a=int:x", "a=str:x", "a=int:-1"] {
-            assert!(Overrides::parse(&[bad]).is_err(), "{bad}");
-        }
     }
 }

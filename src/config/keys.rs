@@ -1,7 +1,7 @@
 //! The keys that a GGUF file has below its architecture's name: those that are read, those that mean nothing here, and those under
 //! which a relative of the family would compute something else.
 
-use super::from_gguf::Scalar;
+use super::overrides::Scalar;
 use fathom_gguf::Metadata;
 use std::fmt;
 

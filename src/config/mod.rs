@@ -7,10 +7,11 @@ mod fields;
 mod from_gguf;
 mod from_json;
 pub(crate) mod keys;
+mod overrides;
 mod rope_json;
 mod to_gguf;
 
-pub use from_gguf::Overrides;
+pub use overrides::Overrides;
 
 use serde::{Serialize, Serializer};
 

@@ -1,0 +1,92 @@
+//! Values that replace a file's metadata.
+
+use fathom_gguf::Value;
+use std::str::FromStr;
+
+/// Values that replace metadata, as llama.cpp's `--override-kv KEY=TYPE:VALUE`.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    pub(super) values: Vec<(String, Scalar)>,
+    /// Every token is to attend to all earlier ones: a file may lack the indexer.
+    pub(super) dense: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Scalar {
+    Int(u64),
+    Float(f64),
+    Bool(bool),
+}
+
+impl Overrides {
+    /// Reads `KEY=int:VALUE`, `KEY=float:VALUE` or `KEY=bool:VALUE` from each of `texts`.
+    ///
+    /// # Errors
+    /// A sentence about the first text that is none of these.
+    pub fn parse<S: AsRef<str>>(texts: &[S]) -> Result<Overrides, String> {
+        let parsed = texts.iter().map(|text| {
+            let text = text.as_ref();
+            let wrong =
+                || format!("--override-kv {text}: expected KEY=int:VALUE, KEY=float:VALUE or KEY=bool:VALUE");
+            let (key, value) = text.split_once('=').ok_or_else(wrong)?;
+            let (kind, value) = value.split_once(':').ok_or_else(wrong)?;
+            let scalar = match kind {
+                "int" => u64::from_str(value).ok().map(Scalar::Int),
+                "float" => f64::from_str(value).ok().map(Scalar::Float),
+                "bool" => bool::from_str(value).ok().map(Scalar::Bool),
+                _ => None,
+            };
+            scalar.map(|scalar| (key.to_owned(), scalar)).ok_or_else(wrong)
+        });
+        Ok(Overrides { values: parsed.collect::<Result<_, String>>()?, dense: false })
+    }
+
+    /// The same for sessions whose tokens attend to all earlier ones, or not.
+    #[must_use]
+    pub fn dense(self, dense: bool) -> Overrides {
+        Overrides { dense, ..self }
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<Scalar> {
+        self.values.iter().rev().find(|(k, _)| k == key).map(|&(_, value)| value)
+    }
+}
+
+/// A scalar; or a per-layer array whose non-zero entries agree, which llama.cpp writes for some widths.
+pub(super) fn scalar_of(value: &Value<'_>) -> Option<Scalar> {
+    Some(match *value {
+        Value::U8(v) => Scalar::Int(v.into()),
+        Value::U16(v) => Scalar::Int(v.into()),
+        Value::U32(v) => Scalar::Int(v.into()),
+        Value::U64(v) => Scalar::Int(v),
+        Value::I8(v) => Scalar::Int(v.try_into().ok()?),
+        Value::I16(v) => Scalar::Int(v.try_into().ok()?),
+        Value::I32(v) => Scalar::Int(v.try_into().ok()?),
+        Value::I64(v) => Scalar::Int(v.try_into().ok()?),
+        Value::F32(v) => Scalar::Float(v.into()),
+        Value::F64(v) => Scalar::Float(v),
+        Value::Bool(v) => Scalar::Bool(v),
+        Value::Str(_) | Value::Bytes(_) => return None,
+        Value::Array(ref array) => {
+            let mut widths = array.values().map(|v| scalar_of(&v)).filter(|v| *v != Some(Scalar::Int(0)));
+            let first = widths.next()??;
+            widths.all(|width| width == Some(first)).then_some(first)?
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overrides_are_read_and_the_last_one_wins() {
+        let o = Overrides::parse(&["a.b=int:3", "a.b=int:4", "c=float:0.5", "d=bool:true"]).unwrap();
+        assert_eq!(o.get("a.b"), Some(Scalar::Int(4)));
+        assert_eq!(o.get("c"), Some(Scalar::Float(0.5)));
+        assert_eq!(o.get("d"), Some(Scalar::Bool(true)));
+        for bad in ["", "a", "a=3", "a=int:x", "a=str:x", "a=int:-1"] {
+            assert!(Overrides::parse(&[bad]).is_err(), "{bad}");
+        }
+    }
+}
