@@ -333,6 +333,11 @@ fn exit_codes() {
     let (too_long, message) = told(&["-p", "a b c d e f g h", "-c", "5"]);
     assert_eq!(too_long, 2);
     assert!(message.contains("room for 5 tokens") && message.contains("larger context"), "{message}");
+    let all_banned: Vec<String> = (0..320).map(|id| format!("-l{id}-inf")).collect();
+    let all_banned: Vec<&str> = all_banned.iter().map(String::as_str).collect();
+    let (no_token, message) = told(&[&["-p", "x"], &all_banned[..]].concat());
+    assert_eq!(no_token, 2);
+    assert!(message.contains("all of them are banned (--logit-bias)"), "{message}");
     assert_eq!(told(&["-f", "/nowhere/at/all"]).0, 3);
     let absent = common::fathom().args(["run", "/nowhere.gguf", "-p", "x"]).output().unwrap();
     assert_eq!(code(&absent), 3);

@@ -27,7 +27,7 @@ pub struct LoadArgs {
     /// not depend on it.
     #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = thread_count)]
     threads: Option<usize>,
-    /// Override a metadata value: KEY=int:VALUE, KEY=float:VALUE or KEY=bool:VALUE. Can be repeated.
+    /// Override a metadata value. TYPE is int, float, bool or str. Can be repeated.
     #[arg(long, value_name = "KEY=TYPE:VALUE")]
     override_kv: Vec<String>,
     /// Do not read the mapped weights in advance: the first tokens come sooner, but slowly.

@@ -1,6 +1,6 @@
 //! GGUF metadata of `deepseek32`, and of `deepseek2` in its dense layouts.
 
-use super::keys::{self, Neutral};
+use super::keys;
 use super::overrides::{Overrides, Scalar, scalar_of};
 use super::{Config, ConfigError, IndexerConfig, Yarn};
 use crate::closest::closest;
@@ -70,7 +70,7 @@ impl Reader<'_, '_> {
         match self.scalar(key)? {
             Scalar::Int(value) => Some(usize::try_from(value).unwrap_or(usize::MAX)),
             other => {
-                self.problems.push(format!("{}: expected a whole number, found {other:?}", self.key(key)));
+                self.problems.push(format!("{}: expected a whole number, found {other}", self.key(key)));
                 None
             }
         }
@@ -80,8 +80,8 @@ impl Reader<'_, '_> {
         match self.scalar(key)? {
             Scalar::Float(value) => Some(value as f32),
             Scalar::Int(value) => Some(value as f32),
-            Scalar::Bool(_) => {
-                self.problems.push(format!("{}: expected a number, found a flag", self.key(key)));
+            other => {
+                self.problems.push(format!("{}: expected a number, found {other}", self.key(key)));
                 None
             }
         }
@@ -91,8 +91,23 @@ impl Reader<'_, '_> {
         match self.scalar(key)? {
             Scalar::Bool(value) => Some(value),
             other => {
-                self.problems.push(format!("{}: expected true or false, found {other:?}", self.key(key)));
+                self.problems.push(format!("{}: expected true or false, found {other}", self.key(key)));
                 None
+            }
+        }
+    }
+
+    fn text(&mut self, key: &str) -> Result<Option<String>, String> {
+        let key = self.key(key);
+        self.asked.insert(key.clone());
+        match self.overrides.get(&key) {
+            Some(Scalar::Str(text)) => Ok(Some(text)),
+            Some(other) => {
+                Err(format!("{key}: expected a text (--override-kv {key}=str:VALUE), found {other}"))
+            }
+            None => {
+                let text = self.metadata.str(&key).map_err(|error| error.to_string())?;
+                Ok(text.map(str::to_owned))
             }
         }
     }
@@ -262,10 +277,10 @@ impl Reader<'_, '_> {
             let Some(value) = self.metadata.get(&full) else { continue };
             self.asked.insert(full.clone());
             let found = overridden.or_else(|| scalar_of(value));
-            if !found.is_some_and(|found| neutral.is(found)) {
-                let found = found.map_or_else(|| value.kind().to_string(), Neutral::shown);
+            if !found.as_ref().is_some_and(|found| neutral.is(found)) {
+                let found = found.map_or_else(|| value.kind().to_string(), |found| found.to_string());
                 self.problems.push(format!(
-                    "{full}: expected {neutral}, found {found}: this program computes no model in which it is another"
+                    "{full}: expected {neutral}, found {found}; Fathom supports no other value"
                 ));
             }
         }
@@ -307,13 +322,16 @@ impl Reader<'_, '_> {
         });
         if let Some(key) = lost {
             let key = self.key(key);
-            self.problems.push(format!("{kind}: missing, and {key} is there: expected `yarn` or `none`"));
+            self.problems.push(format!(
+                "{kind}: missing, but {key} is there; DeepSeek-V3 and its successors have yarn: add --override-kv {kind}=str:yarn, \
+                 or {kind}=str:none if positions are not to be scaled"
+            ));
         }
     }
 
     fn yarn(&mut self) -> Option<Yarn> {
         let key = self.key("rope.scaling.type");
-        match self.metadata.str(&key) {
+        match self.text("rope.scaling.type").as_ref().map(Option::as_deref) {
             Ok(Some("none")) => return None,
             Ok(None) => {
                 self.check_no_scaling(&key);
@@ -325,7 +343,7 @@ impl Reader<'_, '_> {
                 return None;
             }
             Err(error) => {
-                self.problems.push(error.to_string());
+                self.problems.push(error.clone());
                 return None;
             }
         }

@@ -16,21 +16,13 @@ pub(super) enum Neutral {
 }
 
 impl Neutral {
-    pub(super) fn is(self, found: Scalar) -> bool {
+    pub(super) fn is(self, found: &Scalar) -> bool {
         match (self, found) {
-            (Neutral::Flag(flag), Scalar::Bool(found)) => flag == found,
+            (Neutral::Flag(flag), Scalar::Bool(found)) => flag == *found,
             (Neutral::Zero | Neutral::One, Scalar::Int(0)) | (Neutral::One, Scalar::Int(1)) => true,
-            (Neutral::Zero, Scalar::Float(x)) => x == 0.0,
-            (Neutral::One, Scalar::Float(x)) => x == 0.0 || x == 1.0,
+            (Neutral::Zero, Scalar::Float(x)) => *x == 0.0,
+            (Neutral::One, Scalar::Float(x)) => *x == 0.0 || *x == 1.0,
             _ => false,
-        }
-    }
-
-    pub(super) fn shown(found: Scalar) -> String {
-        match found {
-            Scalar::Int(n) => n.to_string(),
-            Scalar::Float(x) => x.to_string(),
-            Scalar::Bool(flag) => flag.to_string(),
         }
     }
 }

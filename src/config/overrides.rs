@@ -1,6 +1,7 @@
 //! Values that replace a file's metadata.
 
 use fathom_gguf::Value;
+use std::fmt;
 use std::str::FromStr;
 
 /// Values that replace metadata, as llama.cpp's `--override-kv KEY=TYPE:VALUE`.
@@ -11,29 +12,46 @@ pub struct Overrides {
     pub(super) dense: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Scalar {
     Int(u64),
     Float(f64),
     Bool(bool),
+    /// Only where somebody replaces a text.
+    Str(String),
+}
+
+impl fmt::Display for Scalar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Scalar::Int(n) => n.fmt(f),
+            Scalar::Float(x) => x.fmt(f),
+            Scalar::Bool(flag) => flag.fmt(f),
+            Scalar::Str(text) => write!(f, "`{text}`"),
+        }
+    }
 }
 
 impl Overrides {
-    /// Reads `KEY=int:VALUE`, `KEY=float:VALUE` or `KEY=bool:VALUE` from each of `texts`.
+    /// Reads `KEY=TYPE:VALUE` from each of `texts`, with llama.cpp's types: `int`, `float`, `bool` and `str`.
     ///
     /// # Errors
     /// A sentence about the first text that is none of these.
     pub fn parse<S: AsRef<str>>(texts: &[S]) -> Result<Overrides, String> {
         let parsed = texts.iter().map(|text| {
             let text = text.as_ref();
-            let wrong =
-                || format!("--override-kv {text}: expected KEY=int:VALUE, KEY=float:VALUE or KEY=bool:VALUE");
+            let wrong = || {
+                format!(
+                    "--override-kv {text}: expected KEY=TYPE:VALUE, where TYPE is int (from 0), float, bool (true or false) or str"
+                )
+            };
             let (key, value) = text.split_once('=').ok_or_else(wrong)?;
             let (kind, value) = value.split_once(':').ok_or_else(wrong)?;
             let scalar = match kind {
                 "int" => u64::from_str(value).ok().map(Scalar::Int),
                 "float" => f64::from_str(value).ok().map(Scalar::Float),
                 "bool" => bool::from_str(value).ok().map(Scalar::Bool),
+                "str" => Some(Scalar::Str(value.to_owned())),
                 _ => None,
             };
             scalar.map(|scalar| (key.to_owned(), scalar)).ok_or_else(wrong)
@@ -48,7 +66,7 @@ impl Overrides {
     }
 
     pub(super) fn get(&self, key: &str) -> Option<Scalar> {
-        self.values.iter().rev().find(|(k, _)| k == key).map(|&(_, value)| value)
+        self.values.iter().rev().find(|(k, _)| k == key).map(|(_, value)| value.clone())
     }
 }
 
@@ -70,7 +88,7 @@ pub(super) fn scalar_of(value: &Value<'_>) -> Option<Scalar> {
         Value::Array(ref array) => {
             let mut widths = array.values().map(|v| scalar_of(&v)).filter(|v| *v != Some(Scalar::Int(0)));
             let first = widths.next()??;
-            widths.all(|width| width == Some(first)).then_some(first)?
+            widths.all(|width| width.as_ref() == Some(&first)).then_some(first)?
         }
     })
 }
@@ -85,7 +103,10 @@ mod tests {
         assert_eq!(o.get("a.b"), Some(Scalar::Int(4)));
         assert_eq!(o.get("c"), Some(Scalar::Float(0.5)));
         assert_eq!(o.get("d"), Some(Scalar::Bool(true)));
-        for bad in ["", "a", "a=3", "a=int:x", "a=str:x", "a=int:-1"] {
+        let o = Overrides::parse(&["a=str:x=y:z", "b=str:"]).unwrap();
+        assert_eq!(o.get("a"), Some(Scalar::Str("x=y:z".to_owned())));
+        assert_eq!(o.get("b"), Some(Scalar::Str(String::new())));
+        for bad in ["", "a", "a=3", "a=int:x", "a=string:x", "a=int:-1", "a=bool:1"] {
             assert!(Overrides::parse(&[bad]).is_err(), "{bad}");
         }
     }

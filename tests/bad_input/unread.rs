@@ -11,7 +11,7 @@ fn bias(name: &str, n: usize) -> Tensor {
 
 const ACCOUNTS: &str = "expected only tensors that the metadata accounts for";
 
-pub const REFUSED: [Row; 11] = [
+pub const REFUSED: [Row; 12] = [
     (
         "shared experts without their number",
         |dir, mut model| {
@@ -93,7 +93,7 @@ pub const REFUSED: [Row; 11] = [
             put_model(dir, &model)
         },
         By::Loading,
-        &["deepseek32.attention.scale: expected 0, found 0.5"],
+        &["deepseek32.attention.scale: expected 0, found 0.5; Fathom supports no other value"],
     ),
     (
         "experts without their factor and their norm",
@@ -107,6 +107,15 @@ pub const REFUSED: [Row; 11] = [
             "add --override-kv deepseek32.expert_weights_scale=float:2.5",
             "add --override-kv deepseek32.expert_weights_norm=bool:true",
         ],
+    ),
+    (
+        "scaled positions without the type of their scaling",
+        |dir, mut model| {
+            model.unset("deepseek32.rope.scaling.type");
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &["rope.scaling.type: missing", "add --override-kv deepseek32.rope.scaling.type=str:yarn"],
     ),
     (
         "keys and values of three heads",
@@ -179,6 +188,11 @@ fn what_changes_nothing_is_taken_and_told() {
         }
     });
     assert!(logits(&without_keys, &["--dense"]).0 == dense);
+
+    let without_type = with(|model| model.unset("deepseek32.rope.scaling.type"));
+    let yarn = ["--override-kv", "deepseek32.rope.scaling.type=str:yarn"];
+    assert!(logits(&without_type, &yarn) == (expected.clone(), String::new()), "the advice is sound");
+    assert!(logits(&good, &[yarn[0], "deepseek32.rope.scaling.type=str:none"]).0 != expected);
 
     let hidden = with(|model| {
         model.unset("deepseek32.nextn_predict_layers");
