@@ -30,8 +30,9 @@ pub(super) struct Program {
 impl Program {
     /// Compiles a template. The error says what is wrong with it.
     pub(super) fn new(source: &str) -> Result<Program, String> {
-        let source = rewrite::rewrite(source)?;
+        let source = source.to_owned();
         contained::run(move || {
+            let source = rewrite::rewrite(&source)?;
             let mut environment = environment().map_err(|error| problem(&error))?;
             environment.add_template_owned(NAME, source).map_err(|error| problem(&error))?;
             let compiled = environment.get_template(NAME).map_err(|error| problem(&error))?;

@@ -193,11 +193,12 @@ fn tag(text: &str, is_block: bool, tokens: &[Token<'_>], begin: usize) -> Result
     }
     let close = if is_block { "%}" } else { "}}" };
     let mut text = text.to_owned();
-    // Each turn takes one sign away.
+    // Each turn takes one sign away. What stands before its operands was looked at.
+    let mut from = 0;
     for _ in 0..tokens.len() {
         let (tokens, _) = lex(&text, 2, close)?;
         let formats = |place: &usize| tokens[*place].is("%") && is_text_format(&tokens, *place);
-        let Some(place) = (0..tokens.len()).find(formats) else { break };
+        let Some(place) = (from..tokens.len()).find(formats) else { break };
         let (first, last) = operands(&tokens, place);
         if first == place || last == place {
             break;
@@ -206,6 +207,7 @@ fn tag(text: &str, is_block: bool, tokens: &[Token<'_>], begin: usize) -> Result
         let right = &text[tokens[place + 1].at..tokens[last].end()];
         let new = format!("(({left})|{MODULO}({right}))");
         text = [&text[..tokens[first].at], &new, &text[tokens[last].end()..]].concat();
+        from = first;
     }
     Ok(text)
 }

@@ -21,6 +21,9 @@ use super::tools::{self, Tool};
 use serde_json::{Map, Value};
 use tags::{Found, Kind, Tag};
 
+/// Long answers are taken in pieces of so many bytes.
+const PIECE: usize = 4 << 10;
+
 /// Takes an answer apart.
 #[derive(Clone, Debug)]
 pub struct Parser {
@@ -28,7 +31,7 @@ pub struct Parser {
     state: State,
     /// Text that is not yet given out.
     held: String,
-    /// Up to here `held` has been searched for the next tag.
+    /// Up to here `held` has been searched for the next tag, or is white space where a tag or text is to come.
     searched: usize,
     /// Nothing but a call has come out of the current run of content.
     at_start: bool,
@@ -57,7 +60,7 @@ enum State {
     /// In a value.
     Value(Open, Parameter),
     /// In a bare JSON object.
-    Bare(Open),
+    Bare(Open, Braces),
     /// In what began as a call and cannot become one: up to its end.
     Broken(Open),
 }
@@ -70,6 +73,39 @@ struct Open {
     marked: bool,
     arguments: Map<String, Value>,
     raw: String,
+}
+
+/// A JSON object that is followed only so far as to know where it may end.
+#[derive(Clone, Debug, Default)]
+struct Braces {
+    /// Bytes that were followed.
+    at: usize,
+    begun: bool,
+    depth: usize,
+    in_text: bool,
+    escaped: bool,
+    /// Something stands behind its end.
+    spoilt: bool,
+}
+
+impl Braces {
+    /// Whether `text`, of which the beginning was followed before, may be an object and nothing else.
+    fn may_end(&mut self, text: &str) -> bool {
+        for &byte in &text.as_bytes()[self.at..] {
+            self.spoilt |= self.begun && self.depth == 0 && !byte.is_ascii_whitespace();
+            self.begun |= byte == b'{';
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.in_text => self.escaped = true,
+                b'"' => self.in_text = !self.in_text,
+                b'{' | b'[' if !self.in_text => self.depth += 1,
+                b'}' | b']' if !self.in_text => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        self.at = text.len();
+        self.depth == 0 && !self.spoilt
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -105,8 +141,14 @@ impl Parser {
 
     /// Takes more text, control tokens as their texts, without EOS.
     pub fn push(&mut self, text: &str) -> Vec<Event> {
-        self.held.push_str(text);
-        while self.step() {}
+        let mut rest = text;
+        // What is held is moved with every tag that is taken from it, so little of it is held at a time.
+        while !rest.is_empty() {
+            let (piece, later) = rest.split_at(rest.floor_char_boundary(PIECE));
+            self.held.push_str(piece);
+            while self.step() {}
+            rest = later;
+        }
         std::mem::take(&mut self.events)
     }
 
@@ -114,23 +156,23 @@ impl Parser {
     ///
     /// A value may hold `</` that is no closing tag; it counts as syntax until that is certain.
     pub fn place(&self) -> Place<'_> {
-        let held = self.held.trim_start();
+        let held = || self.held[self.searched..].trim_start();
         let begins_tag = |text: &str| text.starts_with("</") || tags::is_marked(text);
         let is_syntax = match &self.state {
-            State::Block => match tags::name_begun(held) {
+            State::Block => match tags::name_begun(held()) {
                 Some(begun) => return Place::Name(begun),
                 None => true,
             },
             State::Call(_) => true,
-            State::Value(..) | State::Bare(_) => begins_tag(&self.held[self.searched..]),
-            State::Content if self.behind_calls && held.is_empty() => true,
-            State::Content | State::Reasoning if !self.tools.is_empty() => tags::is_marked(held),
+            State::Value(..) | State::Bare(..) => begins_tag(&self.held[self.searched..]),
+            State::Content if self.behind_calls && held().is_empty() => true,
+            State::Content | State::Reasoning if !self.tools.is_empty() => tags::is_marked(held()),
             State::Broken(_) => tags::is_marked(&self.held[self.searched..]),
             State::Start | State::Content | State::Reasoning => false,
         };
         match (is_syntax, &self.state) {
             (true, _) => Place::Syntax,
-            (false, State::Value(..) | State::Bare(_)) => Place::Value,
+            (false, State::Value(..) | State::Bare(..)) => Place::Value,
             (false, _) => Place::Free,
         }
     }
@@ -153,10 +195,10 @@ impl Parser {
             State::Start | State::Content => self.content(&rest),
             State::Reasoning => self.reasoning(&rest),
             State::Call(open) if end == End::Eos && rest.trim().is_empty() => self.call(open),
-            State::Bare(open) if end == End::Eos && tools::exact_object(&rest).is_some() => {
+            State::Bare(open, _) if end == End::Eos && tools::exact_object(&rest).is_some() => {
                 self.bare(open, &rest);
             }
-            State::Call(open) | State::Value(open, _) | State::Bare(open) | State::Broken(open) => {
+            State::Call(open) | State::Value(open, _) | State::Bare(open, _) | State::Broken(open) => {
                 self.unfinished(open, &rest);
             }
         }
@@ -183,7 +225,7 @@ impl Parser {
             State::Block => self.in_block(),
             State::Call(open) => self.in_call(open),
             State::Value(open, parameter) => self.in_value(open, parameter),
-            State::Bare(open) => self.in_bare(open),
+            State::Bare(open, braces) => self.in_bare(open, braces),
             State::Broken(open) => self.in_broken(open),
         }
     }
@@ -199,8 +241,14 @@ impl Parser {
         true
     }
 
+    /// How much white space stands before what comes; what was found is not looked at again.
+    fn white(&mut self) -> usize {
+        self.searched = self.held.len() - self.held[self.searched..].trim_start().len();
+        self.searched
+    }
+
     fn in_start(&mut self) -> bool {
-        let white = self.held.len() - self.held.trim_start().len();
+        let white = self.white();
         match tags::literal(&self.held[white..], THINK) {
             Found::Yes(length) => {
                 self.held.drain(..white + length);
@@ -251,7 +299,7 @@ impl Parser {
     }
 
     fn in_content(&mut self) -> bool {
-        let mut from = 0;
+        let mut from = if self.behind_calls { self.white() } else { 0 };
         while let Some(place) = self.held[from..].find('<').map(|place| from + place) {
             let at_line_start = match place.checked_sub(1) {
                 Some(before) => self.held.as_bytes()[before] == b'\n',
@@ -297,12 +345,12 @@ impl Parser {
     /// How much of the content up to a place can be given out: newlines may belong to a block of calls, and white space
     /// behind one is content only if more follows.
     fn n_certain(&self, place: usize) -> usize {
-        let text = without_two_newlines(&self.held[..place]);
-        if self.behind_calls && text.trim().is_empty() { 0 } else { text.len() }
+        let length = without_two_newlines(&self.held[..place]).len();
+        if self.behind_calls && length <= self.searched { 0 } else { length }
     }
 
     fn in_block(&mut self) -> bool {
-        let white = self.held.len() - self.held.trim_start().len();
+        let white = self.white();
         let rest = &self.held[white..];
         if rest.is_empty() {
             return self.wait(State::Block);
@@ -345,13 +393,13 @@ impl Parser {
     }
 
     fn in_call(&mut self, mut open: Open) -> bool {
-        let white = self.held.len() - self.held.trim_start().len();
+        let white = self.white();
         let rest = &self.held[white..];
         if rest.is_empty() {
             return self.wait(State::Call(open));
         }
         if rest.starts_with('{') && open.arguments.is_empty() {
-            return self.go(State::Bare(open));
+            return self.go(State::Bare(open, Braces::default()));
         }
         match tags::tag(rest) {
             Found::Yes(Tag { kind: Kind::Parameter { key, is_string }, marked, length }) => {
@@ -419,11 +467,12 @@ impl Parser {
         }
     }
 
-    fn in_bare(&mut self, open: Open) -> bool {
+    fn in_bare(&mut self, open: Open, mut braces: Braces) -> bool {
         match tags::next_tag(&self.held, self.searched, false) {
             Ok((place, Tag { kind, marked, length })) => {
                 let is_end = matches!(kind, Kind::EndInvoke | Kind::EndCalls | Kind::Invoke { .. });
-                if is_end && tools::exact_object(&self.held[..place]).is_some() {
+                let object = &self.held[..place];
+                if is_end && braces.may_end(object) && tools::exact_object(object).is_some() {
                     let raw = self.take(place);
                     if kind == Kind::EndInvoke {
                         self.held.drain(..length);
@@ -436,12 +485,12 @@ impl Parser {
                 }
                 // In a text of the object.
                 self.searched = place + 1;
-                self.state = State::Bare(open);
+                self.state = State::Bare(open, braces);
                 true
             }
             Err(searched) => {
                 self.searched = searched;
-                self.wait(State::Bare(open))
+                self.wait(State::Bare(open, braces))
             }
         }
     }
@@ -491,6 +540,10 @@ impl Parser {
     }
 
     fn take(&mut self, length: usize) -> String {
+        if length == 0 {
+            return String::new();
+        }
+        self.searched = 0;
         let rest = self.held.split_off(length);
         std::mem::replace(&mut self.held, rest)
     }

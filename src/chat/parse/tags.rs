@@ -9,6 +9,9 @@ use crate::chat::markers::DSML;
 const BLOCKS: [&str; 2] = ["function_calls", "tool_calls"];
 /// Letters that may be wrong in the name of a closing tag.
 const MISSPELT: usize = 2;
+/// A tag is not longer: names of tools and parameters have some tens of letters. What a longer one costs would grow with the
+/// square of its length, for it is looked at anew with every piece of text.
+const LONGEST: usize = 16 << 10;
 
 /// Whether something stands at the beginning of a text that may go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,13 +64,14 @@ pub(super) fn literal(text: &str, wanted: &str) -> Found {
 /// Opens a block of calls; `Yes` holds what is to be dropped: all of `<｜DSML｜function_calls>`, nothing of a call
 /// without a block around it. Without the mark a block is a block only if a call follows.
 pub(super) fn opens_calls(text: &str, unmarked: bool) -> Found {
+    let (text, incomplete) = bounded(text);
     let marked = Matcher::new(text).constant("<").constant(DSML);
     let block = either(BLOCKS.map(|name| marked.constant(name).close().found()));
     let call = marked.constant("invoke").space().found();
     let plain = Matcher::new(text).constant("<function_calls").close();
     let then = plain.white();
     let then_call = [then.constant("<invoke"), then.constant("<").constant(DSML).constant("invoke")];
-    match (block, call) {
+    let found = match (block, call) {
         (Found::No, Found::No) if unmarked => match either(then_call.map(|matcher| matcher.found())) {
             Found::Yes(_) => plain.found(),
             other => other,
@@ -76,7 +80,8 @@ pub(super) fn opens_calls(text: &str, unmarked: bool) -> Found {
         (_, Found::Yes(_)) => Found::Yes(0),
         (Found::No, Found::No) => Found::No,
         _ => Found::Maybe,
-    }
+    };
+    if found == Found::Maybe { incomplete } else { found }
 }
 
 fn either<const N: usize>(all: [Found; N]) -> Found {
@@ -85,22 +90,32 @@ fn either<const N: usize>(all: [Found; N]) -> Found {
     best.cloned().unwrap_or(Found::No)
 }
 
+/// The beginning of a text, as much as a tag may take of it; and what it is that is not complete there: no tag where the
+/// text goes on.
+fn bounded<T>(text: &str) -> (&str, Found<T>) {
+    let start = &text[..text.floor_char_boundary(LONGEST)];
+    (start, if start.len() < text.len() { Found::No } else { Found::Maybe })
+}
+
 /// Any tag, at the beginning of a text without white space before it.
 pub(super) fn tag(text: &str) -> Found<Tag> {
     match marked_tag(text) {
         Found::No => {}
         found => return found,
     }
+    let (text, incomplete) = bounded(text);
     let is_end = literal(text, "</");
-    match Matcher::new(text).constant(if is_end == Found::No { "<" } else { "</" }).found() {
+    let found = match Matcher::new(text).constant(if is_end == Found::No { "<" } else { "</" }).found() {
         Found::Yes(at) => known(text, at, is_end != Found::No, false),
         Found::Maybe => Found::Maybe,
         Found::No => Found::No,
-    }
+    };
+    if found == Found::Maybe { incomplete } else { found }
 }
 
 /// Any tag with the mark.
 pub(super) fn marked_tag(text: &str) -> Found<Tag> {
+    let (text, incomplete) = bounded(text);
     let [open, end] = ["<", "</"].map(|begin| Matcher::new(text).constant(begin).constant(DSML).found());
     let (at, is_end) = match (open, end) {
         (Found::Yes(at), _) => (at, false),
@@ -109,7 +124,11 @@ pub(super) fn marked_tag(text: &str) -> Found<Tag> {
         _ => return Found::Maybe,
     };
     match known(text, at, is_end, true) {
-        Found::No => foreign(text, at, is_end),
+        Found::Maybe if incomplete == Found::Maybe => Found::Maybe,
+        Found::Maybe | Found::No => foreign(text, at, is_end).unwrap_or(match incomplete {
+            Found::No => Found::Yes(Tag { kind: Kind::Foreign, marked: true, length: at }),
+            incomplete => incomplete,
+        }),
         found => found,
     }
 }
@@ -152,9 +171,9 @@ fn first<const N: usize>(all: [Found<Tag>; N]) -> Found<Tag> {
 }
 
 /// What has the mark and is no tag of the format: up to `>`, the end of the line or the next tag. A closing tag that is
-/// misspelt by a letter or two is the one that it was to be.
-fn foreign(text: &str, at: usize, is_end: bool) -> Found<Tag> {
-    let Some(place) = text[at..].find(['>', '\n', '<']).map(|place| at + place) else { return Found::Maybe };
+/// misspelt by a letter or two is the one that it was to be. `None`: its end is not there.
+fn foreign(text: &str, at: usize, is_end: bool) -> Option<Found<Tag>> {
+    let place = at + text[at..].find(['>', '\n', '<'])?;
     let is_closed = text[place..].starts_with('>');
     let length = if is_closed { place + 1 } else { place };
     let word = text[at..place].split_whitespace().next().unwrap_or_default();
@@ -166,7 +185,7 @@ fn foreign(text: &str, at: usize, is_end: bool) -> Found<Tag> {
     ];
     let near = |wanted: &str| is_end && is_closed && strsim::osa_distance(word, wanted) <= MISSPELT;
     let meant = ends.into_iter().find(|(_, wanted)| near(wanted));
-    Found::Yes(Tag { kind: meant.map_or(Kind::Foreign, |(kind, _)| kind), marked: true, length })
+    Some(Found::Yes(Tag { kind: meant.map_or(Kind::Foreign, |(kind, _)| kind), marked: true, length }))
 }
 
 /// Whether a text begins with a tag that has the mark of calls.
@@ -247,8 +266,8 @@ fn value_end(text: &str, from: usize, quote: char) -> Found {
     let mut at = from;
     loop {
         let next = text[at..].find(quote).map(|place| at + place);
-        let value = &text[from..next.unwrap_or(text.len())];
-        if value.contains(DSML) {
+        // The mark has no quote in it.
+        if text[at..next.unwrap_or(text.len())].contains(DSML) {
             return Found::No;
         }
         let Some(end) = next else { return Found::Maybe };

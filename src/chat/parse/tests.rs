@@ -475,3 +475,67 @@ fn the_parser_knows_where_syntax_is() {
     parser.push(&format!("<function_calls>{unmarked}"));
     assert_eq!(parser.place(), Place::Name("wea"));
 }
+
+/// What a long answer costs grows with its length, whatever it consists of and however it comes: with its square, the
+/// largest of these would take many minutes.
+#[test]
+fn long_answers_are_taken_apart_in_linear_time() {
+    const LONG: usize = 1 << 20;
+    let repeat = |text: &str| text.repeat(LONG / text.len());
+    let open = "<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"weather\">\n";
+    let value = format!("{open}<｜DSML｜parameter name=\"city\" string=\"true\">");
+    for text in ["a", "a < b </d> ", "\"", "</parameter>", "<invoke name=\"x\" ", "</", " \n"] {
+        let answer = format!("{value}{}</｜DSML｜parameter></｜DSML｜invoke>", repeat(text));
+        let events = streamed(&answer);
+        let [_, Event::Call(call)] = &events[..] else { panic!("{text:?}: {} events", events.len()) };
+        assert_eq!(call.arguments["city"], Value::String(repeat(text)));
+    }
+    for begun in [
+        "",
+        "<｜DSML｜function_calls>",
+        "<｜DSML｜function_calls ",
+        "<｜DSML｜",
+        "</｜DSML｜",
+        open,
+        &format!("{CALL} "),
+    ] {
+        for text in ["a", "\"", " ", " \n", "</invoke>", "x=\"\" ", "<invoke name=\""] {
+            for before in ["", "<｜DSML｜invoke name=\"", "<invoke name=\"", "{\"a\": \"", "{}"] {
+                streamed(&format!("{begun}{before}{}", repeat(text)));
+            }
+        }
+    }
+}
+
+/// The events of an answer that comes in pieces of a few bytes, as it does from a model.
+fn streamed(answer: &str) -> Vec<Event> {
+    let mut parser = Parser::new(Start::Content, weather());
+    let (mut all, mut rest) = (Vec::new(), answer);
+    while !rest.is_empty() {
+        let (piece, later) = rest.split_at(rest.floor_char_boundary(8));
+        for event in parser.push(piece) {
+            push_joined(&mut all, event, &mut String::new());
+        }
+        assert!(matches!(parser.place(), Place::Free | Place::Value | Place::Syntax | Place::Name(_)));
+        rest = later;
+    }
+    for event in parser.finish(End::Eos) {
+        push_joined(&mut all, event, &mut String::new());
+    }
+    all
+}
+
+/// A tag that never ends is none, wherever it is cut.
+#[test]
+fn a_tag_is_not_longer_than_names_are() {
+    let name = "n".repeat(20_000);
+    for answer in [
+        format!("<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"{name}\">\n</｜DSML｜invoke>"),
+        format!("<｜DSML｜function_calls{}>", " ".repeat(20_000)),
+        format!("<｜DSML｜function_calls>\n<invoke name=\"{name}\">\n</invoke>"),
+    ] {
+        let whole = parse(&answer, Start::Content, weather());
+        assert_eq!(streamed(&answer), [content(&answer)]);
+        assert_eq!(whole, Message::Assistant(Assistant { content: answer, ..Assistant::default() }));
+    }
+}
