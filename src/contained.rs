@@ -4,13 +4,16 @@
 //! is watched from outside: the work is done on a thread of its own, which is left behind when it takes too long or too much.
 
 use crate::machine::status_bytes;
+use crate::threads::room_for_a_thread;
 use std::path::Path;
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::thread;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-/// Reserved, not taken.
-const STACK: usize = 1 << 30;
+/// Reserved, not taken: the first that a limit on addresses (`ulimit -v`) leaves room for. The deepest work that is let in
+/// needs less than the smallest.
+const STACKS: [usize; 2] = [1 << 30, 256 << 20];
 /// What is done here takes a fraction of a second, on a busy machine a few of them.
 const LONGEST: Duration = Duration::from_secs(15);
 /// How much the program may grow meanwhile.
@@ -21,12 +24,19 @@ const LOOKS: Duration = Duration::from_millis(5);
 pub(crate) fn run<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
-    let (done, result) = mpsc::channel();
+    run_on(&STACKS, work)
+}
+
+fn run_on<T: Send + 'static>(
+    stacks: &[usize],
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
     let (started, before) = (Instant::now(), anonymous_memory());
-    let thread = thread::Builder::new().name("contained".to_owned()).stack_size(STACK);
-    // Whoever has stopped waiting needs no result.
-    let thread = thread.spawn(move || drop(done.send(work())));
-    let thread = thread.map_err(|error| format!("cannot start a thread for it: {error}"))?;
+    let (give, take) = mpsc::channel();
+    let (done, result) = mpsc::channel();
+    let thread = start(stacks, take, done)?;
+    // A thread that ended is noticed below.
+    let _ = give.send(work);
     loop {
         match result.recv_timeout(LOOKS) {
             Ok(result) => {
@@ -34,7 +44,7 @@ pub(crate) fn run<T: Send + 'static>(
                 let _ = thread.join();
                 return result;
             }
-            Err(RecvTimeoutError::Disconnected) => return Err("it is not understood".to_owned()),
+            Err(RecvTimeoutError::Disconnected) => return Err("its parser failed".to_owned()),
             Err(RecvTimeoutError::Timeout) if started.elapsed() > LONGEST => {
                 return Err(format!("it takes longer than {} seconds", LONGEST.as_secs()));
             }
@@ -46,6 +56,36 @@ pub(crate) fn run<T: Send + 'static>(
             }
         }
     }
+}
+
+/// A thread that waits for its work, on the first of the stacks that the system gives.
+fn start<T: Send + 'static>(
+    stacks: &[usize],
+    take: Receiver<impl FnOnce() -> T + Send + 'static>,
+    done: Sender<T>,
+) -> Result<JoinHandle<()>, String> {
+    let take = Arc::new(Mutex::new(Some((take, done))));
+    let mut refused = None;
+    for &stack in stacks {
+        let take = Arc::clone(&take);
+        let wait = move || {
+            let (take, done) = take.lock().ok().and_then(|mut both| both.take())?;
+            // Whoever has stopped waiting needs no result.
+            done.send(take.recv().ok()?()).ok()
+        };
+        let builder = thread::Builder::new().name("contained".to_owned()).stack_size(stack);
+        match room_for_a_thread().and_then(|()| builder.spawn(move || drop(wait()))) {
+            Ok(thread) => return Ok(thread),
+            Err(error) => refused = Some((stack, error)),
+        }
+    }
+    Err(refused.map_or_else(String::new, |(stack, error)| {
+        format!(
+            "cannot start a thread with a stack of {} MiB for it: {error}; raise the limits on memory (ulimit -v) and on processes \
+             (ulimit -u)",
+            stack >> 20
+        )
+    }))
 }
 
 /// Bytes that the program has for itself, where the system tells.
@@ -63,7 +103,19 @@ mod tests {
         assert_eq!(run(|| Err::<(), _>("no".to_owned())), Err("no".to_owned()));
         assert_eq!(
             run(|| -> Result<(), String> { panic!("a test's own") }),
-            Err("it is not understood".to_owned())
+            Err("its parser failed".to_owned())
+        );
+    }
+
+    #[test]
+    fn a_smaller_stack_is_taken_where_there_is_no_room_for_a_large_one() {
+        // More addresses than any process has.
+        let none = 1 << 60;
+        assert_eq!(run_on(&[none, 1 << 20], || Ok(5)), Ok(5));
+        let error = run_on(&[none], || Ok(5)).unwrap_err();
+        assert!(
+            error.contains("cannot start a thread with a stack of") && error.contains("ulimit -v"),
+            "{error}"
         );
     }
 

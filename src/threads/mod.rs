@@ -70,7 +70,7 @@ const START: usize = 4 << 20;
 /// An error where the limit on addresses (`ulimit -v`) leaves too few for one more thread. Asked before each start: a
 /// thread that finds its stack but nothing behind it is no error to us, the C library ends the process.
 #[cfg(target_os = "linux")]
-fn room_for_a_thread() -> io::Result<()> {
+pub(crate) fn room_for_a_thread() -> io::Result<()> {
     use rustix::process::{Resource, getrlimit};
     if getrlimit(Resource::As).current.is_none() {
         return Ok(());
@@ -79,7 +79,7 @@ fn room_for_a_thread() -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn room_for_a_thread() -> io::Result<()> {
+pub(crate) fn room_for_a_thread() -> io::Result<()> {
     Ok(())
 }
 

@@ -5,13 +5,15 @@ use super::keys::{Keys, Place};
 use crate::cli::below;
 use crate::cli::signals::terminal::{is_ours, suspend};
 use crate::cli::signals::{ended, n_continued};
+use crate::threads::room_for_a_thread;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 use std::io::{IsTerminal, Write, stderr, stdin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{JoinHandle, sleep, spawn};
+use std::sync::mpsc::channel;
+use std::thread::{Builder, JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 const CTRL_Z: u8 = 0x1a;
@@ -43,9 +45,15 @@ impl Watch {
     pub(crate) fn begin(typed: Typed, stop: &'static AtomicBool) -> Result<Watch, Typed> {
         let Ok(before) = tcgetattr(stdin()) else { return Err(typed) };
         // Esc is a comfort: a system that gives no thread for it gives an answer all the same.
-        if !crate::threads::one_more() {
-            return Err(typed);
-        }
+        let (give, take) = channel::<(Keys, Modes)>();
+        let over = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&over);
+        let watch = move || {
+            take.recv().map_or_else(|_| Typed::default(), |(keys, modes)| follow(keys, modes, &ends, stop))
+        };
+        let started =
+            room_for_a_thread().and_then(|()| Builder::new().name("fathom-keys".into()).spawn(watch));
+        let Ok(thread) = started else { return Err(typed) };
         let mut keys = before.clone();
         // Ctrl-C stays a signal.
         keys.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
@@ -54,13 +62,13 @@ impl Watch {
         if tcsetattr(stdin(), OptionalActions::Now, &keys).is_err() {
             return Err(typed);
         }
-        let over = Arc::new(AtomicBool::new(false));
-        let ends = Arc::clone(&over);
         let modes = Modes { keys, n_continued: n_continued() };
         let keys = Keys::after(typed);
         below::open();
         below::say(keys.typed.shown());
-        Ok(Watch { before, over, thread: Some(spawn(move || follow(keys, modes, &ends, stop))) })
+        // It waits for nothing else.
+        let _ = give.send((keys, modes));
+        Ok(Watch { before, over, thread: Some(thread) })
     }
 
     /// The terminal is as before; gives what was typed.
