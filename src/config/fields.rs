@@ -45,7 +45,7 @@ impl fmt::Display for Plain {
 pub(super) struct Fields<'j> {
     object: &'j Map<String, Value>,
     /// What stands before a field's name in a message.
-    prefix: &'static str,
+    pub(super) prefix: &'static str,
     pub(super) problems: Vec<String>,
 }
 
@@ -79,6 +79,10 @@ impl<'j> Fields<'j> {
     pub(super) fn wrong(&mut self, name: &str, expected: impl fmt::Display, found: &Value) {
         let found = shown(found);
         self.problems.push(format!("{}{name}: expected {expected}, found {found}", self.prefix));
+    }
+
+    pub(super) fn not_supported(&mut self, name: &str, found: &Value) {
+        self.problems.push(format!("{}{name}: not supported; found {}", self.prefix, shown(found)));
     }
 
     pub(super) fn missing(&mut self, name: &str) {

@@ -254,6 +254,19 @@ mod tests {
         assert_eq!(nulls.unwrap(), as_published);
         let twins = with(|json| json["rope_parameters"] = json["rope_scaling"].clone());
         assert_eq!(twins.unwrap(), as_published);
+        // transformers 5 puts the base, and defaults, beside the rest; what one of two leaves out is no contradiction.
+        let fuller = with(|json| {
+            json["rope_parameters"] = json["rope_scaling"].clone();
+            json["rope_parameters"]["rope_theta"] = 10000.into();
+            remove(&mut json["rope_scaling"], "beta_slow");
+        });
+        assert_eq!(fuller.unwrap(), as_published);
+        let error = with(|json| {
+            json["rope_parameters"] = json["rope_scaling"].clone();
+            json["rope_parameters"]["rope_theta"] = 50000.into();
+        });
+        let error = error.unwrap_err();
+        assert!(error.contains("rope_theta is 10000 by the first and 50000 by the second"), "{error}");
     }
 
     #[test]

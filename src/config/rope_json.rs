@@ -32,65 +32,77 @@ const KNOWN: [&str; 12] = [
 ];
 
 /// Rotary positions, whole.
+#[derive(PartialEq)]
 pub(super) struct Rope {
     pub(super) theta: f32,
     pub(super) yarn: Option<Yarn>,
 }
 
+/// What stands outside of the object.
+#[derive(Clone, Copy)]
+struct Outside {
+    theta: Option<f32>,
+    original: Option<usize>,
+    max_positions: usize,
+}
+
 impl Rope {
     /// Reads them from the whole file's fields; `max_positions` stands for the original context where none is named.
     pub(super) fn read(config: &mut Fields<'_>, max_positions: usize) -> Rope {
-        let outside = config.float_or_null("rope_theta");
-        let (scaling, parameters) = (config.object("rope_scaling"), config.object("rope_parameters"));
-        if let (Some(scaling), Some(parameters)) = (scaling, parameters)
-            && normal(scaling) != normal(parameters)
-        {
-            config.problems.push(
-                "rope_scaling, rope_parameters: expected one of them, found both with different values; remove the one \
-                 that does not count"
-                    .to_owned(),
-            );
-        }
+        let theta = config.float_or_null("rope_theta");
+        let original = config.value("original_max_position_embeddings").is_some();
+        let original = original.then(|| config.size("original_max_position_embeddings")).flatten();
+        let outside = Outside { theta, original, max_positions };
+        let [scaling, parameters] = ["rope_scaling", "rope_parameters"].map(|name| config.object(name));
         // The order of transformers.
-        let named = scaling.map(|object| (object, "rope_scaling."));
-        let Some((object, prefix)) = named.or(parameters.map(|object| (object, "rope_parameters."))) else {
-            return Rope { theta: outside.unwrap_or(THETA), yarn: None };
+        let scaling = scaling.map(|object| Rope::of(object, "rope_scaling.", outside));
+        let parameters = parameters.map(|object| Rope::of(object, "rope_parameters.", outside));
+        let mut problems = match (&scaling, &parameters) {
+            (Some((scaling, wrong)), Some((parameters, also_wrong)))
+                if wrong.is_empty() && also_wrong.is_empty() =>
+            {
+                scaling.differs(parameters).into_iter().collect()
+            }
+            (Some((_, wrong)), Some((_, also_wrong))) if wrong.is_empty() => also_wrong.clone(),
+            _ => Vec::new(),
         };
-        let top_original = config.value("original_max_position_embeddings").is_some();
-        let top_original = top_original.then(|| config.size("original_max_position_embeddings")).flatten();
-        let mut fields = Fields::new(object, prefix);
-        let theta = fields.float_or_null("rope_theta").or(outside).unwrap_or(THETA);
-        let yarn = yarn(&mut fields, object, top_original, max_positions);
-        config.problems.append(&mut fields.problems);
-        Rope { theta, yarn }
+        let (rope, mut wrong) = scaling
+            .or(parameters)
+            .unwrap_or((Rope { theta: theta.unwrap_or(THETA), yarn: None }, Vec::new()));
+        config.problems.append(&mut wrong);
+        config.problems.append(&mut problems);
+        rope
     }
-}
 
-/// What the object says, whichever form it has.
-fn normal(object: &Map<String, Value>) -> Map<String, Value> {
-    let mut normal = object.clone();
-    if let Some(kind) = normal.remove("type") {
-        normal.entry("rope_type").or_insert(kind);
-    }
-    for value in normal.values_mut() {
-        if let Some(number) = value.as_f64() {
-            *value = number.into();
+    /// What `rope_scaling` and `rope_parameters` say differently. What one of them leaves out has its usual value.
+    fn differs(&self, parameters: &Rope) -> Option<String> {
+        if self == parameters {
+            return None;
         }
+        let what = if self.theta == parameters.theta {
+            "YaRN's numbers differ".to_owned()
+        } else {
+            format!("rope_theta is {} by the first and {} by the second", self.theta, parameters.theta)
+        };
+        Some(format!(
+            "rope_scaling, rope_parameters: expected both to describe the same positions, but {what}; remove the wrong one"
+        ))
     }
-    normal.retain(|_, value| !value.is_null());
-    normal
+
+    /// One object's positions, and what is wrong with it.
+    fn of(object: &Map<String, Value>, prefix: &'static str, outside: Outside) -> (Rope, Vec<String>) {
+        let mut fields = Fields::new(object, prefix);
+        let theta = fields.float_or_null("rope_theta").or(outside.theta).unwrap_or(THETA);
+        let yarn = yarn(&mut fields, object, outside);
+        (Rope { theta, yarn }, fields.problems)
+    }
 }
 
-fn yarn(
-    fields: &mut Fields<'_>,
-    object: &Map<String, Value>,
-    top_original: Option<usize>,
-    max_positions: usize,
-) -> Option<Yarn> {
+fn yarn(fields: &mut Fields<'_>, object: &Map<String, Value>, outside: Outside) -> Option<Yarn> {
     fields.check(&SWITCHES);
     for (name, value) in object {
         if !KNOWN.contains(&name.as_str()) && name != "attention_factor" && !value.is_null() {
-            fields.wrong(name, "no such field, for Fathom does not compute it", value);
+            fields.not_supported(name, value);
         }
     }
     let kind = fields.value("rope_type").or(fields.value("type"));
@@ -122,7 +134,7 @@ fn yarn(
         |name: &str, usual: f32| fields.float_or_null(name).filter(|&beta| beta != 0.0).unwrap_or(usual);
     Some(Yarn {
         factor,
-        original_max_position_embeddings: top_original.or(inside).unwrap_or(max_positions),
+        original_max_position_embeddings: outside.original.or(inside).unwrap_or(outside.max_positions),
         beta_fast: beta("beta_fast", 32.0),
         beta_slow: beta("beta_slow", 1.0),
         mscale_all_dim: mscale(fields, factor),
@@ -137,8 +149,9 @@ fn mscale(fields: &mut Fields<'_>, factor: f32) -> f32 {
     let told = fields.value("attention_factor").is_some();
     if factor > 1.0 && (all_dim == 0.0 || (mscale != all_dim && !told)) {
         fields.problems.push(format!(
-            "rope_scaling.mscale, mscale_all_dim: expected two equal numbers above 0, found {mscale} and {all_dim} (0 stands for \
-             an absent one); others scale cosines and sines, which no published model of this family does"
+            "{}mscale, mscale_all_dim: expected two equal numbers above 0, found {mscale} and {all_dim} (0: absent); other \
+             values scale cosines and sines, which no published model of this family does",
+            fields.prefix
         ));
     }
     all_dim
