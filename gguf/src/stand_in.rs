@@ -35,11 +35,18 @@ impl StandIn {
         if any(&["<!doctype", "<html", "<head", "<?xml", "<error"]) {
             return Some(StandIn::WebPage);
         }
-        if start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") {
+        if is_utf16(start) {
             return Some(StandIn::Utf16);
         }
         (start.len() >= 16 && start.iter().all(|&byte| byte == 0)).then_some(StandIn::Zeros)
     }
+}
+
+/// A byte order mark with text behind it. The length at the beginning of a safetensors file may look like the mark; its upper
+/// bytes are zeros, which no text has.
+fn is_utf16(start: &[u8]) -> bool {
+    let (units, _) = start.as_chunks::<2>();
+    matches!(units, [[0xff, 0xfe] | [0xfe, 0xff], text @ ..] if text.iter().take(3).all(|unit| *unit != [0, 0]))
 }
 
 /// What it is and what to do.
@@ -70,7 +77,12 @@ mod tests {
         let pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 4302350824\n";
         assert_eq!(StandIn::of(pointer), Some(StandIn::LfsPointer));
         assert_eq!(StandIn::of(b"\xef\xbb\xbf\r\n<!DOCTYPE html>"), Some(StandIn::WebPage));
-        assert_eq!(StandIn::of(b"\xff\xfe{\0"), Some(StandIn::Utf16));
+        for text in [&b"\xff\xfe{\0"[..], b"\xff\xfe", b"\xfe\xff\0{\0\n\0}", b"\xff\xfe{\0\n\0}\0\n\0"] {
+            assert_eq!(StandIn::of(text), Some(StandIn::Utf16), "{text:?}");
+        }
+        for length in [0xfeff_u64, 0xfffe, 0x7bfeff, 0x7b00_fffe] {
+            assert_eq!(StandIn::of(&[&length.to_le_bytes()[..], b"{\"a\":{"].concat()), None, "{length}");
+        }
         assert_eq!(StandIn::of(&[0; 64]), Some(StandIn::Zeros));
         for other in [&b""[..], b"GGUF\x03\0\0\0", b"{\"a\": 1}", b"version 2", &[0; 4]] {
             assert_eq!(StandIn::of(other), None, "{other:?}");
