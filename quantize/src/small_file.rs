@@ -25,7 +25,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
         Err(error @ ReadError::Silent) => return Err(wrong(error.to_string())),
     };
     if text.is_empty() {
-        return Err(wrong("an empty file: download it again".to_owned()));
+        return Err(wrong("an empty file: download it again, or remove it if it is not needed".to_owned()));
     }
     if let Some(stand_in) = StandIn::of(&text) {
         return Err(wrong(stand_in.to_string()));

@@ -8,7 +8,7 @@
 use crate::error::Error;
 use crate::small_file;
 use fathom_gguf::{OwnedArray, OwnedValue};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -93,7 +93,7 @@ enum Merge {
 struct Added {
     id: u32,
     content: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_false")]
     special: bool,
     #[serde(flatten)]
     matching: Matching,
@@ -102,12 +102,17 @@ struct Added {
 /// How an added token is found in a text: as it stands, anywhere, is what every token of this family wants.
 #[derive(Deserialize)]
 struct Matching {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_false")]
     lstrip: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_false")]
     rstrip: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_false")]
     single_word: bool,
+}
+
+/// As Python takes it.
+fn null_is_false<'de, D: Deserializer<'de>>(json: D) -> Result<bool, D::Error> {
+    Ok(Option::deserialize(json)?.unwrap_or(false))
 }
 
 impl Matching {
@@ -127,8 +132,7 @@ struct TokenizerConfig {
     add_eos_token: Option<bool>,
     chat_template: Option<Templates>,
     /// The added tokens again; what they say here counts where transformers loads the folder.
-    #[serde(default)]
-    added_tokens_decoder: BTreeMap<String, Redefined>,
+    added_tokens_decoder: Option<BTreeMap<String, Redefined>>,
 }
 
 #[derive(Deserialize)]
@@ -180,7 +184,7 @@ impl Tokenizer {
         let tokens = json.tokens(vocab_size).map_err(wrong)?;
         let config_path = folder.join("tokenizer_config.json");
         let config = read_json::<TokenizerConfig>(&config_path)?.unwrap_or_default();
-        let redefined = config.added_tokens_decoder.values();
+        let redefined = config.added_tokens_decoder.iter().flat_map(BTreeMap::values);
         check_matching(redefined.map(|token| (token.content.as_str(), &token.matching)))
             .map_err(|problem| Error::Tokenizer { path: config_path.clone(), problem })?;
         let model: ModelIds = read_json(&folder.join("config.json"))?.unwrap_or(ModelIds {
@@ -455,6 +459,8 @@ fn chat_templates(
             list.into_iter().map(|t| (Some(t.name).filter(|name| name != "default"), t.template)).collect()
         }
     };
+    // An empty text is no template.
+    templates.retain(|(_, template)| !template.trim().is_empty());
     let path = folder.join("chat_template.jinja");
     if let Some(text) = small_file::read(&path)? {
         let template = String::from_utf8(text).map_err(|_| Error::Tokenizer {

@@ -118,6 +118,23 @@ fn a_template_file_outweighs_the_configured_default() {
     assert!(keys.contains(&"tokenizer.chat_template.tool_use".to_owned()));
     let tokenizer = read(&files[..2], 12).unwrap().unwrap();
     assert_eq!(tokenizer.chat_templates[0], (None, "old".to_owned()));
+    let empty = [files[0], files[1], ("chat_template.jinja", &json!(""))];
+    let error = read(&empty, 12).unwrap_err().to_string();
+    assert!(error.contains("chat_template.jinja") && error.contains("or remove it"), "{error}");
+}
+
+#[test]
+fn what_is_null_or_empty_in_the_config_is_not_there() {
+    for nothing in [json!(null), json!(""), json!(" \n"), json!([])] {
+        let config = json!({
+            "chat_template": nothing, "added_tokens_decoder": null, "bos_token": null, "add_bos_token": null,
+        });
+        let mut json = tokenizer_json();
+        json["added_tokens"][4]["lstrip"] = Value::Null;
+        let tokenizer =
+            read(&[("tokenizer.json", &json), ("tokenizer_config.json", &config)], 12).unwrap().unwrap();
+        assert_eq!((tokenizer.chat_templates.len(), tokenizer.bos, tokenizer.add_bos), (0, None, None));
+    }
 }
 
 #[test]
