@@ -81,15 +81,18 @@ impl Inventory {
     pub fn take(gguf: &Gguf<'_>) -> Inventory {
         let mut kinds: BTreeMap<_, Share> = BTreeMap::new();
         let mut total = Share::default();
-        let mut has_indexer = false;
         for (_, tensor) in gguf.tensors() {
             let role = names::find(tensor.name).map(|(spec, _)| spec.role);
             kinds.entry((role, tensor.ty)).or_default().add(tensor);
             total.add(tensor);
-            has_indexer |= role == Some(Role::Indexer);
         }
-        Inventory { kinds, total, layout: layout(gguf), has_indexer, mtp: mtp(gguf) }
+        Inventory { kinds, total, layout: layout(gguf), has_indexer: has_indexer(gguf), mtp: mtp(gguf) }
     }
+}
+
+/// Whether a file has anything of an indexer.
+pub(crate) fn has_indexer(gguf: &Gguf<'_>) -> bool {
+    gguf.tensors().any(|(_, tensor)| tensor.name.contains(".indexer."))
 }
 
 fn layout(gguf: &Gguf<'_>) -> Option<Layout> {

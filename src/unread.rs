@@ -13,10 +13,6 @@ pub(crate) const NO_INDEXER: &str = "blk.N.indexer.*: expected an indexer in eve
 /// Names that a note lists.
 const SHOWN: usize = 4;
 
-pub(crate) fn has_indexer(gguf: &Gguf<'_>) -> bool {
-    gguf.tensors().any(|(_, tensor)| tensor.name.contains(".indexer."))
-}
-
 /// The layer of a tensor and its name below it.
 fn in_layer(name: &str) -> Option<(usize, &str)> {
     let (layer, below) = name.strip_prefix("blk.")?.split_once('.')?;
@@ -63,7 +59,7 @@ pub(crate) fn problems(gguf: &Gguf<'_>, config: &Config, read: &HashSet<&str>) -
     let arch = gguf.metadata().str("general.architecture").ok().flatten().unwrap_or("ARCH");
     let line = |(tensor, n): (&TensorInfo<'_>, usize)| {
         let more = if n > 1 { format!(" and {} like it", n - 1) } else { String::new() };
-        let advice = advice(tensor, config, arch).map_or(String::new(), |advice| format!("; {advice}"));
+        let advice = advice(tensor, gguf, config, arch).map_or(String::new(), |advice| format!("; {advice}"));
         format!(
             "{}{more}: expected only tensors that the metadata accounts for, found this one{advice}",
             tensor.name
@@ -73,7 +69,7 @@ pub(crate) fn problems(gguf: &Gguf<'_>, config: &Config, read: &HashSet<&str>) -
 }
 
 /// The key that would account for a tensor.
-fn advice(tensor: &TensorInfo<'_>, config: &Config, arch: &str) -> Option<String> {
+fn advice(tensor: &TensorInfo<'_>, gguf: &Gguf<'_>, config: &Config, arch: &str) -> Option<String> {
     let (layer, below) = in_layer(tensor.name)?;
     if below.contains("_shexp.") && config.n_shared_experts == 0 {
         let rows =
@@ -88,9 +84,19 @@ fn advice(tensor: &TensorInfo<'_>, config: &Config, arch: &str) -> Option<String
             "layer {layer} is an MTP layer: add --override-kv {arch}.nextn_predict_layers=int:1"
         ));
     }
-    (config.num_nextn_predict_layers > 0 && layer >= config.num_hidden_layers).then(|| {
+    if config.num_nextn_predict_layers == 0 || layer < config.num_hidden_layers {
+        return None;
+    }
+    let mut below_it =
+        gguf.tensors().filter_map(|(_, other)| in_layer(other.name).filter(|(at, _)| *at == layer));
+    Some(if below_it.any(|(_, below)| below.starts_with("nextn.")) {
+        let lost = names::NEXTN_EH_PROJ.gguf;
         format!(
-            "the metadata takes layer {layer} for an MTP layer, and it has no nextn tensors: if it is one of the model's own, add \
+            "layer {layer} is an MTP layer without {lost}: the file is incomplete, download or convert it again"
+        )
+    } else {
+        format!(
+            "the metadata takes layer {layer} for an MTP layer, but it has no nextn tensors: if it is one of the model's own, add \
              --override-kv {arch}.nextn_predict_layers=int:0"
         )
     })

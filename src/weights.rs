@@ -3,6 +3,7 @@
 //! After [`Weights::bind`] the program addresses tensors by fields named as in GGUF and never by a string (law 2).
 
 use crate::config::Config;
+use crate::inventory::has_indexer;
 use crate::names::{self, Spec};
 use crate::unread;
 use fathom_gguf::{Gguf, TensorInfo, TensorType};
@@ -239,7 +240,7 @@ impl<'m> Binder<'_, 'm> {
             None => Some(None),
         };
         let n_layers = self.config.num_hidden_layers;
-        if self.config.indexer.is_some() && !unread::has_indexer(self.gguf) {
+        if self.config.indexer.is_some() && !has_indexer(self.gguf) {
             self.problems.push(unread::NO_INDEXER.to_owned());
             return None;
         }

@@ -4,6 +4,7 @@ use super::keys;
 use super::overrides::{Overrides, Scalar, scalar_of};
 use super::{Config, ConfigError, IndexerConfig, Yarn};
 use crate::closest::closest;
+use crate::inventory::has_indexer;
 use fathom_gguf::{Gguf, Metadata, Value};
 use std::collections::BTreeSet;
 
@@ -176,9 +177,8 @@ impl Config {
     /// As [`Config::from_gguf`].
     pub fn of(gguf: &Gguf<'_>, overrides: &Overrides) -> Result<Config, ConfigError> {
         let config = Config::from_gguf(gguf.metadata(), overrides)?;
-        let lacks = || !gguf.tensors().any(|(_, tensor)| tensor.name.contains(".indexer."));
         match config.indexer {
-            Some(_) if overrides.dense && lacks() => Ok(Config { indexer: None, ..config }),
+            Some(_) if overrides.dense && !has_indexer(gguf) => Ok(Config { indexer: None, ..config }),
             _ => Ok(config),
         }
     }

@@ -69,13 +69,25 @@ pub const REFUSED: [Row; 12] = [
         ],
     ),
     (
+        "an MTP layer that lost one of its tensors",
+        |dir, mut model| {
+            model.tensors.retain(|tensor| tensor.name != "blk.3.nextn.eh_proj.weight");
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &["blk.3.", "layer 3 is an MTP layer without nextn.eh_proj.weight", "download or convert it again"],
+    ),
+    (
         "a factor without its type",
         |dir, mut model| {
             model.unset("deepseek32.rope.scaling.type");
             put_model(dir, &model)
         },
         By::Loading,
-        &["deepseek32.rope.scaling.type: missing, and deepseek32.rope.scaling.factor is there"],
+        &[
+            "deepseek32.rope.scaling.type: missing, but deepseek32.rope.scaling.factor is there",
+            "add --override-kv deepseek32.rope.scaling.type=str:yarn",
+        ],
     ),
     (
         "a sparse model without its indexer",
@@ -107,15 +119,6 @@ pub const REFUSED: [Row; 12] = [
             "add --override-kv deepseek32.expert_weights_scale=float:2.5",
             "add --override-kv deepseek32.expert_weights_norm=bool:true",
         ],
-    ),
-    (
-        "scaled positions without the type of their scaling",
-        |dir, mut model| {
-            model.unset("deepseek32.rope.scaling.type");
-            put_model(dir, &model)
-        },
-        By::Loading,
-        &["rope.scaling.type: missing", "add --override-kv deepseek32.rope.scaling.type=str:yarn"],
     ),
     (
         "keys and values of three heads",
