@@ -323,6 +323,21 @@ impl<'e> Session<'e> {
         Ok(())
     }
 
+    /// As [`Session::extend`], for as long as `go_on` agrees: it is asked between layers. False if it ended the work; the
+    /// tokens of the call that it ended are then not held.
+    ///
+    /// # Errors
+    /// See [`SessionError`]; the session is then as it was.
+    pub fn extend_while(
+        &mut self,
+        tokens: &[u32],
+        wanted: Wanted,
+        sink: &mut dyn FnMut(usize, &[f32]),
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, SessionError> {
+        self.extend_with(tokens, wanted, Hooks { probe: &mut NoProbe, sink, go_on: &mut |_| go_on() })
+    }
+
     /// The same; false if `hooks.go_on` ended it, and the tokens of the call that it ended are then not held.
     fn extend_with(
         &mut self,

@@ -6,12 +6,13 @@ use super::model::Which;
 use super::tokenize::read_text;
 use super::{Failure, print, signals};
 use crate::cache::{CacheTypes, IndexType};
-use crate::probe::NoProbe;
 use crate::{Session, SessionOptions, Wanted};
 use fathom_quantize::output::{Appending, Target};
 use fathom_simd::Format;
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -201,9 +202,10 @@ impl Sink {
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    /// Breaks if the reader of a stream has gone.
+    fn write(&mut self, bytes: &[u8]) -> Result<ControlFlow<()>, Failure> {
         match self {
-            Sink::File(file) => Ok(file.write(bytes)?),
+            Sink::File(file) => Ok(ControlFlow::Continue(file.write(bytes)?)),
             Sink::Stream(stream, name) => written(stream.write_all(bytes), name),
         }
     }
@@ -211,18 +213,17 @@ impl Sink {
     fn finish(self) -> Result<(), Failure> {
         match self {
             Sink::File(file) => Ok(file.finish(|| false)?),
-            Sink::Stream(mut stream, name) => written(stream.flush(), &name),
+            Sink::Stream(mut stream, name) => written(stream.flush(), &name).map(|_| ()),
         }
     }
 }
 
 /// A reader that has seen enough is no error.
-fn written(done: std::io::Result<()>, name: &Path) -> Result<(), Failure> {
+fn written(done: std::io::Result<()>, name: &Path) -> Result<ControlFlow<()>, Failure> {
     match done {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::runtime(format!("{}: cannot write: {error}", name.display())))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(ControlFlow::Continue(())),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
+        Err(error) => Err(Failure::runtime(format!("{}: cannot write: {error}", name.display()))),
     }
 }
 
@@ -278,13 +279,18 @@ fn open_stream(path: &Path) -> std::io::Result<File> {
 }
 
 fn compute(session: &mut Session<'_>, tokens: &[u32], mtp: bool, sink: &mut Sink) -> Result<(), Failure> {
+    // What nobody takes is not computed.
+    let is_over = Cell::new(false);
     let mut written = Ok(());
     let wanted = if mtp { Wanted::AllMtp } else { Wanted::All };
-    session.extend(tokens, wanted, &mut NoProbe, &mut |_, logits| {
-        if written.is_ok() {
-            written = sink.write(&to_le_bytes(logits));
+    let mut take = |_: usize, logits: &[f32]| {
+        if !is_over.get() {
+            let taken = sink.write(&to_le_bytes(logits));
+            is_over.set(!matches!(taken, Ok(ControlFlow::Continue(()))));
+            written = taken.map(|_| ());
         }
-    })?;
+    };
+    session.extend_while(tokens, wanted, &mut take, &mut || !is_over.get())?;
     written
 }
 
