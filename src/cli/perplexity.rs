@@ -28,7 +28,7 @@ use std::time::Instant;
 ///
 /// fathom perplexity small.gguf --kl-base large.base
 #[derive(clap::Args, Debug)]
-#[command(mut_arg("force", |force| force.help(FORCE)))]
+#[command(mut_arg("force", |force| force.help(FORCE)), mut_arg("ctx_size", |size| size.help(CTX_SIZE)))]
 pub struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -55,6 +55,8 @@ pub struct Args {
 
 /// Tokens of a chunk when -c is not given: llama.cpp's.
 const DEFAULT_CTX: usize = 512;
+/// What -c means here.
+const CTX_SIZE: &str = "Number of tokens in a chunk [default: 512; with --kl-base, as in that file]";
 
 /// Runs the verb.
 ///
@@ -287,7 +289,7 @@ impl Progress {
     fn new(n_chunks: usize) -> Progress {
         let template = "{bar:20} {percent:>3} % chunk {pos} of {len}, {eta} left {msg}";
         let style = ProgressStyle::with_template(template).expect("the template is well formed");
-        let is_drawn = stderr().is_terminal();
+        let is_drawn = stderr().is_terminal() && !print::is_quiet();
         let bar = if is_drawn { ProgressBar::new(n_chunks as u64) } else { ProgressBar::hidden() };
         Progress { bar: bar.with_style(style), shares_terminal: is_drawn && stdout().is_terminal() }
     }

@@ -145,7 +145,7 @@ fn measure(
         Engine::load(mapping.shards(), &Overrides::default(), kernels, &seats).map_err(Failure::runtime)?;
     let mut rows = Vec::new();
     for &depth in &args.n_depth {
-        tell!("running a slice of {types} at depth {depth}");
+        print::figures(format_args!("running a slice of {types} at depth {depth}"));
         let SessionOptions { batch, cache, .. } = session_options(depth);
         let options = RoomOptions { batch, cache, last_logits: false, fill: Fill::Random, seed: 1 };
         let bytes = mapping.shards().into_iter().map(|(_, bytes)| bytes);

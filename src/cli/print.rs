@@ -18,6 +18,13 @@ pub(crate) fn tell(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(fresh_line(), "{line}");
 }
 
+/// A line of figures or progress, which --quiet leaves out.
+pub(super) fn figures(line: std::fmt::Arguments<'_>) {
+    if !is_quiet() {
+        tell(line);
+    }
+}
+
 /// What was shown last does not end its line: on stdout, on stderr.
 static OPEN_LINES: [AtomicBool; 2] = [const { AtomicBool::new(false) }; 2];
 

@@ -234,11 +234,13 @@ impl Hidden {
         let style = dim();
         let template = format!("{style}thinking… {{pos}} tokens, {{elapsed}}{style:#}");
         let style = ProgressStyle::with_template(&template).expect("the template is well formed");
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
+        let is_quiet = print::is_quiet();
+        let target = if is_quiet { ProgressDrawTarget::hidden() } else { ProgressDrawTarget::stderr() };
+        let bar = ProgressBar::with_draw_target(None, target).with_style(style);
         // At once: the clock's first turn may come late.
         bar.tick();
         // Without a thread of its own the clock moves with the tokens.
-        if crate::threads::one_more() {
+        if !is_quiet && crate::threads::one_more() {
             bar.enable_steady_tick(Duration::from_millis(250));
         }
         Hidden { bar, start: Instant::now() }
@@ -250,6 +252,9 @@ impl Hidden {
 
     fn end(self) {
         self.bar.finish_and_clear();
+        if print::is_quiet() {
+            return;
+        }
         let (n_tokens, seconds) = (self.bar.position(), self.start.elapsed().as_secs_f64());
         aside(&format!("thought for {seconds:.1} s, {n_tokens} tokens"));
     }

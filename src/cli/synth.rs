@@ -267,7 +267,8 @@ fn write_checkpoint(args: &Args, model: &Synthetic, config: &str) -> Result<(), 
         job.write(folder, config, args.zeros, Watch { stop: signals.flag(), progress: &progress })
     })??;
     meter.finish();
-    tell!("wrote {}: {} bytes in {} shards", folder.display(), job.bytes(), job.n_shards());
+    let (bytes, n_shards) = (job.bytes(), job.n_shards());
+    print::figures(format_args!("wrote {}: {bytes} bytes in {n_shards} shards", folder.display()));
     Ok(())
 }
 
@@ -286,7 +287,8 @@ fn write_gguf(
     let job = Job::new(model, &args.preset.name(), plan, &encodings, metadata)?;
     if args.zeros {
         job.write_zeros(&args.target(path.clone()))?;
-        tell!("wrote {}: {} bytes, all weights zero", path.display(), job.file_bytes());
+        let bytes = job.file_bytes();
+        print::figures(format_args!("wrote {}: {bytes} bytes, all weights zero", path.display()));
         return Ok(());
     }
     writing::write(&job, &args.target(path), args.threads, false)

@@ -55,12 +55,12 @@ pub(super) fn write(
     let peak = peak_memory();
     let rate = |bytes: u64| bytes as f64 / 1e9 / seconds.max(1e-9);
     let peak_text = peak.map_or(String::new(), |bytes| format!(", peak memory {} MB", bytes / 1_000_000));
-    tell!(
+    print::figures(format_args!(
         "wrote {}: {written} bytes in {seconds:.1} s, {:.2} GB/s read, {:.2} GB/s written{peak_text}",
         to.path.display(),
         rate(read),
         rate(written),
-    );
+    ));
     if json {
         let report = json!({
             "file": to.path.display().to_string(),
