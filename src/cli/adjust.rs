@@ -1,6 +1,6 @@
 //! Flags for what changes logits before a token is drawn: biases and penalties.
 
-use super::named::Named;
+use super::named::{Named, take_named};
 use super::talk::number_or_none;
 use crate::sampler::{Dry, Penalties, Sampling};
 use serde::{Deserialize, Serialize};
@@ -88,7 +88,7 @@ impl AdjustArgs {
 
     /// Takes from `said` what the command line named.
     pub(super) fn take_named(&mut self, said: &AdjustArgs, named: &Named) {
-        let AdjustArgs {
+        take_named!(self: AdjustArgs, said, named, [
             repeat_last_n,
             repeat_penalty,
             presence_penalty,
@@ -98,18 +98,8 @@ impl AdjustArgs {
             dry_allowed_length,
             dry_penalty_last_n,
             dry_sequence_breakers,
-            logit_bias,
-        } = said;
-        named.put("repeat_last_n", &mut self.repeat_last_n, repeat_last_n);
-        named.put("repeat_penalty", &mut self.repeat_penalty, repeat_penalty);
-        named.put("presence_penalty", &mut self.presence_penalty, presence_penalty);
-        named.put("frequency_penalty", &mut self.frequency_penalty, frequency_penalty);
-        named.put("dry_multiplier", &mut self.dry_multiplier, dry_multiplier);
-        named.put("dry_base", &mut self.dry_base, dry_base);
-        named.put("dry_allowed_length", &mut self.dry_allowed_length, dry_allowed_length);
-        named.put("dry_penalty_last_n", &mut self.dry_penalty_last_n, dry_penalty_last_n);
-        named.put("dry_sequence_breakers", &mut self.dry_sequence_breakers, dry_sequence_breakers);
-        named.put("logit_bias", &mut self.logit_bias, logit_bias);
+            logit_bias;
+        ]);
     }
 
     fn breakers(&self) -> Vec<String> {

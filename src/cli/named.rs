@@ -11,6 +11,16 @@ pub struct Named(BTreeSet<String>);
 /// What stands before the name of a flag that takes another one back.
 const OPPOSITE: &str = "not ";
 
+/// Takes from `$said` those fields of `$args` that the command line named. The fields behind the semicolon are left to the caller;
+/// together they are all that the struct has.
+macro_rules! take_named {
+    ($args:ident: $type:ident, $said:ident, $named:ident, [$($field:ident),+; $($other:ident),*]) => {
+        let $type { $($field,)+ $($other,)* } = $said;
+        $($named.put(stringify!($field), &mut $args.$field, $field);)+
+    };
+}
+pub(super) use take_named;
+
 impl Named {
     /// Those of one verb.
     pub(super) fn of(matches: &ArgMatches) -> Named {

@@ -1,7 +1,7 @@
 //! Flags of the verbs that talk, and their values.
 
 use super::adjust::AdjustArgs;
-use super::named::Named;
+use super::named::{Named, take_named};
 use crate::chat::{ChatError, Conversation, Message, Tool};
 use crate::sampler::Sampling;
 use std::str::FromStr;
@@ -86,6 +86,11 @@ impl Seed {
 }
 
 impl SamplingArgs {
+    fn take_named(&mut self, said: &SamplingArgs, named: &Named) {
+        take_named!(self: SamplingArgs, said, named, [temperature, top_k, typical_p, top_p, min_p, seed; adjust]);
+        self.adjust.take_named(adjust, named);
+    }
+
     /// With this seed.
     pub(crate) fn sampling(&self, seed: u64) -> Sampling {
         let SamplingArgs { temperature, top_k, typical_p, top_p, min_p, .. } = *self;
@@ -144,35 +149,20 @@ pub(crate) fn seed(text: &str) -> Result<Seed, String> {
 impl TalkArgs {
     /// Takes from `said` what the command line named: it holds beside the settings of a conversation that is resumed.
     pub(crate) fn take_named(&mut self, said: &TalkArgs, named: &Named) {
-        let TalkArgs {
+        take_named!(self: TalkArgs, said, named, [
             system,
-            think,
-            no_think,
             reasoning_budget,
             hide_thinking,
             no_markdown,
             n_predict,
-            stops,
-            sampling: SamplingArgs { temperature, top_k, typical_p, top_p, min_p, seed, adjust },
-        } = said;
-        named.put("system", &mut self.system, system);
+            stops;
+            think, no_think, sampling
+        ]);
         for either in ["think", "no_think"] {
             named.put(either, &mut self.think, think);
             named.put(either, &mut self.no_think, no_think);
         }
-        named.put("reasoning_budget", &mut self.reasoning_budget, reasoning_budget);
-        named.put("hide_thinking", &mut self.hide_thinking, hide_thinking);
-        named.put("no_markdown", &mut self.no_markdown, no_markdown);
-        named.put("n_predict", &mut self.n_predict, n_predict);
-        named.put("stops", &mut self.stops, stops);
-        let sampling = &mut self.sampling;
-        named.put("temperature", &mut sampling.temperature, temperature);
-        named.put("top_k", &mut sampling.top_k, top_k);
-        named.put("typical_p", &mut sampling.typical_p, typical_p);
-        named.put("top_p", &mut sampling.top_p, top_p);
-        named.put("min_p", &mut sampling.min_p, min_p);
-        named.put("seed", &mut sampling.seed, seed);
-        sampling.adjust.take_named(adjust, named);
+        self.sampling.take_named(sampling, named);
     }
 
     /// A conversation of one question.
