@@ -219,6 +219,10 @@ fn logits_go_to_pipes_and_devices_as_they_are() {
     }
     assert_eq!(fs::read(place.path("copy")).unwrap(), expected);
     assert_eq!(run(&["logits", "--tokens", "0,5", "-o", "/dev/null"]).0, Some(0));
+    // What nobody reads is not computed: all of it would take very long.
+    let head = "yes 5 | head -n 100000 | $F logits --tokens-file - -b 64 -o - | head -c 9 | wc -c";
+    let done = shell(&format!("{head}; echo \"${{PIPESTATUS[2]}}\""));
+    assert_eq!(String::from_utf8_lossy(&done.stdout), "9\n0\n", "{}", String::from_utf8_lossy(&done.stderr));
     let (code, message, _) = run(&["logits", "--tokens", "0,5", "-o", words(&place.fifo("pipe"))]);
     assert_eq!(code, Some(1));
     assert!(message.contains("nobody reads this pipe"), "{message}");

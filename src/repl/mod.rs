@@ -205,6 +205,8 @@ struct Repl<'l, 'm> {
     turns: Vec<Message>,
     /// Answers in the ids that the model gave them in.
     spoken: Spoken,
+    /// What the last `/edit` took away.
+    replaced: Option<Replaced>,
     /// Files to stand before the next message.
     files: Vec<String>,
     /// Where in the last message the person's own words begin, behind files: if nobody answers it, they wait for the next.
@@ -235,6 +237,12 @@ struct Repl<'l, 'm> {
     remembers: bool,
     /// The model that the person wants instead; `None` inside: the built-in one.
     next_model: Option<Option<PathBuf>>,
+}
+
+/// A message and what came after it, which another message stands for now.
+struct Replaced {
+    by: String,
+    turns: Vec<Message>,
 }
 
 /// What kept a line from being done.
@@ -282,6 +290,7 @@ impl<'l, 'm> Repl<'l, 'm> {
             n_seeds: 0,
             turns: Vec::new(),
             spoken: Spoken::default(),
+            replaced: None,
             files: Vec::new(),
             words_at: 0,
             cut: None,

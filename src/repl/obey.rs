@@ -2,7 +2,7 @@
 
 use super::command::Command;
 use super::table::{SETTINGS, help};
-use super::{Flow, GO_ON, Repl, Totals, Trouble, editor, export, tell, tell_prose};
+use super::{Flow, GO_ON, Repl, Replaced, Totals, Trouble, editor, export, tell, tell_prose};
 use crate::chat::{Conversation, Message, System};
 use crate::cli::show::aside;
 use crate::cli::talk::{self, TalkArgs};
@@ -19,6 +19,7 @@ impl Repl<'_, '_> {
                 self.leave_conversation()?;
                 self.turns.clear();
                 self.files.clear();
+                self.replaced = None;
                 self.kept.close();
                 (self.held, self.warned) = (Some(0), false);
                 aside("a new conversation");
@@ -106,9 +107,17 @@ impl Repl<'_, '_> {
     fn undo(&mut self) -> Result<(), String> {
         let last = self.turns.iter().rposition(|message| matches!(message, Message::User(_)));
         let last = last.ok_or("there is nothing to take back")?;
+        let is_edited = |replaced: &Replaced| self.turns[last] == Message::User(replaced.by.clone());
+        let replaced = self.replaced.take().filter(is_edited);
         self.turns.truncate(last);
         (self.held, self.warned, self.words_at) = (None, false, 0);
-        aside(&format!("taken back; {} messages left", self.turns.len()));
+        match replaced {
+            Some(replaced) => {
+                self.turns.extend(replaced.turns);
+                aside(&format!("the edit is taken back; {} messages", self.turns.len()));
+            }
+            None => aside(&format!("taken back; {} messages left", self.turns.len())),
+        }
         Ok(())
     }
 
@@ -261,7 +270,13 @@ impl Repl<'_, '_> {
             aside("the message is unchanged");
             return Ok(GO_ON);
         }
-        self.turns.truncate(last);
+        let turns = self.turns.split_off(last);
+        aside(match turns.len() {
+            1 => "the message is replaced; /undo brings it back",
+            2 => "the message and its answer are replaced; /undo brings them back",
+            _ => "the message, its answer and the tool results are replaced; /undo brings them back",
+        });
+        self.replaced = Some(Replaced { by: edited.clone(), turns });
         self.turns.push(Message::User(edited));
         self.words_at = 0;
         self.answer()
