@@ -76,7 +76,7 @@ fn advice(tensor: &TensorInfo<'_>, gguf: &Gguf<'_>, config: &Config, arch: &str)
             if below == names::FFN_DOWN_SHEXP.gguf { tensor.shape.cols() } else { tensor.shape.rows() };
         let n = rows / config.moe_intermediate_size.max(1);
         return Some(format!(
-            "shared experts need their number: add --override-kv {arch}.expert_shared_count=int:{n}"
+            "the number of shared experts is missing: add --override-kv {arch}.expert_shared_count=int:{n}"
         ));
     }
     if below.starts_with("nextn.") && layer < config.num_hidden_layers {
@@ -137,7 +137,7 @@ pub(crate) fn notes(gguf: &Gguf<'_>, config: &Config, dense: bool) -> Vec<String
             Harmless::Mtp => Some(format!(
                 "the file has an MTP layer ({n} tensors) that its metadata does not declare; it is not used"
             )),
-            Harmless::Stranger => Some(format!("{n} tensors are no part of the model and are not used: {names}")),
+            Harmless::Stranger => Some(format!("{n} tensors are not part of the model and are not used: {names}")),
         });
     }
     notes

@@ -202,7 +202,7 @@ fn a_weight_that_is_not_a_number_is_found() {
 fn mistakes_on_the_command_line_are_usage_errors() {
     let temp = copy_of("base/fp8");
     for (more, says) in [
-        (["--tensor-type", "atn_output=f16"], "the nearest are blk.N.attn_output.weight"),
+        (["--tensor-type", "atn_output=f16"], "the closest names are blk.N.attn_output.weight"),
         (["--tensor-type", "attn_output"], "expected REGEX=TYPE"),
         (["--tensor-type", "attn_k_b=q8_0"], "rows of 16 values, expected a multiple of 32"),
         (["--tensor-type", "indexer.proj=q8_0"], "only tensors that stay f32"),

@@ -126,7 +126,7 @@ fn a_conversation_is_saved_and_gone_on_with() {
     let before = saved(&mut terminal, &path);
     assert_eq!(before.len(), 2);
     std::fs::write(&copy, "not ours").unwrap();
-    assert!(terminal.say(&format!("/save {}", copy.display())).contains("no saved conversation"));
+    assert!(terminal.say(&format!("/save {}", copy.display())).contains("not a saved conversation"));
     assert_eq!(std::fs::read_to_string(&copy).unwrap(), "not ours");
     std::fs::remove_file(&copy).unwrap();
     drop(terminal);

@@ -69,7 +69,7 @@ fn a_command_runs_after_confirmation_and_the_model_goes_on() {
     let args = ["-p", ASKS, "--temp", "0", "--tool-cmd", WEATHER];
     let done = place.run(&args);
     assert!(text(&done.stdout).contains("get_weather"), "the call is printed");
-    assert!(text(&done.stderr).contains("not run: there is no terminal to ask on (--yes)"));
+    assert!(text(&done.stderr).contains("not run: there is no terminal to ask for permission"));
 
     let yes = [&args[..], &["--yes"]].concat();
     let done = place.run(&yes);

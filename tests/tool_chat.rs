@@ -135,7 +135,7 @@ fn a_kept_conversation_brings_its_tools_and_leaves_them_to_no_other() {
     let mut command = place.command(&["chat", "--temp", "0"]);
     command.env("NO_COLOR", "1");
     let mut terminal = Terminal::open(command);
-    assert!(terminal.say("/tools").contains("may call nothing"));
+    assert!(terminal.say("/tools").contains("the model has no tools"));
     terminal.say("What is 2 + 3?");
     assert!(terminal.say("/switch weather").contains("4 messages"));
     let told = terminal.say("What is the weather in Paris?");
@@ -143,7 +143,7 @@ fn a_kept_conversation_brings_its_tools_and_leaves_them_to_no_other() {
     let told = terminal.say(r#"{"temp": 17, "sky": "foggy"}"#);
     assert!(told.contains("17"), "{told}");
     assert!(terminal.say("/switch what-is-2-3").contains("2 messages"));
-    assert!(terminal.say("/tools").contains("may call nothing"));
+    assert!(terminal.say("/tools").contains("the model has no tools"));
     terminal.leave();
 
     let args = ["chat", "--json-schema", "{}", "--session", "weather"];

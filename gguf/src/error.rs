@@ -166,7 +166,7 @@ pub enum Error {
 
     /// The header is not what it was a moment ago.
     #[error(
-        "the file changed while it was read: {part} at byte {offset} is another. Start again when nobody writes to it"
+        "the file changed while it was read: {part} at byte {offset} has changed. Start again when nothing writes to it"
     )]
     Changed { part: Part, offset: u64 },
 
@@ -181,7 +181,7 @@ pub enum Error {
     #[error("{part} is empty {spot}: expected at least one byte. {REMAKE}")]
     EmptyKey { part: Part, spot: Spot },
     /// The same key twice.
-    #[error("metadata key {key:?} stands twice, the second time {spot}: expected it once. {REMAKE}")]
+    #[error("metadata key {key:?} occurs twice, the second time {spot}: expected it once. {REMAKE}")]
     DuplicateKey { key: String, spot: Spot },
     /// A metadata type id outside 0..=12.
     #[error("{part} has the type id {id} at byte {offset}: expected 0 to 12. {FETCH}")]
@@ -269,7 +269,7 @@ pub enum Error {
     )]
     Overlap { first: String, second: String, first_end: u64, second_start: u64 },
     /// The same tensor twice.
-    #[error("tensor {tensor:?} stands twice, the second time {spot}: expected it once. {REMAKE}")]
+    #[error("tensor {tensor:?} occurs twice, the second time {spot}: expected it once. {REMAKE}")]
     DuplicateTensor { tensor: String, spot: Spot },
     /// A file of more than 2^63 bytes.
     #[error(
@@ -321,7 +321,7 @@ pub enum Error {
     )]
     TensorSum { expected: i64, found: u64 },
     /// The same tensor in two shards.
-    #[error("tensor {tensor:?} stands in {first} and in {second}: expected it once. {REMAKE}")]
+    #[error("tensor {tensor:?} is in {first} and in {second}: expected it once. {REMAKE}")]
     TensorInTwoShards { tensor: String, first: String, second: String },
 }
 

@@ -100,7 +100,7 @@ pub enum Error {
     #[error("{}: the file exists; give another name, or --force to replace it", .0.display())]
     Exists(PathBuf),
     /// The file to be written is read, too.
-    #[error("{}: this is {}, which is read; give another name", .path.display(), .input.display())]
+    #[error("{}: would overwrite the input {}; give another name", .path.display(), .input.display())]
     IsInput {
         /// The file.
         path: PathBuf,
@@ -122,7 +122,7 @@ pub enum Error {
         kept: PathBuf,
     },
     /// The file is there, but a power cut may take its name away.
-    #[error("{}: the file is whole, but the disk does not confirm its name: {source}; check the disk", .path.display())]
+    #[error("{}: the file is complete, but the disk did not confirm its name: {source}; check the disk", .path.display())]
     NotDurable {
         /// The file.
         path: PathBuf,
@@ -160,7 +160,7 @@ pub enum Error {
     #[error(transparent)]
     Gguf(#[from] fathom_gguf::Error),
     /// A signal asked to stop.
-    #[error("interrupted; what was unfinished is removed")]
+    #[error("interrupted; unfinished files were removed")]
     Interrupted,
 }
 

@@ -53,7 +53,7 @@ fn only_snapshot(folder: &Path) -> Result<PathBuf, String> {
 
 fn told(snapshots: &[PathBuf]) -> String {
     let names: Vec<_> = snapshots.iter().map(|path| path.display().to_string()).collect();
-    format!("; there is {}: give the folder that is meant", names.join(", "))
+    format!("; found {}: give the folder that you mean", names.join(", "))
 }
 
 /// `org/name` in its two halves.

@@ -224,12 +224,12 @@ impl Exception {
         let matched: Vec<_> = plan.iter().filter(|t| self.pattern.is_match(&t.name)).collect();
         if matched.is_empty() {
             let near = near(self.pattern.as_str(), plan);
-            return Err(wrong(format!("no tensor has such a name; the nearest are {}", near.join(", "))));
+            return Err(wrong(format!("no tensor matches; the closest names are {}", near.join(", "))));
         }
         let mut matrices = matched.iter().filter(|t| t.role != Role::Exact).peekable();
         if matrices.peek().is_none() && self.encoding != Encoding::F32 {
             return Err(wrong(format!(
-                "it names only tensors that stay f32 ({} among {}): norms, router, biases and indexer.proj",
+                "it matches only tensors that stay f32 ({} among {}): norms, router, biases and indexer.proj",
                 matched[0].name,
                 matched.len()
             )));
@@ -338,7 +338,7 @@ mod tests {
                 "expected one of f32, f16, bf16, q8_k, q8_0, q6_k, q5_1, q5_0, q5_k, q4_1, q4_0, q4_k, q3_k, q2_k, found \"q9\"",
             ),
             ("ffn_(=f16", "unclosed group"),
-            ("ffn_dwn=f16", "the nearest are blk.N.ffn_down.weight, "),
+            ("ffn_dwn=f16", "the closest names are blk.N.ffn_down.weight, "),
             ("attn_norm=f16", "only tensors that stay f32"),
             ("attn_k_b=q8_0", "rows of 48 values, expected a multiple of 32"),
         ] {

@@ -256,8 +256,8 @@ pub fn no_tokenizer() -> Vec<(String, OwnedValue)> {
 }
 
 /// What is left to do with another tokenizer.
-const NEXT: &str = "Fathom and the label `deepseek-v3` know this one tokenizer only; convert a copy of the folder without \
-                    tokenizer.json to have the weights alone";
+const NEXT: &str = "Fathom supports DeepSeek-V3's tokenizer only; to convert just the weights, use a copy of the folder \
+                    without tokenizer.json";
 
 fn check_matching<'t>(tokens: impl Iterator<Item = (&'t str, &'t Matching)>) -> Result<(), String> {
     for (text, matching) in tokens {
@@ -313,8 +313,8 @@ impl TokenizerJson {
         }
         if let Some(part) = self.post_processor.as_ref().and_then(affix) {
             return Err(format!(
-                "post_processor: expected one that puts nothing but the first and the last token, found {part:?} around the \
-                 text; {NEXT}"
+                "post_processor: expected one that adds only the first and the last token, found {part:?} around the text; \
+                 {NEXT}"
             ));
         }
         let found = self.pre_tokenizer.as_ref().map(splits).unwrap_or_default();

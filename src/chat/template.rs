@@ -107,7 +107,7 @@ impl Template {
         });
         let text = self.program.render(to_value(&context)).map_err(template_error)?;
         if text.is_empty() {
-            return Err(template_error("expected a prompt, found that it writes nothing".to_owned()));
+            return Err(template_error("expected a prompt, found an empty text".to_owned()));
         }
         Ok(self.cut(&text, &shield))
     }

@@ -32,8 +32,8 @@ pub(crate) fn check(chat: &Chat, tools: &[Tool]) -> Result<(), &'static str> {
         return Ok(());
     }
     Err(
-        "--tools: expected a model with DeepSeek-V3.2's chat format, found one that brings a template of its own, in \
-         which calls are not understood; leave --tools out",
+        "--tools: expected a model with DeepSeek-V3.2's chat format, found one with a chat template of its own; tool calls in \
+         other formats are not supported, so leave --tools out",
     )
 }
 
@@ -140,7 +140,10 @@ pub(crate) fn can_answer(calls: &[ToolCall], toolbox: &Toolbox, can_ask: bool) -
             return Err(format!("{} has no command (--tool-cmd {}=COMMAND)", call.name, call.name));
         }
         if !toolbox.allows(&call.name) && !can_ask {
-            return Err(format!("{} was not run: there is no terminal to ask on (--yes)", call.name));
+            return Err(format!(
+                "{} was not run: there is no terminal to ask for permission; --yes runs commands without asking",
+                call.name
+            ));
         }
     }
     Ok(())
@@ -149,7 +152,7 @@ pub(crate) fn can_answer(calls: &[ToolCall], toolbox: &Toolbox, can_ask: bool) -
 /// What there is to call, for people.
 pub(crate) fn list(toolbox: &Toolbox) -> String {
     if toolbox.tools.is_empty() {
-        return "the model may call nothing; `fathom chat --tools FILE` gives it tools".to_owned();
+        return "the model has no tools; `fathom chat --tools FILE` gives it some".to_owned();
     }
     let one = |tool: &Tool| {
         let description = tool.function().get("description").and_then(Value::as_str).unwrap_or_default();

@@ -89,7 +89,7 @@ impl LoadArgs {
         let config = Config::of(&gguf, &overrides).map_err(|e| invalid(&e))?;
         for (key, meant) in overrides.without_effect(gguf.metadata()) {
             let meant = meant.map_or(String::new(), |meant| format!("; did you mean {meant}?"));
-            tell!("warning: --override-kv: nothing is read from {}{meant}", print::plain(&key));
+            tell!("warning: --override-kv: {} has no effect{meant}", print::plain(&key));
         }
         let weights = WeightBytes::of(&gguf, &config).map_err(|e| invalid(&e))?;
         for note in unread::notes(&gguf, &config, asked.session.dense) {

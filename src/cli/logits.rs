@@ -148,12 +148,10 @@ impl Output {
         let path = &args.output;
         if path == Path::new("-") || path == Path::new("/dev/stdout") {
             if args.json {
-                return Err(Failure::usage(
-                    "-o -: expected one answer on stdout, found two; leave out --json",
-                ));
+                return Err(Failure::usage("-o - and --json both write to stdout; leave one of them out"));
             }
             if std::io::stdout().is_terminal() {
-                return Err(Failure::usage("-o -: logits are no text; redirect stdout to a file or a pipe"));
+                return Err(Failure::usage("-o -: logits are binary; redirect stdout to a file or a pipe"));
             }
             return Ok(Output::Stream(Box::new(std::io::stdout()), PathBuf::from("stdout")));
         }

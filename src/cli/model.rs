@@ -170,7 +170,7 @@ fn tell_worth(opened: &Opened, worth: &str) {
         DEMONSTRATION_WEIGHTS => "is a demonstration: very small, and wrong about most things",
         _ => return,
     };
-    let more = if opened.is_builtin() { "; for answers to rely on, name a MODEL" } else { "" };
+    let more = if opened.is_builtin() { "; for reliable answers, name a MODEL" } else { "" };
     tell!("note: {} {what}{more}", opened.name());
 }
 

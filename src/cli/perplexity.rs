@@ -161,7 +161,8 @@ fn chunks(args: &Args, loaded: &Loaded<'_>, base: Option<&Base<'_>>) -> Result<C
     match of_file {
         Some((path, chunks)) if !chunks.tokens().starts_with(wanted.tokens()) => {
             Err(Failure::usage(format!(
-                "{}: expected the text of the base, found other tokens; leave the text out, or make a base of it",
+                "{}: expected the text that the base was made from, found other tokens; leave out --file, or make a base from \
+                 this text",
                 path.display()
             )))
         }

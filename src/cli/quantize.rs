@@ -159,7 +159,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     match tokenizer {
         Some(tokenizer) => metadata.extend(tokenizer.to_gguf()),
         None => {
-            tell!("note: {} has no tokenizer.json: the file will hold weights alone", folder.display());
+            tell!("note: {} has no tokenizer.json: the file will contain only weights", folder.display());
             metadata.extend(no_tokenizer());
         }
     }

@@ -132,7 +132,7 @@ impl Preparer<'_> {
                 ("const" | "enum", value) if is_rounded(value) => {
                     return Err(format!(
                         "at {at}/{key}: expected numbers that a float holds exactly (whole ones up to 2^53 = \
-                         9007199254740992), found others; write them as texts, or give the choice alone as the schema"
+                         9007199254740992), found others; write them as strings, or make the choice the whole schema"
                     ));
                 }
                 _ => value.clone(),
@@ -148,7 +148,7 @@ impl Preparer<'_> {
             return Ok(reference.to_owned());
         };
         let missing =
-            || format!("at {at}/$ref: expected the place of a schema, found nothing at {reference:?}");
+            || format!("at {at}/$ref: expected a reference to a schema, found nothing at {reference:?}");
         let pointer = percent_decoded(fragment).ok_or_else(missing)?;
         if fragment == "/" && self.root.pointer("/").is_none() {
             return Ok("#".to_owned());
@@ -188,7 +188,8 @@ fn check_optional(map: &Map<String, Value>, at: &str) -> Result<(), String> {
     let n_required = map.get("required").and_then(Value::as_array).map_or(0, Vec::len);
     match n_members.saturating_sub(n_required) {
         n if n > MOST_OPTIONAL => Err(format!(
-            "at {at}: expected at most {MOST_OPTIONAL} optional properties, found {n}; require those that always come"
+            "at {at}: expected at most {MOST_OPTIONAL} optional properties, found {n}; list those that are always present \
+             under `required`"
         )),
         _ => Ok(()),
     }
@@ -219,7 +220,7 @@ fn keyword(name: &str, number: &Number, is_whole: bool, at: &str) -> Result<Opti
         "multipleOf" => match value {
             Some(value) if !is_exact(number) || value <= 0.0 => bad("a number above 0 with up to 15 digits"),
             Some(_) if coefficient(number) <= LARGEST_MULTIPLE => Ok(Some(number.clone())),
-            _ => bad(&format!("at most {LARGEST_MULTIPLE} when its point is left out")),
+            _ => bad(&format!("at most {LARGEST_MULTIPLE} when its decimal point is left out")),
         },
         "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum" => {
             let is_least = name.ends_with("inimum");
@@ -293,7 +294,9 @@ impl<'s> Endings<'s> {
         if let Some(reference) = map.get("$ref").and_then(Value::as_str)
             && !self.ends(schema, &mut Vec::new())
         {
-            return Err(format!("at {at}/$ref: {reference:?} leads to itself, and no value comes to an end"));
+            return Err(format!(
+                "at {at}/$ref: {reference:?} refers to itself, so that no value is ever complete"
+            ));
         }
         for (step, part) in super::constraint::parts(schema) {
             self.check(part, &format!("{at}{step}"))?;
@@ -481,7 +484,7 @@ mod tests {
             r##"{"$defs": {"n": {"type": "object", "properties": {"n": {"$ref": "#/$defs/n"}}, "required": ["n"]}}, "$ref": "#/$defs/n"}"##,
             r##"{"$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}, "minItems": 1}}, "$ref": "#/$defs/n"}"##,
         ] {
-            assert!(refused(text).contains("leads to itself"), "{text}");
+            assert!(refused(text).contains("refers to itself"), "{text}");
         }
         for text in [
             r##"{"type": "object", "properties": {"next": {"$ref": "#"}}}"##,

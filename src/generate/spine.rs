@@ -114,7 +114,7 @@ impl<'s> Spine<'s, '_, '_> {
             () => {
                 return Err(format!(
                     "at {at}: expected numbers that a float holds exactly (whole ones up to 2^53 = 9007199254740992), found \
-                     others in a place where they cannot be kept; write them as texts"
+                     others where that is not supported; write them as strings"
                 ));
             }
         };
@@ -125,7 +125,7 @@ impl<'s> Spine<'s, '_, '_> {
         let reference = map.get("$ref").and_then(Value::as_str).unwrap_or_default();
         let Some((pointer, meant)) = self.meant(reference) else {
             return Err(format!(
-                "at {at}/$ref: expected the place of a schema, found nothing at {reference:?}"
+                "at {at}/$ref: expected a reference to a schema, found nothing at {reference:?}"
             ));
         };
         if let Some(name) = self.named.get(&pointer) {
@@ -155,7 +155,7 @@ impl<'s> Spine<'s, '_, '_> {
         let Some(members) =
             members.filter(|members| is_object && required.iter().all(|name| members.contains_key(*name)))
         else {
-            return Err(format!("at {at}: expected an object with a schema for all that it requires"));
+            return Err(format!("at {at}: expected a schema for every required property"));
         };
         // What may come first, and what comes behind a member.
         let (mut first, mut behind) = (Some("\"\"".to_owned()), "\"\"".to_owned());
@@ -186,7 +186,7 @@ impl<'s> Spine<'s, '_, '_> {
         let Some(items) =
             map.get("items").filter(|_| is_list && most.is_none_or(|most| most >= least.max(1)))
         else {
-            return Err(format!("at {at}: expected a list of which at least one item may come"));
+            return Err(format!("at {at}: expected an array that may have at least one item"));
         };
         let item = self.value(items, &format!("{at}/items"))?;
         let more = match most {

@@ -89,8 +89,8 @@ pub enum MapError {
     },
     /// No room for a file's contents.
     #[error(
-        "{path}: the system gives no {n_bytes} bytes of memory to read it into: {source}; leave out --no-mmap, or raise \
-         the limit (ulimit -v)", path = path.display()
+        "{path}: cannot get {n_bytes} bytes of memory to read it into: {source}; leave out --no-mmap, or raise the limit \
+         (ulimit -v)", path = path.display()
     )]
     NoMemory {
         /// Which file.
@@ -108,7 +108,7 @@ pub enum MapError {
     Stopped,
     /// Nothing to map.
     #[error(
-        "{path}: expected a GGUF file, found no bytes; the download or conversion did not finish: make it again"
+        "{path}: expected a GGUF file, found an empty one: its download or conversion did not finish, start it again"
     )]
     Empty {
         /// Which file.
@@ -427,8 +427,7 @@ fn only_model_in(folder: &Path) -> Result<PathBuf, MapError> {
         [one] => Ok(folder.join(one)),
         [] if folder.join("config.json").exists() => Err(MapError::Folder {
             path: folder.to_owned(),
-            found: "a checkpoint of Hugging Face's form; `fathom quantize` makes a GGUF file of it"
-                .to_owned(),
+            found: "a Hugging Face checkpoint; `fathom quantize` converts it to a GGUF file".to_owned(),
         }),
         [] => Err(MapError::Folder { path: folder.to_owned(), found: "no .gguf file".to_owned() }),
         several => {

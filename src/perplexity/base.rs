@@ -30,7 +30,7 @@ pub enum BaseError {
     #[error(transparent)]
     Gguf(#[from] fathom_gguf::Error),
     /// Not such a file.
-    #[error("expected a file written by --save-base, found {found}; name such a file")]
+    #[error("expected a file written by --save-base, found {found}")]
     NotABase {
         /// What it is.
         found: String,
@@ -69,7 +69,7 @@ pub enum BaseError {
     },
     /// Another vocabulary.
     #[error(
-        "expected a base of the same vocabulary, {expected} tokens, found {found}; make it with this family"
+        "expected a base with a vocabulary of {expected} tokens, found {found}; make the base with a model of the same family"
     )]
     Vocabulary {
         /// The model's.

@@ -32,7 +32,7 @@ pub enum ChunkError {
     Short(usize),
     /// Less than one chunk.
     #[error(
-        "expected a text of at least {n_ctx} tokens, one chunk, found {n_tokens}; give more text or fewer (-c)"
+        "expected a text of at least {n_ctx} tokens, one chunk, found {n_tokens}; give a longer text or a smaller -c"
     )]
     TooLittle {
         /// Tokens of a chunk.

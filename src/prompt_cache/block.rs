@@ -32,7 +32,7 @@ pub enum BlockError {
     #[error("expected the word fathomKV at its beginning, found something else")]
     Magic,
     /// Its bytes are not those that were written.
-    #[error("expected the bytes that were written, found others: their checksum differs")]
+    #[error("the checksum does not match: the contents have changed since they were written")]
     Checksum,
     /// It is a block, but of other tokens or another shape.
     #[error("expected the rows of other tokens or of another shape")]

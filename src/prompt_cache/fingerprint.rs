@@ -113,8 +113,8 @@ pub enum UnknownModel {
     Read(#[from] MapError),
     /// It would have to be read through.
     #[error(
-        "its files were changed less than a minute ago, and what is not brought into memory is known by its files' age alone: start \
-         again in a minute, or without --no-warmup"
+        "its files were changed less than a minute ago, and with --no-warmup only their modification times tell versions \
+         apart: start again in a minute, or without --no-warmup"
     )]
     Young,
 }

@@ -18,7 +18,7 @@ const COUNTED_AFTER: u64 = 16;
 /// Of what a disk has free, blocks may take one part in so many.
 const SHARE_OF_FREE: u64 = 2;
 
-const NO_ROOM: &str = "there is no more room within --cache-limit and half of the free disk";
+const NO_ROOM: &str = "the cache has reached --cache-limit or half of the free disk space";
 
 /// Something to do.
 enum Job {
@@ -56,7 +56,7 @@ impl Writer {
         match started {
             Ok(thread) => Writer { jobs: Some(jobs), thread: Some(thread), shared },
             Err(error) => {
-                shared.give_up(format!("no thread to keep conversations with: {error}"));
+                shared.give_up(format!("cannot start the cache's thread: {error}"));
                 Writer { jobs: None, thread: None, shared }
             }
         }

@@ -130,7 +130,7 @@ impl Saved {
         match Saved::read(path) {
             Ok(there) if ours || self.turns.starts_with(&there.turns) => Ok(()),
             Ok(_) => refused("holds another conversation"),
-            Err(_) => refused("is no saved conversation"),
+            Err(_) => refused("is not a saved conversation"),
         }
     }
 
@@ -213,7 +213,7 @@ impl Saved {
         let turns = wire.messages.into_iter().enumerate().map(
             |(index, message)| match serde_json::from_value(message) {
                 Ok(Message::System(_)) => Err(format!(
-                    "message {index}: expected no system message (it belongs into settings.system), found one"
+                    "message {index}: expected no system message (it belongs in settings.system), found one"
                 )),
                 Ok(message) => Ok(message),
                 Err(error) => Err(format!("message {index}: {error}")),
@@ -382,7 +382,7 @@ pub(super) mod tests {
             std::fs::write(&path, text.replace(from, to)).unwrap();
             let error = Saved::read(&path).unwrap_err();
             assert!(error.contains(expected) && error.contains("file"), "{error}");
-            assert!(saved().write(&path, false).unwrap_err().contains("no saved conversation"));
+            assert!(saved().write(&path, false).unwrap_err().contains("not a saved conversation"));
         };
         bad("{", "", "expected a saved conversation");
         bad("fathom_conversation", "other", "saved by /save");

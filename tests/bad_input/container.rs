@@ -14,7 +14,7 @@ pub const START: [Row; 9] = [
         "an empty file",
         |dir, _| put(dir, b""),
         By::All,
-        &["model.gguf", "expected a GGUF file", "no bytes", "again"],
+        &["model.gguf", "expected a GGUF file", "an empty one", "again"],
     ),
     (
         "another format",

@@ -194,7 +194,7 @@ impl Checkpoint {
             }
             if self.arrays.insert(tensor.clone(), Array { stored, shard, offset }).is_some() {
                 self.problems.push(format!(
-                    "{tensor}: found in two shards, and {INDEX} does not say which one counts"
+                    "{tensor}: found in two shards, and {INDEX} does not say which one to use"
                 ));
             }
         }

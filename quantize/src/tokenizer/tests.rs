@@ -213,7 +213,7 @@ fn whatever_changes_ids_is_refused_by_its_name() {
         (
             "/post_processor",
             template(json!([bos, special("x"), text])),
-            "post_processor: expected one that puts nothing but",
+            "post_processor: expected one that adds only",
         ),
         ("/decoder", json!({"type": "Metaspace"}), "decoder: expected ByteLevel, found Metaspace"),
     ] {

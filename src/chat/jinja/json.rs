@@ -178,7 +178,7 @@ impl Writer {
 fn check(out: &str, depth: usize) -> Result<(), Error> {
     match (out.len() > LONGEST, depth > DEEPEST) {
         (true, _) => Err(failed(format!("a value takes more than {LONGEST} bytes when it is written"))),
-        (_, true) => Err(failed(format!("a value is more than {DEEPEST} lists deep when it is written"))),
+        (_, true) => Err(failed(format!("a value is nested more than {DEEPEST} levels deep"))),
         _ => Ok(()),
     }
 }

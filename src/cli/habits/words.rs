@@ -265,13 +265,15 @@ fn first_is_model(
         _ if names_a_model(&words[0], settings) => Ok(true),
         "tokenize" => Ok(has_text || words.len() > 1),
         _ if words.len() > 1 => Err(Failure::usage(format!(
-            "expected a MODEL, or one prompt in quotation marks, found {} words; {first:?} is no file, folder or alias",
+            "expected a MODEL, or one prompt in quotation marks, found {} words; {first:?} is not a file, folder or alias",
             words.len()
         ))),
         _ if has_text && !may_be_joined => Ok(true),
         _ => {
             if !first.contains(char::is_whitespace) {
-                notes.push(format!("`{first}` is no file, folder or alias of a model, so it is the prompt"));
+                notes.push(format!(
+                    "`{first}` is not a file, folder or alias of a model, so it is the prompt"
+                ));
             }
             Ok(false)
         }

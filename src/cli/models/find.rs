@@ -85,7 +85,7 @@ impl Search {
         match walk.folder(path, place.depth) {
             Err(error) if place.named => self.notes.push(format!("{}: {error}", path.display())),
             _ if walk.left == 0 => self.notes.push(format!(
-                "{}: more than {MOST_ENTRIES} files and folders; the rest was not looked at",
+                "{}: more than {MOST_ENTRIES} files and folders; the rest were skipped",
                 path.display()
             )),
             _ => {}

@@ -230,7 +230,7 @@ fn types(gguf: &Gguf<'_>) -> Vec<(&'static str, u64)> {
 /// The first of several problems, and how many more there are.
 fn first(problems: &[String]) -> String {
     match problems {
-        [] => "it is no model that Fathom runs".to_owned(),
+        [] => "Fathom does not run this model".to_owned(),
         [one] => one.clone(),
         [one, rest @ ..] => format!("{one}; and {} more", rest.len()),
     }

@@ -223,7 +223,7 @@ fn said(error: &clap::Error, values: &[String]) -> String {
         Some(ContextValue::Strings(valid)) if !valid.is_empty() => {
             format!("expected one of {}, found `{}`", valid.join(", "), values.join("`, `"))
         }
-        _ => format!("`{}` is no value for it", values.join("`, `")),
+        _ => format!("`{}` is not valid", values.join("`, `")),
     }
 }
 

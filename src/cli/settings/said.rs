@@ -172,11 +172,11 @@ impl Reader<'_> {
                 _ if name == super::aliases::BUILT_IN => {
                     self.problem(
                         at,
-                        format!("{name}: expected another name: this one is the built-in model's"),
+                        format!("{name}: expected another name: this one is reserved for the built-in model"),
                     );
                 }
                 _ if name.is_empty() || name.contains(['/', '\\']) || name.chars().any(char::is_control) => {
-                    self.problem(at, format!("{name:?}: expected a name that is no path"));
+                    self.problem(at, format!("{name:?}: expected a name, not a path"));
                 }
                 Some(target) if !target.is_empty() => {
                     let alias =

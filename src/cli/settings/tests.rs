@@ -210,7 +210,7 @@ fn mistakes_are_told_with_file_line_expected_and_found() {
         ("prompt = 'x'", "--prompt belongs to one run"),
         ("model = 'bgi'\n[aliases]\nbig = '/x'", "user.toml:1: model: expected a file, a folder or an alias"),
         ("[aliases]\nbuiltin = '/x'", "user.toml:2: builtin: expected another name"),
-        ("[aliases]\n'a/b' = '/x'", "expected a name that is no path"),
+        ("[aliases]\n'a/b' = '/x'", "expected a name, not a path"),
         ("[aliases]\na = 1", "user.toml:2: a: expected the path of a model, found a number"),
         ("[models]\nfolders = 'x'", "user.toml:2: folders: expected a list of paths, found a text"),
         ("a = 1\nb = ", "user.toml:2: expected TOML, found: "),

@@ -87,5 +87,5 @@ pub fn run(command: &str, call: &ToolCall, limits: Limits, stop: &AtomicBool) ->
 /// Always.
 #[cfg(not(unix))]
 pub fn run(_: &str, _: &ToolCall, _: Limits, _: &AtomicBool) -> Result<Ran, String> {
-    Err("commands of tools need the shell `sh`, which this system does not have".to_owned())
+    Err("tool commands need the shell `sh`, which this system does not have".to_owned())
 }

@@ -59,15 +59,15 @@ pub(super) fn run(command: &str, call: &ToolCall, limits: Limits, stop: &AtomicB
     }
     shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
     let mut child = shell.spawn().map_err(|error| match error.kind() {
-        ErrorKind::NotFound => "commands of tools need the shell `sh`, which is not here".to_owned(),
+        ErrorKind::NotFound => "tool commands need the shell `sh`, which was not found".to_owned(),
         _ => format!("the command cannot be started: {error}"),
     })?;
     let guard = Guard::new(&child);
     let (output, stderr) = talk(&mut child, arguments, limits.output).map_err(|error| {
         kill(&mut child);
         format!(
-            "the command was ended: the system gives no thread to read its output with: {error}; raise the limit on threads \
-             (ulimit -u)"
+            "the command was stopped: cannot start a thread to read its output: {error}; raise the limit on threads (ulimit \
+             -u)"
         )
     })?;
     let end = wait(&mut child, [&output, &stderr], limits.timeout, stop);
