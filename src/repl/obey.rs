@@ -188,7 +188,8 @@ impl Repl<'_, '_> {
         let lines: Vec<&str> = answer.content.trim().lines().collect();
         let n_left_out = lines.len().saturating_sub(LINES);
         if n_left_out > 0 {
-            aside(&format!("its last answer, without the first {n_left_out} lines (/history shows them):"));
+            let lines = if n_left_out == 1 { "line" } else { "lines" };
+            aside(&format!("its last answer, without the first {n_left_out} {lines} (/history shows all of it):"));
         } else if !lines.is_empty() {
             aside("its last answer:");
         }

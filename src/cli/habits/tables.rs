@@ -73,17 +73,18 @@ const ON_CPU: &str = "everything is computed on the CPU";
 const NO_DOWNLOAD: &str = "Fathom downloads nothing; `hf download ORG/NAME` does, then name the file or folder as MODEL, or give \
                            the checkpoint to `fathom quantize`";
 const NO_SAMPLER: &str =
-    "there is no such sampler; --top-k, --top-p, --min-p, --typical, the penalties and DRY are there";
-const NO_DRAFT: &str = "there is no speculative decoding; leave it out";
+    "Fathom has no such sampler; it has --top-k, --top-p, --min-p, --typical, the penalties and DRY";
+const NO_DRAFT: &str = "Fathom has no speculative decoding; leave it out";
 const NO_ADAPTER: &str = "adapters and control vectors are not supported; convert a merged checkpoint";
-const NO_MEDIA: &str = "the model reads text alone; /read in a chat and --file put text files into a prompt";
-const NO_SERVER: &str = "there is no server; `fathom run --json` answers programs";
-const NO_LOG: &str = "there is no log; notes go to stderr, and --quiet leaves them out";
+const NO_MEDIA: &str = "the model reads only text; /read in a chat and --file put text files into a prompt";
+const NO_SERVER: &str = "Fathom has no server; programs can call `fathom run --json`";
+const NO_LOG: &str = "Fathom writes no log; notes go to stderr, and --quiet leaves them out";
 const ROPE: &str = "rotary positions and YaRN are the model's own numbers; --override-kv KEY=float:VALUE replaces one (`fathom \
                     inspect` lists the keys)";
-const CACHE: &str = "the prompt cache works by itself (`fathom cache ls` shows it); --no-cache leaves it out, --cache-limit \
-                     bounds it";
-const TEMPLATE: &str = "the chat format is the model file's own; --think turns its reasoning on, `fathom run --raw` goes without";
+const CACHE: &str = "prompts are cached automatically (`fathom cache ls` lists them); --no-cache turns that off, \
+                     --cache-limit limits the size";
+const TEMPLATE: &str = "the chat format comes from the model file; --think turns reasoning on, `fathom run --raw` uses no \
+                        chat format";
 const AFFINITY: &str =
     "start it under `taskset` or `numactl`: threads keep to the processors that the process may use";
 const BOTH_CACHES: &str = "keys and values are one latent row in this model; --cache-type sets its format, --index-cache that of \
@@ -116,17 +117,17 @@ pub(super) static FLAGS: &[Row] = &[
     },
     // What is so in any case.
     may_say(
-        always(&["-fa", "--flash-attn"], "attention never holds a whole matrix of scores"),
-        "attention never holds a whole matrix of scores, and that cannot be turned off; leave it out",
+        always(&["-fa", "--flash-attn"], "attention never stores the whole matrix of scores"),
+        "attention never stores the whole matrix of scores, and that cannot be turned off; leave it out",
     ),
     may_say(
-        always(&["-co", "--color"], "colours are on where a terminal takes them"),
+        always(&["-co", "--color"], "colours are used where the terminal supports them"),
         "set the variable NO_COLOR=1 to have no colours",
     ),
-    always(&["--jinja"], "the chat format is always the model file's own"),
+    always(&["--jinja"], "the chat format always comes from the model file"),
     on(
         &["chat", "run"],
-        always(&["-cnv", "--conversation"], "the model's chat format is used unless `run --raw` is said"),
+        always(&["-cnv", "--conversation"], "the model's chat format is used unless `run --raw` is given"),
     ),
     on(
         &["chat"],
@@ -139,16 +140,16 @@ pub(super) static FLAGS: &[Row] = &[
     always(&["--cache-prompt"], "computed prompts are always cached; --no-cache turns that off"),
     always(&["--no-escape"], "backslashes in a prompt always stay as they are"),
     always(&["--offline"], "Fathom never uses the network"),
-    always(&["--no-mmproj"], "the model reads text alone"),
-    always(&["--show-timings", "--perf"], "speeds are told behind every answer"),
+    always(&["--no-mmproj"], "the model reads only text"),
+    always(&["--show-timings", "--perf"], "speeds are shown after every answer"),
     always(&["-nkvo", "--no-kv-offload", "--no-op-offload", "-cmoe", "--cpu-moe"], ON_CPU),
     needs(always(&["-ncmoe", "--n-cpu-moe"], ON_CPU), &["*"], ""),
     needs(always(&["-ngl", "--gpu-layers", "--n-gpu-layers"], ON_CPU), &["0"], NO_GPU),
     needs(always(&["-dev", "--device"], ON_CPU), &["none", "cpu"], NO_GPU),
     needs(
-        always(&["--numa"], "threads and weights are placed by memory node in any case"),
+        always(&["--numa"], "threads and weights are always placed by memory node"),
         &["distribute"],
-        "threads and weights are placed by memory node in any case; `taskset` or `numactl` keep the program to some nodes",
+        "threads and weights are always placed by memory node; `taskset` or `numactl` keep the program to some nodes",
     ),
     on(
         &["bench"],
@@ -156,7 +157,7 @@ pub(super) static FLAGS: &[Row] = &[
     ),
     on(
         &["tokenize"],
-        always(&["--ids", "--no-bos", "--no-parse-special"], "ids alone are printed, without BOS"),
+        always(&["--ids", "--no-bos", "--no-parse-special"], "only ids are printed, without BOS"),
     ),
     // What has no flag.
     no(&["-ctv", "--cache-type-v"], BOTH_CACHES),
@@ -177,7 +178,7 @@ pub(super) static FLAGS: &[Row] = &[
         &["-mg", "--main-gpu", "--list-devices", "-fit*", "--fit*", "-kvo", "--kv-offload", "--op-offload"],
         NO_GPU,
     ),
-    no(&["-tb", "--threads-batch"], "--threads sets the threads of prompt and answer alike"),
+    no(&["-tb", "--threads-batch"], "--threads applies to both prompt and answer"),
     no(
         &[
             "-C",
@@ -198,7 +199,7 @@ pub(super) static FLAGS: &[Row] = &[
     no(&["--rope-*", "--yarn-*"], ROPE),
     no(
         &["--grammar", "--grammar-file"],
-        "there are no GBNF grammars; --json-schema is there for structured output",
+        "Fathom has no GBNF grammars; --json-schema gives structured output",
     ),
     no(
         &["--mirostat*", "--xtc-*", "--dynatemp-*", "--top-nsigma", "--top-n-sigma", "--adaptive-*"],
@@ -246,7 +247,7 @@ pub(super) static FLAGS: &[Row] = &[
         &["--display-prompt", "--verbose-prompt"],
         "the prompt is not repeated; `fathom tokenize` shows its tokens",
     ),
-    no(&["--simple-io"], "--no-markdown shows an answer as it comes; without a terminal it always is"),
+    no(&["--simple-io"], "--no-markdown prints answers unformatted; output to pipes and files always is"),
     no(&["-sp"], "control tokens are never shown in an answer"),
     no(&["-bf", "--binary-file"], "--file takes a text file"),
     no(
@@ -261,18 +262,17 @@ pub(super) static FLAGS: &[Row] = &[
     ),
     no(&["--keepalive", "--insecure"], NO_SERVER),
     no(&["-v", "--verbose", "-lv", "--verbosity", "--log-*"], NO_LOG),
-    no(&["--nowordwrap"], "--no-markdown shows an answer as it comes"),
+    no(&["--nowordwrap"], "--no-markdown prints answers unformatted"),
     // One command's.
     on(&["run", "tokenize"], no(&["--stdin"], "`--file -` reads stdin")),
     on(&["tokenize"], no(&["-p", "--prompt"], "the text is the last word: `fathom tokenize MODEL \"TEXT\"`")),
     on(&["tokenize"], no(&["--show-count"], "`| wc -w` counts the ids")),
-    on(&["bench"], no(&["-pg"], "-p and -n measure prompts and answers apart; -d fills the cache before")),
+    on(&["bench"], no(&["-pg"], "-p and -n measure prompts and answers separately; -d fills the cache first")),
     on(
         &["bench"],
         no(
             &["-oe", "--progress", "--delay", "-embd", "--embeddings"],
-            "bench writes its table alone to stdout; leave it \
-        out",
+            "bench writes only its table to stdout; leave it out",
         ),
     ),
     on(
@@ -287,7 +287,7 @@ pub(super) static FLAGS: &[Row] = &[
         &["perplexity"],
         no(
             &["--hellaswag*", "--winogrande*", "--multiple-choice*"],
-            "perplexity and KL divergence are all that is computed",
+            "Fathom computes only perplexity and KL divergence",
         ),
     ),
     on(
@@ -317,8 +317,7 @@ pub(super) const COMMANDS: &[(&[&str], &str)] = &[
     ),
     (
         &["serve", "server", "start", "ps", "status", "stop", "load", "unload", "log"],
-        "there is no server, and a model is loaded \
-        while `fathom chat` or `fathom run` uses it",
+        "Fathom has no server, and a model is loaded while `fathom chat` or `fathom run` uses it",
     ),
     (
         &["rm", "cp", "push", "import", "create", "signin", "signout"],

@@ -157,7 +157,7 @@ fn a_word_is_a_model_or_the_prompt() {
     }
     assert!(read_line(&["run", "hello there"]).unwrap().1.is_empty());
     assert!(
-        read_line(&["run", "hello"]).unwrap().1[0].contains("so it is the prompt"),
+        read_line(&["run", "hello"]).unwrap().1[0].contains("so it is taken as the prompt"),
         "it may be a misspelt name"
     );
     let told = refused(&["run", "tiny", "how are you"]);

@@ -272,7 +272,7 @@ fn first_is_model(
         _ => {
             if !first.contains(char::is_whitespace) {
                 notes.push(format!(
-                    "`{first}` is not a file, folder or alias of a model, so it is the prompt"
+                    "`{first}` is not a file, folder or alias of a model, so it is taken as the prompt"
                 ));
             }
             Ok(false)
