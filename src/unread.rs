@@ -1,6 +1,7 @@
 //! What a file holds that the model its metadata describes does not use: refused where the model was meant to use it, told where
 //! it changes nothing or where others leave it out too.
 
+use crate::cli::print::counted;
 use crate::config::{Config, keys};
 use crate::names;
 use fathom_gguf::{Gguf, TensorInfo};
@@ -126,18 +127,18 @@ pub(crate) fn notes(gguf: &Gguf<'_>, config: &Config, dense: bool) -> Vec<String
         }
     }
     for (why, names) in found {
-        let (n, names) = (names.len(), listed(&names));
+        let (n, names) = (counted(names.len(), "tensor"), listed(&names));
         notes.extend(match why {
             Harmless::Twin => None,
             Harmless::Indexer if dense => None,
             Harmless::Indexer => Some(format!(
-                "the file has an indexer ({n} tensors), and its architecture {arch} says that attention is dense: every token \
+                "the file has an indexer ({n}), and its architecture {arch} says that attention is dense: every token \
                  attends to all earlier ones, which is not what DeepSeek-V3.2 does in long contexts"
             )),
             Harmless::Mtp => Some(format!(
-                "the file has an MTP layer ({n} tensors) that its metadata does not declare; it is not used"
+                "the file has an MTP layer ({n}) that its metadata does not declare; it is not used"
             )),
-            Harmless::Stranger => Some(format!("{n} tensors are not part of the model and are not used: {names}")),
+            Harmless::Stranger => Some(format!("tensors that are not part of the model are not used: {names}")),
         });
     }
     notes

@@ -179,7 +179,7 @@ fn a_conversation_is_looked_at_written_for_others_and_edited() {
     let before = saved(&mut terminal, &place.file("talk.json"));
     let (told, _) = terminal.ask("/edit");
     assert!(told.contains("the message and its answer are replaced; /undo brings them back"), "{told}");
-    assert!(terminal.say("/undo").contains("the edit is taken back; 2 messages"));
+    assert!(terminal.say("/undo").contains("the edit is taken back; 2 messages now"));
     assert_eq!(saved(&mut terminal, &place.file("talk.json")), before);
     terminal.ask("/edit");
     let asked = saved(&mut terminal, &place.file("talk.json"));

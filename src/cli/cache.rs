@@ -149,12 +149,12 @@ fn verify(shelves: &[Shelf]) -> Result<(), Failure> {
     }
     let n_whole = blocks.len() - problems.len();
     if problems.is_empty() {
-        return print::answer(&format!("{n_whole} blocks, none damaged\n"));
+        return print::answer(&format!("{}, none damaged\n", print::counted(n_whole, "block")));
     }
     Err(Failure::invalid(format!(
-        "{} of {} blocks were damaged and have been removed; their tokens will be computed again",
+        "{} of {} damaged and now removed; the tokens will be computed again",
         problems.len(),
-        blocks.len()
+        print::counted(blocks.len(), "block")
     )))
 }
 

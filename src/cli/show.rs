@@ -256,7 +256,7 @@ impl Hidden {
             return;
         }
         let (n_tokens, seconds) = (self.bar.position(), self.start.elapsed().as_secs_f64());
-        aside(&format!("thought for {seconds:.1} s, {n_tokens} tokens"));
+        aside(&format!("thought for {seconds:.1} s, {}", print::counted(n_tokens as usize, "token")));
     }
 }
 
@@ -334,11 +334,11 @@ pub(crate) fn figures(usage: &Usage, context: Option<(usize, usize)>, seed: u64)
     };
     let context = context.map_or(String::new(), |(held, n_ctx)| format!(" | context {held} of {n_ctx}"));
     format!(
-        "prompt {} tokens{cached} in {:.1} s{} | answer {} tokens in {:.1} s{}{context} | seed {seed}",
-        usage.prompt,
+        "prompt {}{cached} in {:.1} s{} | answer {} in {:.1} s{}{context} | seed {seed}",
+        print::counted(usage.prompt, "token"),
         usage.prefill_time.as_secs_f64(),
         speed(usage.prefill_rate()),
-        usage.generated,
+        print::counted(usage.generated, "token"),
         usage.decode_time.as_secs_f64(),
         speed(usage.decode_rate()),
     )

@@ -267,8 +267,8 @@ fn write_checkpoint(args: &Args, model: &Synthetic, config: &str) -> Result<(), 
         job.write(folder, config, args.zeros, Watch { stop: signals.flag(), progress: &progress })
     })??;
     meter.finish();
-    let (bytes, n_shards) = (job.bytes(), job.n_shards());
-    print::figures(format_args!("wrote {}: {bytes} bytes in {n_shards} shards", folder.display()));
+    let n_shards = print::counted(job.n_shards(), "shard");
+    print::figures(format_args!("wrote {}: {} bytes in {n_shards}", folder.display(), job.bytes()));
     Ok(())
 }
 

@@ -354,7 +354,8 @@ impl Repl<'_, '_> {
             _ => None,
         });
         aside(&format!(
-            "{name}: {n_messages} messages; the last of yours: {}",
+            "{name}: {}; the last of yours: {}",
+            print::counted(n_messages, "message"),
             first_line(last.unwrap_or_default())
         ));
         self.show_last_answer();
@@ -427,7 +428,7 @@ impl Repl<'_, '_> {
         if let Some(path) = path {
             let place = absolute(path.to_owned());
             self.saved().write(path, self.kept.file.as_ref() == Some(&place))?;
-            aside(&format!("{}: {} messages saved", place.display(), self.turns.len()));
+            aside(&format!("{}: {} saved", place.display(), self.n_messages()));
             self.kept.file = Some(place);
             self.kept.known_unsaved = Some(self.turns.len());
             return Ok(());
@@ -449,7 +450,7 @@ impl Repl<'_, '_> {
         self.take_over(saved, path, &Named::default())?;
         self.kept.close();
         self.kept.file = Some(absolute(path.to_owned()));
-        aside(&format!("{}: {} messages loaded", path.display(), self.turns.len()));
+        aside(&format!("{}: {} loaded", path.display(), self.n_messages()));
         self.tell_how_it_ended();
         Ok(())
     }

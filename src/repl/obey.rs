@@ -57,7 +57,7 @@ impl Repl<'_, '_> {
             }
             Command::Export(form, path) => {
                 export::write(&self.conversation(), &self.loaded.name, form, &path)?;
-                aside(&format!("{}: {} messages written", path.display(), self.turns.len()));
+                aside(&format!("{}: {} written", path.display(), self.n_messages()));
             }
             Command::Copy(block) => self.copy(block)?,
             Command::Write(path, block) => self.write_answer(&path, block)?,
@@ -104,6 +104,10 @@ impl Repl<'_, '_> {
         Ok(matches!(said.trim().to_lowercase().as_str(), "y" | "yes"))
     }
 
+    pub(super) fn n_messages(&self) -> String {
+        print::counted(self.turns.len(), "message")
+    }
+
     fn undo(&mut self) -> Result<(), String> {
         let last = self.turns.iter().rposition(|message| matches!(message, Message::User(_)));
         let last = last.ok_or("there is nothing to take back")?;
@@ -114,9 +118,9 @@ impl Repl<'_, '_> {
         match replaced {
             Some(replaced) => {
                 self.turns.extend(replaced.turns);
-                aside(&format!("the edit is taken back; {} messages", self.turns.len()));
+                aside(&format!("the edit is taken back; {} now", self.n_messages()));
             }
-            None => aside(&format!("taken back; {} messages left", self.turns.len())),
+            None => aside(&format!("taken back; {} left", self.n_messages())),
         }
         Ok(())
     }
@@ -174,8 +178,10 @@ impl Repl<'_, '_> {
     fn show_stats(&self) {
         let Totals { answers, prefilled, generated, seconds } = self.totals;
         tell_prose(&format!(
-            "{} messages | {answers} answers, {prefilled} tokens read and {generated} written in {seconds:.1} s | context {} of {}",
-            self.turns.len(),
+            "{} | {}, {} read and {generated} written in {seconds:.1} s | context {} of {}",
+            self.n_messages(),
+            print::counted(answers, "answer"),
+            print::counted(prefilled, "token"),
             self.session.tokens().len(),
             self.session.n_ctx(),
         ));
@@ -188,8 +194,8 @@ impl Repl<'_, '_> {
         let lines: Vec<&str> = answer.content.trim().lines().collect();
         let n_left_out = lines.len().saturating_sub(LINES);
         if n_left_out > 0 {
-            let lines = if n_left_out == 1 { "line" } else { "lines" };
-            aside(&format!("its last answer, without the first {n_left_out} {lines} (/history shows all of it):"));
+            let first = if n_left_out == 1 { "line".to_owned() } else { format!("{n_left_out} lines") };
+            aside(&format!("its last answer, without the first {first} (/history shows all of it):"));
         } else if !lines.is_empty() {
             aside("its last answer:");
         }

@@ -267,7 +267,10 @@ pub(super) static FLAGS: &[Row] = &[
     on(&["run", "tokenize"], no(&["--stdin"], "`--file -` reads stdin")),
     on(&["tokenize"], no(&["-p", "--prompt"], "the text is the last word: `fathom tokenize MODEL \"TEXT\"`")),
     on(&["tokenize"], no(&["--show-count"], "`| wc -w` counts the ids")),
-    on(&["bench"], no(&["-pg"], "-p and -n measure prompts and answers separately; -d fills the cache first")),
+    on(
+        &["bench"],
+        no(&["-pg"], "-p and -n measure prompts and answers separately; -d fills the cache first"),
+    ),
     on(
         &["bench"],
         no(
