@@ -4,7 +4,13 @@
 //! not know, and takes any time for some schemas. What it would get wrong is put into its words or refused here, with the
 //! place; what it ignores is noted.
 
+mod endings;
+mod numbers;
+
 use super::spine;
+use endings::Endings;
+pub(super) use numbers::is_rounded;
+use numbers::keyword;
 use serde_json::{Map, Number, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,12 +19,6 @@ const FORMATS: [&str; 11] =
     ["date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri", "unknown"];
 /// Optional members of one object: each may come or not, and the time grows with the square of their number.
 const MOST_OPTIONAL: usize = 500;
-/// A multiple is recognised by its rest: one state for each.
-const LARGEST_MULTIPLE: f64 = 10_000.0;
-/// No context holds as many items or characters.
-const LARGEST_COUNT: f64 = 1e7;
-/// Least numbers of items that the compiler repeats.
-const LARGEST_LEAST: f64 = 10_000.0;
 /// All schemas inside one.
 const MOST_PARTS: usize = 50_000;
 
@@ -39,7 +39,7 @@ pub(super) enum Prepared {
 pub(super) fn prepare(schema: &Value, notes: &mut Vec<String>) -> Result<Prepared, String> {
     let mut preparer =
         Preparer { root: schema, moved: BTreeMap::new(), formats: BTreeSet::new(), n_parts: 0 };
-    Endings { root: schema, known: BTreeSet::new(), left: MOST_PARTS }.check(schema, "#")?;
+    Endings::new(schema).check(schema, "#")?;
     let prepared = match spine::grammar(schema, &mut preparer)? {
         Some(grammar) => Prepared::Grammar(grammar),
         None => {
@@ -63,27 +63,6 @@ pub(super) fn is_of_type(value: &Value, name: &str) -> bool {
         Value::Array(_) => name == "array",
         Value::Object(_) => name == "object",
     }
-}
-
-/// Whether a value holds a number that no float is.
-pub(super) fn is_rounded(value: &Value) -> bool {
-    match value {
-        Value::Number(number) => !is_exact(number),
-        Value::Array(list) => list.iter().any(is_rounded),
-        Value::Object(map) => map.values().any(is_rounded),
-        _ => false,
-    }
-}
-
-/// Whole numbers up to 2^53 are, and all with up to 15 digits.
-fn is_exact(number: &Number) -> bool {
-    let text = number.to_string();
-    if let Ok(whole) = text.parse::<i128>() {
-        return whole.unsigned_abs() <= 1 << 53;
-    }
-    let digits = text.split(['e', 'E']).next().unwrap_or_default();
-    let digits: String = digits.chars().filter(char::is_ascii_digit).collect();
-    digits.trim_matches('0').len() <= 15 && number.as_f64().is_some_and(f64::is_finite)
 }
 
 pub(super) struct Preparer<'s> {
@@ -199,66 +178,6 @@ fn is_whole(map: &Map<String, Value>) -> bool {
     map.get("type").is_some_and(|kind| kind == "integer")
 }
 
-/// A keyword's number as the compiler takes it; `None`: it has no effect.
-fn keyword(name: &str, number: &Number, is_whole: bool, at: &str) -> Result<Option<Number>, String> {
-    let bad = |expected: &str| Err(format!("at {at}/{name}: expected {expected}, found {number}"));
-    let value = number.as_f64().filter(|value| value.is_finite());
-    match name {
-        "minLength" | "minItems" | "minProperties" | "maxLength" | "maxItems" | "maxProperties" => {
-            match value {
-                Some(value) if value < 0.0 || value.fract() != 0.0 => {
-                    bad("a whole number that is not negative")
-                }
-                Some(value) if name.starts_with("max") && value <= LARGEST_COUNT => {
-                    Ok(Some((value as u64).into()))
-                }
-                _ if name.starts_with("max") => Ok(None),
-                Some(value) if value <= LARGEST_LEAST => Ok(Some((value as u64).into())),
-                _ => bad(&format!("at most {LARGEST_LEAST}")),
-            }
-        }
-        "multipleOf" => match value {
-            Some(value) if !is_exact(number) || value <= 0.0 => bad("a number above 0 with up to 15 digits"),
-            Some(_) if coefficient(number) <= LARGEST_MULTIPLE => Ok(Some(number.clone())),
-            _ => bad(&format!("at most {LARGEST_MULTIPLE} when its decimal point is left out")),
-        },
-        "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum" => {
-            let is_least = name.ends_with("inimum");
-            let Some(value) = value else {
-                return if number.to_string().starts_with('-') == is_least {
-                    Ok(None)
-                } else {
-                    bad("a number that a float can hold")
-                };
-            };
-            // Beyond 64 bits the compiler has no whole numbers.
-            let is_out = is_whole && value.abs() >= i64::MAX as f64;
-            match is_out {
-                true if (value < 0.0) == is_least => return Ok(None),
-                true => return bad("a number of 64 bits"),
-                false if is_exact(number) => return Ok(Some(number.clone())),
-                false => {}
-            }
-            // Towards the inside: what is left follows the schema.
-            let inside = if is_least { value.next_up() } else { value.next_down() };
-            Ok(Number::from_f64(inside))
-        }
-        _ => Ok(Some(number.clone())),
-    }
-}
-
-/// The digits of a number without its point and the zeros around them.
-fn coefficient(number: &Number) -> f64 {
-    let text = number.to_string();
-    let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((&text, "0"));
-    let whole: String = digits.chars().filter(char::is_ascii_digit).collect();
-    let power = exponent.parse::<i32>().unwrap_or(i32::MAX);
-    let part = digits.split_once('.').map_or(0, |(_, part)| part.trim_end_matches('0').len()) as i32;
-    let whole = if digits.contains('.') { whole.trim_end_matches('0') } else { &whole };
-    let shift = power.saturating_sub(part).max(0);
-    whole.parse::<f64>().unwrap_or(f64::INFINITY) * 10f64.powi(shift)
-}
-
 /// `%20` as the sign it stands for.
 pub(super) fn percent_decoded(text: &str) -> Option<String> {
     let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
@@ -277,86 +196,6 @@ pub(super) fn percent_decoded(text: &str) -> Option<String> {
 
 fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
-}
-
-/// Whether values of a schema come to an end.
-struct Endings<'s> {
-    root: &'s Value,
-    /// References of which it is known that they do.
-    known: BTreeSet<&'s str>,
-    left: usize,
-}
-
-impl<'s> Endings<'s> {
-    /// Looks at every reference, for what is optional is compiled, too.
-    fn check(&mut self, schema: &'s Value, at: &str) -> Result<(), String> {
-        let Some(map) = schema.as_object() else { return Ok(()) };
-        if let Some(reference) = map.get("$ref").and_then(Value::as_str)
-            && !self.ends(schema, &mut Vec::new())
-        {
-            return Err(format!(
-                "at {at}/$ref: {reference:?} refers to itself, so that no value is ever complete"
-            ));
-        }
-        for (step, part) in super::constraint::parts(schema) {
-            self.check(part, &format!("{at}{step}"))?;
-        }
-        Ok(())
-    }
-
-    fn ends(&mut self, schema: &'s Value, through: &mut Vec<&'s str>) -> bool {
-        let Some(map) = schema.as_object() else { return true };
-        // Whoever looks longer than this is told by the compiler.
-        self.left = self.left.saturating_sub(1);
-        if self.left == 0 {
-            return true;
-        }
-        if let Some(reference) = map.get("$ref").and_then(Value::as_str)
-            && !self.known.contains(reference)
-        {
-            if through.contains(&reference) {
-                return false;
-            }
-            let meant = match reference.strip_prefix('#') {
-                Some("" | "/") => Some(self.root),
-                Some(path) => percent_decoded(path).and_then(|path| self.root.pointer(&path)),
-                None => None,
-            };
-            through.push(reference);
-            let ends = meant.is_none_or(|meant| self.ends(meant, through));
-            through.pop();
-            if !ends {
-                return false;
-            }
-            self.known.insert(reference);
-        }
-        let mut list = |key: &str, all: bool| match map.get(key) {
-            Some(Value::Array(parts)) if !parts.is_empty() && all => {
-                parts.iter().all(|part| self.ends(part, through))
-            }
-            Some(Value::Array(parts)) if !parts.is_empty() => {
-                parts.iter().any(|part| self.ends(part, through))
-            }
-            _ => true,
-        };
-        if !(list("allOf", true) && list("anyOf", false) && list("oneOf", false)) {
-            return false;
-        }
-        match map.get("type").and_then(Value::as_str) {
-            Some("object") => {
-                let required = map.get("required").and_then(Value::as_array);
-                let members = map.get("properties").and_then(Value::as_object);
-                let of =
-                    |name: &Value| members.zip(name.as_str()).and_then(|(members, name)| members.get(name));
-                required.into_iter().flatten().filter_map(of).all(|part| self.ends(part, through))
-            }
-            Some("array") => {
-                let least = map.get("minItems").and_then(Value::as_u64).unwrap_or(0);
-                least == 0 || map.get("items").is_none_or(|items| self.ends(items, through))
-            }
-            _ => true,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 //! lost, and no argument holds a tag: a value ends at its closing tag, or before the next tag with the mark. Values are not
 //! escaped, so that `<`, newlines and tags without the mark are part of a value whose own tag has the mark.
 
+mod calls;
 mod event;
 mod tags;
 
@@ -18,6 +19,7 @@ pub use event::{End, Event, Place, Start};
 use super::markers::{END_THINK, THINK};
 use super::message::{Assistant, Message, ToolCall};
 use super::tools::{self, Tool};
+use calls::{Braces, Open, Parameter};
 use serde_json::{Map, Value};
 use tags::{Found, Kind, Tag};
 
@@ -63,57 +65,6 @@ enum State {
     Bare(Open, Braces),
     /// In what began as a call and cannot become one: up to its end.
     Broken(Open),
-}
-
-/// A call that is not complete.
-#[derive(Clone, Debug)]
-struct Open {
-    name: String,
-    /// Begun with `｜DSML｜`.
-    marked: bool,
-    arguments: Map<String, Value>,
-    raw: String,
-}
-
-/// A JSON object that is followed only so far as to know where it may end.
-#[derive(Clone, Debug, Default)]
-struct Braces {
-    /// Bytes that were followed.
-    at: usize,
-    begun: bool,
-    depth: usize,
-    in_text: bool,
-    escaped: bool,
-    /// Something stands behind its end.
-    spoilt: bool,
-}
-
-impl Braces {
-    /// Whether `text`, of which the beginning was followed before, may be an object and nothing else.
-    fn may_end(&mut self, text: &str) -> bool {
-        for &byte in &text.as_bytes()[self.at..] {
-            self.spoilt |= self.begun && self.depth == 0 && !byte.is_ascii_whitespace();
-            self.begun |= byte == b'{';
-            match byte {
-                _ if self.escaped => self.escaped = false,
-                b'\\' if self.in_text => self.escaped = true,
-                b'"' => self.in_text = !self.in_text,
-                b'{' | b'[' if !self.in_text => self.depth += 1,
-                b'}' | b']' if !self.in_text => self.depth = self.depth.saturating_sub(1),
-                _ => {}
-            }
-        }
-        self.at = text.len();
-        self.depth == 0 && !self.spoilt
-    }
-}
-
-#[derive(Clone, Debug)]
-struct Parameter {
-    key: String,
-    is_string: Option<bool>,
-    /// Opened with `｜DSML｜`.
-    marked: bool,
 }
 
 impl Parser {
@@ -392,153 +343,6 @@ impl Parser {
         }
     }
 
-    fn in_call(&mut self, mut open: Open) -> bool {
-        let white = self.white();
-        let rest = &self.held[white..];
-        if rest.is_empty() {
-            return self.wait(State::Call(open));
-        }
-        if rest.starts_with('{') && open.arguments.is_empty() {
-            return self.go(State::Bare(open, Braces::default()));
-        }
-        match tags::tag(rest) {
-            Found::Yes(Tag { kind: Kind::Parameter { key, is_string }, marked, length }) => {
-                open.raw += &self.take(white + length);
-                self.go(State::Value(open, Parameter { key, is_string, marked }))
-            }
-            Found::Yes(Tag { kind: Kind::EndInvoke, length, .. }) => {
-                self.held.drain(..white + length);
-                self.call(open);
-                self.go(State::Block)
-            }
-            // Its own end is missing.
-            Found::Yes(Tag { kind: Kind::Invoke { .. } | Kind::EndCalls, .. }) => {
-                self.call(open);
-                self.go(State::Block)
-            }
-            // Closed twice.
-            Found::Yes(Tag { kind: Kind::EndParameter, length, .. }) => {
-                open.raw += &self.take(white + length);
-                self.go(State::Call(open))
-            }
-            Found::Maybe => self.wait(State::Call(open)),
-            Found::Yes(_) | Found::No => self.go(State::Broken(open)),
-        }
-    }
-
-    fn in_value(&mut self, mut open: Open, parameter: Parameter) -> bool {
-        match tags::next_tag(&self.held, self.searched, parameter.marked) {
-            Ok((_, Tag { kind: Kind::Foreign, .. })) => self.go(State::Broken(open)),
-            Ok((place, Tag { kind: Kind::EndParameter, length, .. })) => {
-                let raw = self.take(place);
-                let close = self.take(length);
-                open.raw.extend([raw.as_str(), &close]);
-                self.argument(open, parameter, raw)
-            }
-            // Its own end is missing.
-            Ok((place, _)) => {
-                let raw = self.take(place);
-                open.raw += &raw;
-                let value = without_line_end(&raw);
-                let value = value.strip_suffix("</parameter>").unwrap_or(value).to_owned();
-                self.argument(open, parameter, value)
-            }
-            Err(searched) => {
-                self.searched = searched;
-                self.wait(State::Value(open, parameter))
-            }
-        }
-    }
-
-    /// Takes a value. Of two values for one parameter neither can be chosen.
-    fn argument(&mut self, mut open: Open, parameter: Parameter, raw: String) -> bool {
-        let tool = self.tools.iter().find(|tool| tool.name() == open.name);
-        let value = match parameter.is_string {
-            Some(true) => Value::String(raw),
-            Some(false) => tools::read_value(tool, &parameter.key, &raw),
-            None => tools::read_unmarked(tool, &parameter.key, &raw),
-        };
-        match open.arguments.get(&parameter.key) {
-            Some(other) if *other != value => self.go(State::Broken(open)),
-            _ => {
-                open.arguments.insert(parameter.key, value);
-                self.go(State::Call(open))
-            }
-        }
-    }
-
-    fn in_bare(&mut self, open: Open, mut braces: Braces) -> bool {
-        match tags::next_tag(&self.held, self.searched, false) {
-            Ok((place, Tag { kind, marked, length })) => {
-                let is_end = matches!(kind, Kind::EndInvoke | Kind::EndCalls | Kind::Invoke { .. });
-                let object = &self.held[..place];
-                if is_end && braces.may_end(object) && tools::exact_object(object).is_some() {
-                    let raw = self.take(place);
-                    if kind == Kind::EndInvoke {
-                        self.held.drain(..length);
-                    }
-                    self.bare(open, &raw);
-                    return self.go(State::Block);
-                }
-                if marked {
-                    return self.go(State::Broken(open));
-                }
-                // In a text of the object.
-                self.searched = place + 1;
-                self.state = State::Bare(open, braces);
-                true
-            }
-            Err(searched) => {
-                self.searched = searched;
-                self.wait(State::Bare(open, braces))
-            }
-        }
-    }
-
-    /// Goes to where the call would have ended.
-    fn in_broken(&mut self, open: Open) -> bool {
-        match tags::next_tag(&self.held, self.searched, open.marked) {
-            Ok((place, Tag { kind, length, .. })) => {
-                let end = match kind {
-                    Kind::EndInvoke => place + length,
-                    Kind::EndCalls | Kind::Invoke { .. } => place,
-                    _ => {
-                        self.searched = place + length;
-                        self.state = State::Broken(open);
-                        return true;
-                    }
-                };
-                let raw = self.take(end);
-                self.unfinished(open, &raw);
-                self.go(State::Block)
-            }
-            Err(searched) => {
-                self.searched = searched;
-                self.wait(State::Broken(open))
-            }
-        }
-    }
-
-    fn bare(&mut self, mut open: Open, raw: &str) {
-        open.arguments = tools::exact_object(raw).unwrap_or_default();
-        self.call(open);
-    }
-
-    /// An answer ended in a value: the closing tag may have lost its mark.
-    fn accept_plain_close(&mut self) {
-        match std::mem::replace(&mut self.state, State::Content) {
-            State::Value(mut open, parameter) if parameter.marked => match tags::plain_end(&self.held) {
-                Some((place, length)) => {
-                    let raw = self.take(place);
-                    open.raw.extend([raw.as_str(), &self.take(length)]);
-                    self.argument(open, parameter, raw);
-                }
-                None => self.state = State::Value(open, parameter),
-            },
-            other => self.state = other,
-        }
-    }
-
     fn take(&mut self, length: usize) -> String {
         if length == 0 {
             return String::new();
@@ -578,32 +382,12 @@ impl Parser {
             _ => self.events.push(Event::Content(text.to_owned())),
         }
     }
-
-    fn call(&mut self, open: Open) {
-        let tool = self.tools.iter().find(|tool| tool.name() == open.name);
-        let arguments = tools::unwrap_arguments(tool, open.arguments);
-        self.called = true;
-        self.events.push(Event::Call(ToolCall { id: None, name: open.name, arguments }));
-    }
-
-    fn unfinished(&mut self, open: Open, rest: &str) {
-        (self.at_start, self.behind_calls) = (false, false);
-        self.events.push(Event::Unfinished { name: open.name, raw: open.raw + rest });
-    }
 }
 
 /// The two newlines before a block of calls belong to the block.
 fn without_two_newlines(text: &str) -> &str {
     let one = text.strip_suffix('\n').unwrap_or(text);
     one.strip_suffix('\n').unwrap_or(one)
-}
-
-/// The newline before a tag belongs to the tag, and so does the tag's indent.
-fn without_line_end(text: &str) -> &str {
-    match text.trim_end_matches([' ', '\t']).strip_suffix('\n') {
-        Some(line) => line.strip_suffix('\r').unwrap_or(line),
-        None => text,
-    }
 }
 
 /// Whether a text is the beginning of a tag and nothing more.

@@ -1,0 +1,95 @@
+//! The numbers of a schema: which of them a float holds, and what keywords mean whose numbers the compiler would not take.
+
+use serde_json::{Number, Value};
+
+/// A multiple is recognised by its rest: one state for each.
+const LARGEST_MULTIPLE: f64 = 10_000.0;
+/// No context holds as many items or characters.
+const LARGEST_COUNT: f64 = 1e7;
+/// Least numbers of items that the compiler repeats.
+const LARGEST_LEAST: f64 = 10_000.0;
+/// Whether a value holds a number that no float is.
+pub(in crate::generate) fn is_rounded(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => !is_exact(number),
+        Value::Array(list) => list.iter().any(is_rounded),
+        Value::Object(map) => map.values().any(is_rounded),
+        _ => false,
+    }
+}
+
+/// Whole numbers up to 2^53 are, and all with up to 15 digits.
+fn is_exact(number: &Number) -> bool {
+    let text = number.to_string();
+    if let Ok(whole) = text.parse::<i128>() {
+        return whole.unsigned_abs() <= 1 << 53;
+    }
+    let digits = text.split(['e', 'E']).next().unwrap_or_default();
+    let digits: String = digits.chars().filter(char::is_ascii_digit).collect();
+    digits.trim_matches('0').len() <= 15 && number.as_f64().is_some_and(f64::is_finite)
+}
+
+/// A keyword's number as the compiler takes it; `None`: it has no effect.
+pub(super) fn keyword(
+    name: &str,
+    number: &Number,
+    is_whole: bool,
+    at: &str,
+) -> Result<Option<Number>, String> {
+    let bad = |expected: &str| Err(format!("at {at}/{name}: expected {expected}, found {number}"));
+    let value = number.as_f64().filter(|value| value.is_finite());
+    match name {
+        "minLength" | "minItems" | "minProperties" | "maxLength" | "maxItems" | "maxProperties" => {
+            match value {
+                Some(value) if value < 0.0 || value.fract() != 0.0 => {
+                    bad("a whole number that is not negative")
+                }
+                Some(value) if name.starts_with("max") && value <= LARGEST_COUNT => {
+                    Ok(Some((value as u64).into()))
+                }
+                _ if name.starts_with("max") => Ok(None),
+                Some(value) if value <= LARGEST_LEAST => Ok(Some((value as u64).into())),
+                _ => bad(&format!("at most {LARGEST_LEAST}")),
+            }
+        }
+        "multipleOf" => match value {
+            Some(value) if !is_exact(number) || value <= 0.0 => bad("a number above 0 with up to 15 digits"),
+            Some(_) if coefficient(number) <= LARGEST_MULTIPLE => Ok(Some(number.clone())),
+            _ => bad(&format!("at most {LARGEST_MULTIPLE} when its decimal point is left out")),
+        },
+        "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum" => {
+            let is_least = name.ends_with("inimum");
+            let Some(value) = value else {
+                return if number.to_string().starts_with('-') == is_least {
+                    Ok(None)
+                } else {
+                    bad("a number that a float can hold")
+                };
+            };
+            // Beyond 64 bits the compiler has no whole numbers.
+            let is_out = is_whole && value.abs() >= i64::MAX as f64;
+            match is_out {
+                true if (value < 0.0) == is_least => return Ok(None),
+                true => return bad("a number of 64 bits"),
+                false if is_exact(number) => return Ok(Some(number.clone())),
+                false => {}
+            }
+            // Towards the inside: what is left follows the schema.
+            let inside = if is_least { value.next_up() } else { value.next_down() };
+            Ok(Number::from_f64(inside))
+        }
+        _ => Ok(Some(number.clone())),
+    }
+}
+
+/// The digits of a number without its point and the zeros around them.
+fn coefficient(number: &Number) -> f64 {
+    let text = number.to_string();
+    let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((&text, "0"));
+    let whole: String = digits.chars().filter(char::is_ascii_digit).collect();
+    let power = exponent.parse::<i32>().unwrap_or(i32::MAX);
+    let part = digits.split_once('.').map_or(0, |(_, part)| part.trim_end_matches('0').len()) as i32;
+    let whole = if digits.contains('.') { whole.trim_end_matches('0') } else { &whole };
+    let shift = power.saturating_sub(part).max(0);
+    whole.parse::<f64>().unwrap_or(f64::INFINITY) * 10f64.powi(shift)
+}
