@@ -37,7 +37,7 @@ pub struct AdjustArgs {
     /// DRY: repetitions shorter than this are not penalised.
     #[arg(long, value_name = "N", default_value_t = Dry::default().allowed_length)]
     dry_allowed_length: usize,
-    /// DRY: number of last tokens in which repetitions are looked for; 0: none, -1: all.
+    /// DRY: number of last tokens that are searched for repetitions; 0: none, -1: all.
     #[arg(long, value_name = "N", default_value_t = LastN(Dry::default().last_n), allow_negative_numbers = true)]
     dry_penalty_last_n: LastN,
     /// DRY: text that ends a repetition. Replaces the default breakers (\n : " *); can be repeated; `none` clears the list.

@@ -19,7 +19,7 @@ pub struct Args {
     /// Write all pages to this folder: fathom.1, fathom-quantize.1 and so on.
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
-    /// Replace files in that folder that are other than what is written.
+    /// Replace files in that folder whose contents differ.
     #[arg(long, requires = "dir")]
     force: bool,
 }
