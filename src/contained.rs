@@ -63,7 +63,7 @@ fn start<T: Send + 'static>(
     stacks: &[usize],
     take: Receiver<impl FnOnce() -> T + Send + 'static>,
     done: Sender<T>,
-) -> Result<JoinHandle<()>, String> {
+) -> Result<JoinHandle<Option<()>>, String> {
     let take = Arc::new(Mutex::new(Some((take, done))));
     let mut refused = None;
     for &stack in stacks {
@@ -74,7 +74,7 @@ fn start<T: Send + 'static>(
             done.send(take.recv().ok()?()).ok()
         };
         let builder = thread::Builder::new().name("contained".to_owned()).stack_size(stack);
-        match room_for_a_thread().and_then(|()| builder.spawn(move || drop(wait()))) {
+        match room_for_a_thread().and_then(|()| builder.spawn(wait)) {
             Ok(thread) => return Ok(thread),
             Err(error) => refused = Some((stack, error)),
         }

@@ -38,6 +38,28 @@ fn a_figure_that_is_no_number_is_an_error() {
     assert_eq!((done.status.code(), base.exists()), (Some(3), false), "no base of such a model");
 }
 
+/// A terminal sees how far the work is, unless nobody wants to know.
+#[cfg(target_os = "linux")]
+#[test]
+fn quiet_shows_no_bar() {
+    let bench = Bench::new("f32");
+    for (flag, is_shown) in [("--no-warmup", true), ("-q", false)] {
+        let mut command = common::fathom();
+        command
+            .arg("perplexity")
+            .arg(&bench.model.path)
+            .arg("-f")
+            .arg(bench.file("text"))
+            .args(["-c", "16", flag]);
+        command.env("TERM", "xterm-256color");
+        let patience = Some(common::terminal::PATIENCE_MS);
+        let told = rexpect::session::spawn_command(command, patience).unwrap().exp_eof().unwrap();
+        assert!(told.contains("PPL = ") && told.contains("chunk 1 of") == is_shown, "{flag}: {told}");
+    }
+    let help = common::fathom().args(["perplexity", "--help"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&help.stdout).contains("Number of tokens in a chunk [default: 512;"));
+}
+
 struct Bench {
     folder: tempfile::TempDir,
     model: Converted,

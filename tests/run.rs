@@ -190,6 +190,11 @@ fn quiet_leaves_the_answer_alone() {
     let done = run(&[&args[..], &["-q", "--jinja"]].concat());
     assert_eq!((code(&done), text(&done.stderr)), (0, String::new()));
     assert_eq!(done.stdout, run(&args).stdout);
+    let folder = tempfile::tempdir().unwrap();
+    let mut synth = common::fathom();
+    synth.args(["-q", "synth", "--preset", "v3.2-slice:1+0", "--type", "q8_0", "--zeros", "-o"]);
+    let written = synth.arg(folder.path().join("zeros.gguf")).output().unwrap();
+    assert_eq!((code(&written), text(&written.stderr)), (0, String::new()));
     let wrong = run(&["-q", "-p", "x", "-l", "70000-inf"]);
     assert!(code(&wrong) == 2 && text(&wrong.stderr).starts_with("error: "), "errors are told");
 }

@@ -2,7 +2,7 @@
 
 use super::flags::OneOf;
 use super::writing;
-use super::{Failure, signals};
+use super::{Failure, print, signals};
 use crate::config::Config;
 use crate::names;
 use fathom_quantize::checkpoint_writer::CheckpointJob;

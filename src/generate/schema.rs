@@ -11,7 +11,7 @@ use super::spine;
 use endings::Endings;
 pub(super) use numbers::is_rounded;
 use numbers::keyword;
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Formats that the compiler enforces.

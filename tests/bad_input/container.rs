@@ -134,7 +134,7 @@ pub const METADATA: [Row; 10] = [
             put(dir, &bytes)
         },
         By::All,
-        &["\"twin.a\" stands twice", "at byte", "expected it once", "convert the model again"],
+        &["\"twin.a\" occurs twice", "at byte", "expected it once", "convert the model again"],
     ),
     (
         "an alignment of 3",
@@ -199,7 +199,7 @@ pub const TENSORS: [Row; 15] = [
             put(dir, &bytes)
         },
         By::All,
-        &[MATRIX, "stands twice", "at byte", "expected it once", "convert the model again"],
+        &[MATRIX, "occurs twice", "at byte", "expected it once", "convert the model again"],
     ),
     (
         "a tensor name that is not UTF-8",

@@ -17,10 +17,10 @@ mod tags;
 pub use event::{End, Event, Place, Start};
 
 use super::markers::{END_THINK, THINK};
-use super::message::{Assistant, Message, ToolCall};
+use super::message::{Assistant, Message};
 use super::tools::{self, Tool};
 use calls::{Braces, Open, Parameter};
-use serde_json::{Map, Value};
+use serde_json::Map;
 use tags::{Found, Kind, Tag};
 
 /// Long answers are taken in pieces of so many bytes.

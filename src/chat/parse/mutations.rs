@@ -6,7 +6,7 @@
 use super::*;
 use crate::chat::markers::DSML;
 use fastrand::Rng;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
 const WHOLE: [&str; 7] = [

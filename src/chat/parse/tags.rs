@@ -11,7 +11,7 @@ const BLOCKS: [&str; 2] = ["function_calls", "tool_calls"];
 const MISSPELT: usize = 2;
 /// A tag is not longer: names of tools and parameters have some tens of letters. What a longer one costs would grow with the
 /// square of its length, for it is looked at anew with every piece of text.
-const LONGEST: usize = 16 << 10;
+const LONGEST: usize = 4 << 10;
 
 /// Whether something stands at the beginning of a text that may go on.
 #[derive(Clone, Debug, PartialEq, Eq)]

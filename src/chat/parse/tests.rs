@@ -1,5 +1,7 @@
 use super::*;
-use serde_json::json;
+use crate::chat::message::ToolCall;
+use serde_json::{Value, json};
+use std::time::Instant;
 
 fn weather() -> Vec<Tool> {
     let parameters = json!({"type": "object", "properties": {
@@ -476,34 +478,43 @@ fn the_parser_knows_where_syntax_is() {
     assert_eq!(parser.place(), Place::Name("wea"));
 }
 
-/// What a long answer costs grows with its length, whatever it consists of and however it comes: with its square, the
-/// largest of these would take many minutes.
+/// What a long answer costs grows with its length, not with its square, whatever it consists of.
 #[test]
 fn long_answers_are_taken_apart_in_linear_time() {
-    const LONG: usize = 1 << 20;
-    let repeat = |text: &str| text.repeat(LONG / text.len());
-    let open = "<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"weather\">\n";
+    const SHORT: usize = 1 << 15;
+    let block = "<｜DSML｜function_calls>\n";
+    let open = format!("{block}<｜DSML｜invoke name=\"weather\">\n");
     let value = format!("{open}<｜DSML｜parameter name=\"city\" string=\"true\">");
-    for text in ["a", "a < b </d> ", "\"", "</parameter>", "<invoke name=\"x\" ", "</", " \n"] {
-        let answer = format!("{value}{}</｜DSML｜parameter></｜DSML｜invoke>", repeat(text));
-        let events = streamed(&answer);
-        let [_, Event::Call(call)] = &events[..] else { panic!("{text:?}: {} events", events.len()) };
-        assert_eq!(call.arguments["city"], Value::String(repeat(text)));
-    }
-    for begun in [
-        "",
-        "<｜DSML｜function_calls>",
-        "<｜DSML｜function_calls ",
-        "<｜DSML｜",
-        "</｜DSML｜",
-        open,
-        &format!("{CALL} "),
+    let name = format!("{block}<｜DSML｜invoke name=\"");
+    for (begun, text) in [
+        (value.as_str(), "a < b </"),
+        (&value, "\"</parameter>"),
+        (block, " "),
+        (&open, "\n"),
+        (&format!("{CALL} "), " "),
+        ("<｜DSML｜function_calls", " "),
+        (&name, "\""),
+        (&name, "a=\"\" "),
+        (&format!("{open}{{\"city\": \""), "</invoke>"),
     ] {
-        for text in ["a", "\"", " ", " \n", "</invoke>", "x=\"\" ", "<invoke name=\""] {
-            for before in ["", "<｜DSML｜invoke name=\"", "<invoke name=\"", "{\"a\": \"", "{}"] {
-                streamed(&format!("{begun}{before}{}", repeat(text)));
-            }
-        }
+        let seconds = |length: usize| {
+            let answer = format!("{begun}{}", text.repeat(length / text.len()));
+            let started = Instant::now();
+            let came: usize = streamed(&answer).iter().map(length_of).sum();
+            assert!(came <= answer.len());
+            started.elapsed().as_secs_f64()
+        };
+        // Others may want the processor in the middle of it.
+        let is_linear = (0..5).any(|_| seconds(8 * SHORT) < 24.0 * seconds(SHORT).max(0.005));
+        assert!(is_linear, "{begun:?} {text:?}");
+    }
+}
+
+/// How much text is in an event.
+fn length_of(event: &Event) -> usize {
+    match event {
+        Event::Content(text) | Event::Reasoning(text) | Event::Unfinished { raw: text, .. } => text.len(),
+        Event::Call(_) | Event::CallStart { .. } => 1,
     }
 }
 
