@@ -206,7 +206,7 @@ struct Repl<'l, 'm> {
     /// Answers in the ids that the model gave them in.
     spoken: Spoken,
     /// What the last `/edit` took away.
-    replaced: Option<Replaced>,
+    edited: Option<Edited>,
     /// Files to stand before the next message.
     files: Vec<String>,
     /// Where in the last message the person's own words begin, behind files: if nobody answers it, they wait for the next.
@@ -240,8 +240,8 @@ struct Repl<'l, 'm> {
 }
 
 /// A message and what came after it, which another message stands for now.
-struct Replaced {
-    by: String,
+struct Edited {
+    to: String,
     turns: Vec<Message>,
 }
 
@@ -290,7 +290,7 @@ impl<'l, 'm> Repl<'l, 'm> {
             n_seeds: 0,
             turns: Vec::new(),
             spoken: Spoken::default(),
-            replaced: None,
+            edited: None,
             files: Vec::new(),
             words_at: 0,
             cut: None,

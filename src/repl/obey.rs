@@ -2,7 +2,7 @@
 
 use super::command::Command;
 use super::table::{SETTINGS, help};
-use super::{Flow, GO_ON, Repl, Replaced, Totals, Trouble, editor, export, tell, tell_prose};
+use super::{Edited, Flow, GO_ON, Repl, Totals, Trouble, editor, export, tell, tell_prose};
 use crate::chat::{Conversation, Message, System};
 use crate::cli::show::aside;
 use crate::cli::talk::{self, TalkArgs};
@@ -19,7 +19,7 @@ impl Repl<'_, '_> {
                 self.leave_conversation()?;
                 self.turns.clear();
                 self.files.clear();
-                self.replaced = None;
+                self.edited = None;
                 self.kept.close();
                 (self.held, self.warned) = (Some(0), false);
                 aside("a new conversation");
@@ -111,13 +111,13 @@ impl Repl<'_, '_> {
     fn undo(&mut self) -> Result<(), String> {
         let last = self.turns.iter().rposition(|message| matches!(message, Message::User(_)));
         let last = last.ok_or("there is nothing to take back")?;
-        let is_edited = |replaced: &Replaced| self.turns[last] == Message::User(replaced.by.clone());
-        let replaced = self.replaced.take().filter(is_edited);
+        let is_last = |edited: &Edited| self.turns[last] == Message::User(edited.to.clone());
+        let edited = self.edited.take().filter(is_last);
         self.turns.truncate(last);
         (self.held, self.warned, self.words_at) = (None, false, 0);
-        match replaced {
-            Some(replaced) => {
-                self.turns.extend(replaced.turns);
+        match edited {
+            Some(before) => {
+                self.turns.extend(before.turns);
                 aside(&format!("the edit is taken back; {} now", self.n_messages()));
             }
             None => aside(&format!("taken back; {} left", self.n_messages())),
@@ -283,7 +283,7 @@ impl Repl<'_, '_> {
             2 => "the message and its answer are replaced; /undo brings them back",
             _ => "the message, its answer and the tool results are replaced; /undo brings them back",
         });
-        self.replaced = Some(Replaced { by: edited.clone(), turns });
+        self.edited = Some(Edited { to: edited.clone(), turns });
         self.turns.push(Message::User(edited));
         self.words_at = 0;
         self.answer()
