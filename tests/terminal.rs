@@ -184,7 +184,9 @@ fn answers_are_broken_between_words_at_any_width() {
     terminal.say("/set stats off");
     for columns in [30, 14, 50, 200] {
         terminal.resize(columns, 24);
-        let told = rows(&terminal.say(asked));
+        // Of a slow machine the progress is seen, which has rows of its own.
+        let mut told = rows(&terminal.say(asked));
+        told.retain(|row| !row.starts_with("prompt "));
         // What is told about the file is in one row then.
         terminal.resize(200, 24);
         let content = saved(&mut terminal, &place.file("talk.json")).remove(1).1;

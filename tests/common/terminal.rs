@@ -13,6 +13,8 @@ pub const PATIENCE_MS: u64 = 180_000;
 /// What the line editor sends when it begins to listen, and when it has a line: text between is the program's.
 pub const LISTENS: &str = "\u{1b}[?2004h";
 pub const HAS_A_LINE: &str = "\u{1b}[?2004l";
+/// Of an answer that lasts.
+const TAKES_PASTES: &str = "\u{1b}[?25;2004h";
 pub const CTRL_C: &str = "\u{3}";
 
 /// A terminal with the program in it.
@@ -113,10 +115,11 @@ impl Terminal {
         self.pty.exp_regex("[b-gi-km-zA-Z]").unwrap();
     }
 
-    /// Types a line and gives what the program says to it.
+    /// Types a line and gives what the program says to it, without the marks of pastes that an answer of more than a second
+    /// has around it.
     pub fn say(&mut self, line: &str) -> String {
         self.begin(line);
-        self.until(LISTENS)
+        self.until(LISTENS).replace(TAKES_PASTES, "").replace(HAS_A_LINE, "")
     }
 
     /// Types a message; gives the answer without the line of figures, and that line.
