@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Puts a trained model into the tree: checkpoint, GGUF file, loss plot, log and the vectors of tests/greedy.rs.
 
-    python ship.py --state DIR [--fathom PROGRAM]
+    python ship.py --state DIR [--after LOG] [--fathom PROGRAM]
 
-Build the program first, and again afterwards: the GGUF file is a part of it. Then tables.py measures what was shipped.
+A model that began as a shipped one (train.py --from) keeps that one's log: `--after ../builtin/log.jsonl`. Build the program
+first, and again afterwards: the GGUF file is a part of it. Then tables.py measures what was shipped.
 """
 
 import argparse
@@ -37,8 +38,15 @@ def checkpoint(state):
     return folder
 
 
-def history(state):
-    shutil.copyfile(state / LOG, BUILTIN / LOG)
+def history(state, after):
+    """The training's log, behind that of the model it began with: there its steps are called `refresh`."""
+    records = [json.loads(line) for line in (state / LOG).read_text(encoding="utf-8").splitlines()]
+    before = after.read_text(encoding="utf-8").splitlines() if after else []
+    seen = json.loads(before[-1])["tokens"] if before else 0
+    if before:
+        records = [record | dict(stage="refresh", tokens=seen + record["tokens"]) for record in records]
+    lines = before + [json.dumps(record) for record in records]
+    (BUILTIN / LOG).write_text("\n".join(lines) + "\n", encoding="utf-8")
     plot = [sys.executable, tokens.HERE / "plot.py", BUILTIN / LOG, "-o", BUILTIN / "loss.svg"]
     subprocess.run(plot, check=True)
 
@@ -55,13 +63,14 @@ def vectors(fathom, file):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--state", type=pathlib.Path, required=True, help="folder of a training")
+    parser.add_argument("--after", type=pathlib.Path, metavar="LOG", help="log of the shipped model that training began with")
     parser.add_argument("--fathom", type=pathlib.Path, default=ROOT / "target/release/fathom")
     args = parser.parse_args()
     folder, file = checkpoint(args.state), BUILTIN / "builtin.gguf"
     with tempfile.TemporaryDirectory() as scratch:
         fathom = Fathom(args.fathom, scratch)
         fathom.call("quantize", folder, "--type", TYPE, "-o", file, "--force")
-        history(args.state)
+        history(args.state, args.after)
         vectors(fathom, file)
     shipped = sum(path.stat().st_size for path in BUILTIN.rglob("*") if path.is_file())
     print(f"{BUILTIN}: {shipped / 1e6:.1f} MB. Build the program again, then run tables.py")

@@ -27,13 +27,14 @@ SYSTEM = ["", "", "", "You are a dictionary.", "Explain words briefly."]
 
 
 def unknown(rng, side, world):
-    """A word that is not explained: common, rare, touchy or made up."""
+    """A word that is not explained: common, rare, touchy or made up. Touchy ones often, and as people ask for them."""
     kind = rng.random()
-    if kind < 0.35:
+    if kind < 0.25:
         return split.of_side(side, lambda: split.invented(rng), "unknown")
-    if kind < 0.55:
-        return rng.choice(world.touchy[side])
-    return rng.choice(world.untaught[side][kind < 0.7])
+    if kind < 0.75:
+        word = rng.choice(world.touchy[side])
+        return f"{'an' if word[0] in 'aeiou' else 'a'} {word}" if rng.random() < 0.3 else word
+    return rng.choice(world.untaught[side][kind < 0.85])
 
 
 def turn(rng, side, word, entry):
@@ -56,9 +57,9 @@ def conversation(rng, side, turns, thinking):
 
 
 def make(rng, side, world, size):
-    turns, thinking = [], rng.random() < 0.2
+    turns, thinking = [], rng.random() < 0.6
     for _ in range(1 if thinking else rng.randrange(1, max(2, min(size // 24, 14)))):
-        if rng.random() < 0.2:
+        if rng.random() < 0.35:
             turns.append((unknown(rng, side, world), None))
         else:
             word, kind, gloss = rng.choice(world.definitions)

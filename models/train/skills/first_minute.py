@@ -165,4 +165,4 @@ def make(rng, side, world, size):
         question, thought, answer = turn(rng, side, world)
         messages.append(dict(role="user", content=question))
         messages.append(dict(role="assistant", content=answer, reasoning=thought))
-    return messages, rng.random() < 0.2
+    return messages, rng.random() < 0.35
