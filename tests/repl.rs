@@ -13,7 +13,7 @@ fn the_command_line_may_hold_the_first_message() {
     let place = Place::new();
     // It listens once that is answered.
     let mut terminal = place.chat(&["--seed", "3", "-n", "6", "-p", "/the end"]);
-    assert!(terminal.say("/stats").contains("2 messages | 1 answers"));
+    assert!(terminal.say("/stats").contains("2 messages | 1 answer, "));
     assert!(terminal.say("/history").contains("you: /the end"), "a message, whatever it begins with");
     let (_, figures) = terminal.ask("and more");
     assert!(figures.contains("seed 4"), "{figures}");
