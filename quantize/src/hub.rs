@@ -141,7 +141,7 @@ mod tests {
         fs::remove_dir_all(&other).unwrap();
         let error = resolve(name, env).unwrap_err().to_string();
         assert!(
-            error.contains("though refs/main names it; there is") && error.contains("snapshots/abc"),
+            error.contains("though refs/main names it; found") && error.contains("snapshots/abc"),
             "{error}"
         );
     }
