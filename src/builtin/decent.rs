@@ -1,9 +1,10 @@
 //! What the built-in model is not to say in a chat.
 //!
-//! Trained on a dictionary that was read line by line, it still says one thing in a thousand that nobody should read, or
-//! nothing at all. So its answers are held back a sentence at a time, and a sentence with a word of
-//! `models/train/touchy.txt`, or with a tool call that nobody can answer, is replaced by what the model can do. Answers of
-//! other models never come here, nor do raw prompts and structured output. A model that needs none of this ends this file.
+//! The one that is inside the program was trained before its dictionary was read line by line: asked for a joke it may
+//! recite a gloss about a people and its religion. Until one is shipped that was taught better, its answers are held back
+//! a sentence at a time, and a sentence with a word of `models/train/touchy.txt`, or with a tool call that nobody can
+//! answer, is replaced by what the model can do. Answers of other models never come here, nor do raw prompts and structured
+//! output. With the new model this file goes.
 
 use crate::chat::parse::Event as Part;
 use crate::generate::{self, Event, Outcome, Request, Stop};
