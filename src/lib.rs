@@ -34,6 +34,7 @@ pub mod cli;
 mod closest;
 pub mod config;
 mod contained;
+mod counted;
 pub mod engine;
 mod files;
 pub mod fit;

@@ -1,8 +1,8 @@
 //! What a file holds that the model its metadata describes does not use: refused where the model was meant to use it, told where
 //! it changes nothing or where others leave it out too.
 
-use crate::cli::print::counted;
 use crate::config::{Config, keys};
+use crate::counted::counted;
 use crate::names;
 use fathom_gguf::{Gguf, TensorInfo};
 use std::collections::{BTreeMap, HashSet};

@@ -3,6 +3,7 @@
 use super::keep;
 use super::print::{self, bytes};
 use super::{Failure, show};
+use crate::counted::counted;
 use crate::prompt_cache::{Folder, Shelf, read_block};
 use clap::Subcommand;
 use rayon::prelude::*;
@@ -149,12 +150,12 @@ fn verify(shelves: &[Shelf]) -> Result<(), Failure> {
     }
     let n_whole = blocks.len() - problems.len();
     if problems.is_empty() {
-        return print::answer(&format!("{}, none damaged\n", print::counted(n_whole, "block")));
+        return print::answer(&format!("{}, none damaged\n", counted(n_whole, "block")));
     }
     Err(Failure::invalid(format!(
         "{} of {} damaged and now removed; the tokens will be computed again",
         problems.len(),
-        print::counted(blocks.len(), "block")
+        counted(blocks.len(), "block")
     )))
 }
 

@@ -18,11 +18,6 @@ pub(crate) fn tell(line: std::fmt::Arguments<'_>) {
     let _ = writeln!(fresh_line(), "{line}");
 }
 
-/// `1 token`, `2 tokens`.
-pub(crate) fn counted(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
-
 /// A line of figures or progress, which --quiet leaves out.
 pub(super) fn figures(line: std::fmt::Arguments<'_>) {
     if !is_quiet() {

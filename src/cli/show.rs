@@ -6,6 +6,7 @@ use super::talk::TalkArgs;
 use super::wrap::{self, Wrap};
 use super::{below, calls};
 use crate::chat::{Event as Part, ToolCall};
+use crate::counted::counted;
 use crate::generate::{Cycle, Outcome, Stop, Usage};
 use anstream::{AutoStream, ColorChoice};
 use anstyle::Style;
@@ -256,7 +257,7 @@ impl Hidden {
             return;
         }
         let (n_tokens, seconds) = (self.bar.position(), self.start.elapsed().as_secs_f64());
-        aside(&format!("thought for {seconds:.1} s, {}", print::counted(n_tokens as usize, "token")));
+        aside(&format!("thought for {seconds:.1} s, {}", counted(n_tokens as usize, "token")));
     }
 }
 
@@ -335,10 +336,10 @@ pub(crate) fn figures(usage: &Usage, context: Option<(usize, usize)>, seed: u64)
     let context = context.map_or(String::new(), |(held, n_ctx)| format!(" | context {held} of {n_ctx}"));
     format!(
         "prompt {}{cached} in {:.1} s{} | answer {} in {:.1} s{}{context} | seed {seed}",
-        print::counted(usage.prompt, "token"),
+        counted(usage.prompt, "token"),
         usage.prefill_time.as_secs_f64(),
         speed(usage.prefill_rate()),
-        print::counted(usage.generated, "token"),
+        counted(usage.generated, "token"),
         usage.decode_time.as_secs_f64(),
         speed(usage.decode_rate()),
     )

@@ -4,6 +4,7 @@ use super::flags::OneOf;
 use super::writing;
 use super::{Failure, print, signals};
 use crate::config::Config;
+use crate::counted::counted;
 use crate::names;
 use fathom_quantize::checkpoint_writer::CheckpointJob;
 use fathom_quantize::encode::Encoding;
@@ -267,7 +268,7 @@ fn write_checkpoint(args: &Args, model: &Synthetic, config: &str) -> Result<(), 
         job.write(folder, config, args.zeros, Watch { stop: signals.flag(), progress: &progress })
     })??;
     meter.finish();
-    let n_shards = print::counted(job.n_shards(), "shard");
+    let n_shards = counted(job.n_shards(), "shard");
     print::figures(format_args!("wrote {}: {} bytes in {n_shards}", folder.display(), job.bytes()));
     Ok(())
 }

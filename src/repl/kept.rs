@@ -9,6 +9,7 @@ use crate::chat::{Conversation, Message, Start};
 use crate::cli::named::Named;
 use crate::cli::show::aside;
 use crate::cli::{Failure, calls, print, tools};
+use crate::counted::counted;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -355,7 +356,7 @@ impl Repl<'_, '_> {
         });
         aside(&format!(
             "{name}: {}; the last of yours: {}",
-            print::counted(n_messages, "message"),
+            counted(n_messages, "message"),
             first_line(last.unwrap_or_default())
         ));
         self.show_last_answer();

@@ -7,6 +7,7 @@ use crate::chat::{Conversation, Message, System};
 use crate::cli::show::aside;
 use crate::cli::talk::{self, TalkArgs};
 use crate::cli::{calls, print};
+use crate::counted::counted;
 use std::fmt::Write;
 use std::ops::ControlFlow;
 
@@ -105,7 +106,7 @@ impl Repl<'_, '_> {
     }
 
     pub(super) fn n_messages(&self) -> String {
-        print::counted(self.turns.len(), "message")
+        counted(self.turns.len(), "message")
     }
 
     fn undo(&mut self) -> Result<(), String> {
@@ -180,8 +181,8 @@ impl Repl<'_, '_> {
         tell_prose(&format!(
             "{} | {}, {} read and {generated} written in {seconds:.1} s | context {} of {}",
             self.n_messages(),
-            print::counted(answers, "answer"),
-            print::counted(prefilled, "token"),
+            counted(answers, "answer"),
+            counted(prefilled, "token"),
             self.session.tokens().len(),
             self.session.n_ctx(),
         ));

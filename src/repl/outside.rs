@@ -5,6 +5,7 @@ use super::{Repl, Trouble, blocks, editor};
 use crate::chat::Message;
 use crate::cli::show::aside;
 use crate::cli::{below, print, signals, wrap};
+use crate::counted::counted;
 use crate::files;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -74,11 +75,7 @@ impl Repl<'_, '_> {
             let _ = fs::set_permissions(path, there.permissions());
         }
         let n_lines = text.lines().count();
-        aside(&format!(
-            "{}: {n_lines} {} written",
-            path.display(),
-            if n_lines == 1 { "line" } else { "lines" }
-        ));
+        aside(&format!("{}: {} written", path.display(), counted(n_lines, "line")));
         Ok(())
     }
 
