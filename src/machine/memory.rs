@@ -70,13 +70,17 @@ pub(crate) fn status(root: &Path, name: &str) -> Option<String> {
 
 /// The same where it is an amount of memory.
 pub(crate) fn status_bytes(root: &Path, name: &str) -> Option<u64> {
-    status(root, name)?.strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+    kib(&status(root, name)?)
 }
 
 /// The value of a `Name:  123 kB` line, in bytes.
 pub(super) fn kib_field(text: &str, name: &str) -> Option<u64> {
     let (_, rest) = text.lines().find_map(|line| line.split_once(name))?;
-    rest.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+    kib(rest)
+}
+
+fn kib(value: &str) -> Option<u64> {
+    value.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
 }
 
 fn limit_of(group: &Group) -> Option<Limit> {
