@@ -91,10 +91,14 @@ impl Row {
 
     /// What draws it, if it is to be seen.
     fn drawn(&self) -> Option<String> {
+        // With every piece of an answer, and mostly there is nothing to draw.
+        if !self.is_open || self.text.is_empty() || is_dumb() {
+            return None;
+        }
         // The answer and this row are on one terminal.
         let columns = wrap::out_columns().and(wrap::err_columns())?;
         // Where the row above is full, the cursor is in neither row.
-        if !self.is_open || self.text.is_empty() || self.column >= columns || is_dumb() {
+        if self.column >= columns {
             return None;
         }
         let (style, text) = (dim(), fitted(&self.text, columns));

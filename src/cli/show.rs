@@ -172,9 +172,9 @@ impl Show {
     }
 
     fn write(&mut self, text: &str) {
-        let columns = if self.whole_lines { None } else { wrap::out_columns() };
         match &mut self.wraps.0 {
             Some(wrap) => {
+                let columns = if self.whole_lines { None } else { wrap::out_columns() };
                 if wrap.column() > 0 && !print::is_out_line_open() {
                     wrap.row_was_ended();
                 }
