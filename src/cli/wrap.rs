@@ -215,10 +215,7 @@ impl Wrap {
         }
         self.begun = true;
         let word = std::mem::take(&mut self.word);
-        for (style, text) in &word.runs {
-            self.change(style);
-            self.out += text;
-        }
+        self.put(&word);
         self.advance(word.text.width());
         if self.verbatim {
             self.flows = false;
@@ -254,11 +251,15 @@ impl Wrap {
 
     fn show_gap(&mut self) {
         let gap = std::mem::take(&mut self.gap);
-        for (style, text) in &gap.runs {
+        self.put(&gap);
+        self.column = end_of(&gap.text, self.column);
+    }
+
+    fn put(&mut self, piece: &Piece) {
+        for (style, text) in &piece.runs {
             self.change(style);
             self.out += text;
         }
-        self.column = end_of(&gap.text, self.column);
     }
 
     /// A character that waits for nothing.
