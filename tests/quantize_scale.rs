@@ -80,7 +80,7 @@ fn a_file_that_outgrows_its_limit_is_an_error() {
         .unwrap();
     let message = String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.status.code(), Some(1), "{:?} {message}", done.status);
-    assert!(message.contains("too large"), "{message}");
+    assert!(message.contains("is too large for this disk or its limit"), "{message}");
     assert!(!temp.path().join("model.gguf").exists());
 }
 

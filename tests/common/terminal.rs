@@ -200,6 +200,6 @@ pub fn said(terminal: &mut Terminal, place: &Place) -> Vec<String> {
 
 pub fn saved(terminal: &mut Terminal, path: &Path) -> Vec<(String, String)> {
     let told = terminal.say(&format!("/save {}", path.display()));
-    assert!(told.contains(" saved"), "{told}");
+    assert!(told.contains(" messages saved") || told.contains(" 1 message saved"), "{told}");
     messages(path)
 }
