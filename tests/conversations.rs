@@ -5,7 +5,7 @@ mod common;
 
 use anstream::adapter::strip_str;
 use common::terminal::{
-    CTRL_C, HAS_A_LINE, LISTENS, PATIENCE_MS, Place, Terminal, answering, messages, model, said,
+    CTRL_C, ENDLESS, HAS_A_LINE, LISTENS, PATIENCE_MS, Place, Terminal, answering, messages, model, said,
 };
 use rexpect::ReadUntil;
 use rexpect::session::spawn_command;
@@ -148,8 +148,6 @@ fn a_damaged_conversation_is_a_row_that_says_so() {
 }
 
 const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tools.json");
-/// Room for an answer that does not end by itself.
-const ENDLESS: [&str; 5] = ["chat", "--top-k", "1", "-c", "160000"];
 
 /// What a chat is doing.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -165,7 +163,7 @@ fn chat_that(when: When, place: &Place) -> Terminal {
     let model = model().to_str().unwrap();
     let long = place.file("long.txt");
     std::fs::write(&long, "1a".repeat(75_000)).unwrap();
-    let endless = [&ENDLESS[..], &[model]].concat();
+    let endless = [&["chat", model, "--top-k", "1"], &ENDLESS[..]].concat();
     let call = format!("get_weather=echo begun > {}; sleep 1000", place.file("begun").display());
     let args = match when {
         When::Listens => vec!["chat", model, "-n", "3"],
@@ -244,7 +242,7 @@ fn what_was_said_is_kept_however_the_chat_ends() {
 #[test]
 fn an_answer_is_kept_while_it_comes_and_comes_back_as_one_that_was_cut() {
     let place = Place::new();
-    let mut terminal = answering(&place, &["-c", "160000"]);
+    let mut terminal = answering(&place, &[]);
     let path = kept(&place).remove(0);
     assert_eq!(messages(&path), [("user".to_owned(), "ab".to_owned())], "it is kept before it is answered");
     while messages(&path).len() < 2 {
@@ -340,7 +338,7 @@ fn interrupted(terminal: &mut Terminal) -> String {
 fn an_answer_stays_until_another_one_has_come_to_its_end() {
     for (signal, code, wait) in [("KILL", None, 3000), ("TERM", Some(143), 100)] {
         let place = Place::new();
-        let mut terminal = place.chat(&["-n", "3", "--top-k", "1", "-c", "160000"]);
+        let mut terminal = place.chat(&[&["-n", "3", "--top-k", "1"], &ENDLESS[..]].concat());
         terminal.ask("ab");
         let path = kept(&place).remove(0);
         let before = messages(&path);
@@ -408,7 +406,7 @@ fn hang_up(terminal: &mut Terminal) {
 #[test]
 fn a_terminal_that_goes_away_takes_nothing_with_it() {
     let place = Place::new();
-    let args = [&ENDLESS[..], &[model().to_str().unwrap()]].concat();
+    let args = [&["chat", model().to_str().unwrap(), "--top-k", "1"], &ENDLESS[..]].concat();
     let mut terminal = Terminal::open(place.command_in("\"$@\"; exit 0", &args));
     terminal.begin_an_answer("ab");
     hang_up(&mut terminal);

@@ -245,7 +245,7 @@ fn thinking_is_dim_unless_colours_are_unwanted() {
 #[test]
 fn ctrl_c_stops_an_answer_and_keeps_it() {
     let place = Place::new();
-    let mut terminal = answering(&place, &["-c", "160000"]);
+    let mut terminal = answering(&place, &[]);
     terminal.press(CTRL_C);
     let told = terminal.until(LISTENS);
     assert!(told.contains("the answer so far is saved"), "{told}");

@@ -3,7 +3,9 @@
 
 mod common;
 
-use common::terminal::{CTRL_C, LISTENS, PATIENCE_MS, Place, Terminal, answering, model, said, saved};
+use common::terminal::{
+    CTRL_C, ENDLESS, LISTENS, PATIENCE_MS, Place, Terminal, answering, model, said, saved,
+};
 use rexpect::session::spawn_command;
 
 const ESC: &str = "\u{1b}";
@@ -13,9 +15,6 @@ const UP: &str = "\u{1b}[A";
 fn modes(terminal: &Terminal) -> String {
     format!("{} ", terminal.modes().replace(['\n', ';'], " "))
 }
-
-/// Room for an answer that does not end by itself.
-const ENDLESS: &[&str] = &["-c", "160000"];
 
 #[test]
 fn a_line_comes_next() {
@@ -46,7 +45,7 @@ fn alt_enter_waits_as_a_line_of_the_same_message() {
 #[test]
 fn esc_stops_an_answer_and_other_keys_do_not() {
     let place = Place::new();
-    let mut terminal = answering(&place, ENDLESS);
+    let mut terminal = answering(&place, &[]);
     assert!(modes(&terminal).contains(" -icanon "));
     terminal.press(UP);
     terminal.press("<<hel>>");
@@ -64,7 +63,7 @@ fn esc_stops_an_answer_and_other_keys_do_not() {
 #[test]
 fn who_stops_an_answer_looks_at_what_waits_before_it_is_sent() {
     let place = Place::new();
-    let mut terminal = answering(&place, ENDLESS);
+    let mut terminal = answering(&place, &[]);
     terminal.press("<<more>>\r");
     // Behind the line, that it is not taken for one of a paste.
     std::thread::sleep(std::time::Duration::from_millis(200));
@@ -79,7 +78,7 @@ fn who_stops_an_answer_looks_at_what_waits_before_it_is_sent() {
 #[test]
 fn the_terminal_is_as_it_was() {
     let place = Place::new();
-    let mut terminal = answering(&place, ENDLESS);
+    let mut terminal = answering(&place, &[]);
     terminal.press(ESC);
     terminal.until(LISTENS);
     // The last thing that the program does on a terminal.
@@ -159,7 +158,7 @@ fn ctrl_z_gives_the_terminal_back_and_fg_resumes() {
     let stopped = "stty -a > stopped; echo '[back]'; fg >/dev/null";
     let script = format!("set -m; stty -a > before; \"$@\"; {stopped}; {stopped}");
     let model = model().to_str().unwrap();
-    let mut command = place.command_in(&script, &[&["chat", model, "--top-k", "1"], ENDLESS].concat());
+    let mut command = place.command_in(&script, &[&["chat", model, "--top-k", "1"], &ENDLESS[..]].concat());
     command.current_dir(place.folder.path());
     let mut terminal = Terminal { pty: spawn_command(command, Some(PATIENCE_MS)).unwrap() };
     let comes_back = |terminal: &mut Terminal| {
@@ -182,14 +181,15 @@ fn ctrl_z_gives_the_terminal_back_and_fg_resumes() {
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
     terminal.press(ESC);
-    assert!(terminal.until(LISTENS).contains("stopped; the answer so far is saved"));
+    let told = terminal.until(LISTENS);
+    assert!(told.contains("stopped; the answer so far is saved"), "{told:?}");
     assert_eq!(said(&mut terminal, &place), ["<<hel>>lo"]);
 }
 
 #[test]
 fn what_waits_is_shown_below_the_answer() {
     let place = Place::new();
-    let mut terminal = place.chat(&[&["--top-k", "1"], ENDLESS].concat());
+    let mut terminal = place.chat(&[&["--top-k", "1"], &ENDLESS[..]].concat());
     terminal.resize(80, 24);
     terminal.begin_an_answer("ab");
     terminal.press("<<hal>>");

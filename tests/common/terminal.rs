@@ -73,9 +73,12 @@ impl Place {
     }
 }
 
-/// In the middle of an answer of a random model, whose best token is hardly ever the end of the text.
+/// For an answer that ends only where the context does: the end of the text is never drawn.
+pub const ENDLESS: [&str; 4] = ["-c", "160000", "-l", "1-inf"];
+
+/// In the middle of an answer that does not end by itself.
 pub fn answering(place: &Place, args: &[&str]) -> Terminal {
-    let mut terminal = place.chat(&[&["--top-k", "1"], args].concat());
+    let mut terminal = place.chat(&[&["--top-k", "1"], &ENDLESS[..], args].concat());
     terminal.begin_an_answer("ab");
     terminal
 }
