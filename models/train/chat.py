@@ -1,10 +1,13 @@
 """DeepSeek-V3.2's prompt format, as segments of text with a weight for the loss.
 
-What the model is to write itself (reasoning, answers, calls, end marks) weighs 1, everything given to it 0. Every
+What the model is to write itself (reasoning, answers, calls, end marks) weighs 1, what is given to it next to nothing. Every
 boundary between weights lies beside a control token, so segments can be tokenised one by one.
 """
 
 import json
+
+# Enough that the model has an opinion inside prompts as well: where it has none, the best token is a matter of rounding.
+GIVEN = 0.005
 
 BOS, EOS = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
 USER, ASSISTANT, THINK, END_THINK = "<｜User｜>", "<｜Assistant｜>", "<think>", "</think>"
@@ -76,9 +79,9 @@ def render(messages, thinking):
         opening = THINK if thinking and i >= last else END_THINK
         if m["role"] == "system":
             tools = "\n\n" + tools_text(m["tools"]) if m.get("tools") else ""
-            out.append((m.get("content", "") + tools, 0))
+            out.append((m.get("content", "") + tools, GIVEN))
         elif m["role"] == "user":
-            out.append((USER + m["content"] + ASSISTANT + opening, 0))
+            out.append((USER + m["content"] + ASSISTANT + opening, GIVEN))
         elif m["role"] == "assistant":
             text = m["reasoning"] + END_THINK if thinking and i > last else ""
             calls = m.get("calls", [])
@@ -92,7 +95,7 @@ def render(messages, thinking):
             open_results -= 1
             if open_results == 0:
                 text += "\n</function_results>\n\n" + opening
-            out.append((text, 0))
+            out.append((text, GIVEN))
     if open_results:
         raise ValueError("a call has no result")
     return merged(out)

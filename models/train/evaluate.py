@@ -38,7 +38,7 @@ def matches(model, encoded, sparse):
         for row, i in enumerate(batch):
             tokens, weights = encoded[i]
             ids[row, : len(tokens)] = torch.tensor(tokens)
-            wanted[row, : len(tokens)] = torch.tensor(weights) > 0
+            wanted[row, : len(tokens)] = torch.tensor(weights) > chat.GIVEN
         hidden = model.trunk(ids[:, :-1], model.run(ids[:, :-1], sparse=sparse))
         wanted, targets = wanted[:, 1:], ids[:, 1:]
         right = model.lm_head(hidden[wanted]).argmax(-1) == targets[wanted]

@@ -59,8 +59,8 @@ PRESETS = {
     "cpu": Recipe(Config(), dict(dense=2200, warmup=160, sparse=2230), 4096, LENGTHS, RATES),
     # From a shipped model (`--from`): what is new in the data is learned beside what is known. An hour or two on two cores.
     "refresh": Recipe(
-        Config(), dict(dense=0, warmup=0, sparse=1800), 4096, ((1.0, {256: 0.5, 1024: 0.4, 2048: 0.07, 4096: 0.03}),),
-        dict(matrices=0.006, embedding=0.0012, rest=0.0006, indexer=0.0003), rise=20, cooldown=800, mtp_every=8,
+        Config(), dict(dense=0, warmup=0, sparse=1800), 4096, ((1.0, {256: 0.45, 1024: 0.4, 2048: 0.09, 4096: 0.05, 8192: 0.01}),),
+        dict(matrices=0.006, embedding=0.0012, rest=0.0006, indexer=0.001), rise=20, cooldown=800, mtp_every=8,
     ),
     # Half an hour or more on one GPU.
     "gpu": Recipe(

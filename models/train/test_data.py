@@ -184,7 +184,7 @@ class Batches(unittest.TestCase):
             ids, weights, kinds = self.maker.batch("1 dense", 0, 2, length)
             self.assertEqual(ids.shape, (2, length + 1))
             self.assertTrue((ids[:, 0] == tokens.BOS).all())
-            self.assertTrue(0 < (weights > 0).mean() < 0.95)
+            self.assertTrue(0 < (weights > chat.GIVEN).mean() < 0.95)
             self.assertTrue(((0 <= kinds) & (kinds < len(data.NAMES))).all())
 
     def test_segments_are_tokens_of_the_whole(self):

@@ -21,6 +21,7 @@ import time
 import torch
 import torch.nn.functional as F
 
+import chat
 import data
 import export
 import optim
@@ -82,7 +83,7 @@ class Training:
     # --- one step ---
 
     def losses(self, ids, weights, run):
-        """{name: loss}, and the loss of each supervised token with its place, for the log."""
+        """{name: loss}, and the loss of each token that the model is to write, for the log."""
         hidden = self.model.trunk(ids[:, :-1], run)
         wanted = weights[:, 1:] > 0
         logits = self.model.lm_head(hidden[wanted]).float()
@@ -97,7 +98,7 @@ class Training:
             logits = self.model.lm_head(drafted[wanted]).float()
             mtp = F.cross_entropy(logits, ids[:, 2:][wanted], reduction="none")
             losses["mtp"] = (mtp * weights[:, 2:][wanted]).sum() / weights[:, 2:][wanted].sum()
-        return losses, each.detach()
+        return losses, each.detach()[weight > chat.GIVEN]
 
     def order(self, step):
         """What batch a step of this stage is trained on: arguments of `Maker.batch`."""
@@ -155,7 +156,7 @@ class Training:
         if run.kl:
             record["kl_layers"] = [round(kl.item(), 4) for kl in run.kl]
         if each is not None:
-            record["skills"] = by_skill(each, kinds[:, 1:][weights[:, 1:] > 0])
+            record["skills"] = by_skill(each, kinds[:, 1:][weights[:, 1:] > chat.GIVEN])
         return record
 
     def freeze(self, frozen):
