@@ -246,7 +246,7 @@ fn tensors_without_a_place_are_mentioned() {
     assert!(output.status.success());
     expect_all(
         &String::from_utf8(output.stderr).unwrap(),
-        &["1 tensors of the checkpoint have no place", "rotary_emb.inv_freq"],
+        &["no place for 1 tensor:", "rotary_emb.inv_freq"],
     );
 }
 
@@ -336,7 +336,7 @@ fn an_index_may_name_more_than_is_needed() {
     let output = run(temp.path(), &[]);
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{message}");
-    expect_all(&message, &["2 tensors of the checkpoint have no place", "vision.tower.weight"]);
+    expect_all(&message, &["no place for 2 tensors:", "vision.tower.weight"]);
 }
 
 #[test]
@@ -372,7 +372,10 @@ fn block_scales_under_another_name_are_taken_and_others_are_named() {
 fn what_config_json_does_not_account_for_is_not_left_out() {
     let temp = with_config(|config| config["n_shared_experts"] = 0.into());
     let message = refused(temp.path(), &[], 3);
-    expect_all(&message, &["change what the model says", "mlp.shared_experts.", "check n_shared_experts"]);
+    expect_all(
+        &message,
+        &["that would change what the model says", "mlp.shared_experts.", "check n_shared_experts"],
+    );
     let temp = with_config(|config| {
         config["n_routed_experts"] = 8.into();
     });

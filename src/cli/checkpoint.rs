@@ -4,6 +4,7 @@
 use super::Failure;
 use crate::chat::{Chat, ChatError};
 use crate::config::{Config, Overrides};
+use crate::counted::counted;
 use crate::names;
 use crate::tokenizer::Tokenizer;
 use fathom_gguf::{GgufFile, OwnedValue, Writer};
@@ -38,18 +39,18 @@ pub(super) fn check_leftovers(
         leftovers.iter().copied().filter(|name| is_here(name) && counts(name, config)).collect();
     if !counting.is_empty() {
         return Err(Failure::invalid(format!(
-            "{}: {} tensors of the checkpoint change what the model says, and config.json does not account for them: {}; \
+            "{}: config.json does not account for {} that would change what the model says: {}; \
              check n_shared_experts, n_routed_experts, first_k_dense_replace and num_hidden_layers, or download config.json \
              again. Nothing was written",
             checkpoint.folder().display(),
-            counting.len(),
+            counted(counting.len(), "tensor"),
             listed(&counting)
         )));
     }
     if !leftovers.is_empty() {
         tell!(
-            "note: {} tensors of the checkpoint have no place in the file and are left out: {}",
-            leftovers.len(),
+            "note: left out of the file, which has no place for {}: {}",
+            counted(leftovers.len(), "tensor"),
             listed(&leftovers)
         );
     }
