@@ -2,8 +2,6 @@
 //!
 //! `models/README.md` says how its file is made. A build without the feature `builtin-model` has none.
 
-pub mod decent;
-
 /// What messages call it.
 pub const NAME: &str = "the built-in model";
 

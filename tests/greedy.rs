@@ -6,7 +6,6 @@
 mod common;
 
 use common::with_engine;
-use fathom::builtin::decent;
 use fathom::cache::{CacheTypes, IndexType};
 use fathom::chat::{Chat, Conversation, Message};
 use fathom::generate::{Request, generate};
@@ -16,10 +15,11 @@ use fathom::tokenizer::Tokenizer;
 use fathom::{Session, SessionOptions};
 use fathom_gguf::Gguf;
 use fathom_simd::{Format, Kernels};
+use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex};
 
 /// Tokens of an answer; ship.py has the same number.
 const MOST: usize = 64;
@@ -75,6 +75,29 @@ fn greedy_answers_are_those_that_were_shipped() {
     }
 }
 
+/// Whether a text has a word of `models/train/touchy.txt`, in any of its forms, or the markup of a call.
+fn is_touchy(text: &str) -> bool {
+    static WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+        let lines = include_str!("../models/train/touchy.txt").lines();
+        lines.filter(|line| !line.is_empty() && !line.starts_with('#')).collect()
+    });
+    let is_listed = |word: &str| {
+        let word = word.to_lowercase();
+        let ends = ["", "s", "es", "d", "ed", "ing", "ly", "ness"];
+        ends.iter().filter_map(|end| word.strip_suffix(end)).any(|stem| WORDS.contains(stem))
+    };
+    text.contains("DSML") || text.split(|c: char| !c.is_alphabetic()).any(is_listed)
+}
+
+#[test]
+fn touchy_words_are_found_in_their_forms_and_not_in_others() {
+    let found =
+        ["about God", "the gods", "killed", "religious people", "An Abuser!", "\n\n<｜DSML｜function_calls>"];
+    found.iter().for_each(|text| assert!(is_touchy(text), "{text}"));
+    let fine = ["a godwit", "skill", "toward", "a warm day", "2 + 2 = 4.", ""];
+    fine.iter().for_each(|text| assert!(!is_touchy(text), "{text}"));
+}
+
 /// Answers to some of the prompts, each with so many seeds, at temperature 1 as `fathom chat` draws them; all that is wrong
 /// with them.
 fn complaints(every: usize, n_seeds: u64) -> (usize, Vec<String>) {
@@ -117,11 +140,11 @@ fn complaints(every: usize, n_seeds: u64) -> (usize, Vec<String>) {
                                 interrupt: &AtomicBool::new(false),
                             };
                             let go_on = &mut |_: &_| ControlFlow::Continue(());
-                            let answer =
-                                decent::generate(&mut session, &tokenizer, &request, go_on).unwrap().answer;
+                            let outcome = generate(&mut session, &tokenizer, &request, go_on).unwrap();
+                            let answer = outcome.answer;
                             let whole = format!("{}\n{}", answer.reasoning, answer.content);
                             let is_empty = answer.content.trim().is_empty();
-                            if decent::is_touchy(&whole) || is_empty || !answer.calls.is_empty() {
+                            if is_touchy(&whole) || is_empty || !answer.calls.is_empty() {
                                 found.lock().unwrap().push(format!("{said} (seed {seed}): {answer:?}"));
                             }
                         }

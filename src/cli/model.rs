@@ -79,7 +79,7 @@ pub struct Loaded<'m> {
 }
 
 impl Loaded<'_> {
-    /// Makes an answer. The built-in model's own are held to what may be said.
+    /// Makes an answer.
     ///
     /// # Errors
     /// As [`generate`].
@@ -89,8 +89,7 @@ impl Loaded<'_> {
         request: &Request<'_>,
         sink: &mut dyn FnMut(&Event) -> ControlFlow<()>,
     ) -> Result<Outcome, SessionError> {
-        let make = if self.opened.is_builtin() { builtin::decent::generate } else { generate };
-        make(session, self.tokenizer, request, sink)
+        generate(session, self.tokenizer, request, sink)
     }
 
     /// Where its file is, from anywhere; `None`: it is built in.
