@@ -4,7 +4,7 @@
 //! is watched from outside: the work is done on a thread of its own, which is left behind when it takes too long or too much.
 
 use crate::machine::status_bytes;
-use crate::threads::room_for_a_thread;
+use crate::threads;
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex};
@@ -74,7 +74,7 @@ fn start<T: Send + 'static>(
             done.send(take.recv().ok()?()).ok()
         };
         let builder = thread::Builder::new().name("contained".to_owned()).stack_size(stack);
-        match room_for_a_thread().and_then(|()| builder.spawn(wait)) {
+        match threads::start(builder, wait) {
             Ok(thread) => return Ok(thread),
             Err(error) => refused = Some((stack, error)),
         }

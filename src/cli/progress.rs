@@ -40,7 +40,7 @@ impl PromptProgress {
             }
         };
         // A system that gives no thread gives no bar.
-        let waiter = std::thread::Builder::new().name("fathom-progress".into()).spawn(wait).ok();
+        let waiter = crate::threads::spawn("fathom-progress", wait).ok();
         PromptProgress { bar, alive: Some(alive), waiter }
     }
 

@@ -171,7 +171,7 @@ fn leave_soon() {
         }
     };
     // Without a thread it ends with the next line.
-    let _ = std::thread::Builder::new().spawn(leave);
+    let _ = crate::threads::spawn("fathom-leave", leave);
 }
 
 /// The exit code of the signal that asked for the end, if one did.
@@ -273,7 +273,7 @@ mod handlers {
             [SIGINT, SIGTERM, SIGQUIT, SIGHUP].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
         let mut signals = Signals::new(heard.chain([SIGCONT, SIGXFSZ]))?;
         let wait = move || signals.forever().for_each(on_any);
-        std::thread::Builder::new().name("fathom-signals".into()).spawn(wait).map(drop)
+        crate::threads::spawn("fathom-signals", wait).map(drop)
     }
 
     fn on_any(signal: i32) {
@@ -323,7 +323,7 @@ mod handlers {
                 std::thread::sleep(TICK);
             }
         };
-        std::thread::Builder::new().name("fathom-signals".into()).spawn(wait).map(drop)
+        crate::threads::spawn("fathom-signals", wait).map(drop)
     }
 }
 

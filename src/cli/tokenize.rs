@@ -80,7 +80,7 @@ fn stdin() -> Result<Vec<u8>, ReadError> {
     let (comes, ended) = channel::<()>();
     if std::io::stderr().is_terminal() {
         // Without a thread nothing is said.
-        let _ = std::thread::Builder::new().spawn(move || {
+        let _ = crate::threads::spawn("fathom-stdin", move || {
             if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
                 let how = if std::io::stdin().is_terminal() {
                     "Ctrl-D on a line of its own ends it"

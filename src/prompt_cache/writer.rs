@@ -52,11 +52,13 @@ impl Writer {
         let shared = Arc::new(Shared::default());
         let clerk =
             Clerk { folder, limit, total: None, since: 0, own: HashSet::new(), shared: Arc::clone(&shared) };
-        let started = std::thread::Builder::new().name("fathom-keep".into()).spawn(move || clerk.work(&todo));
+        let started = crate::threads::spawn("fathom-keep", move || clerk.work(&todo));
         match started {
             Ok(thread) => Writer { jobs: Some(jobs), thread: Some(thread), shared },
             Err(error) => {
-                shared.give_up(format!("cannot start the cache's thread: {error}"));
+                shared.give_up(format!(
+                    "cannot start the cache's thread: {error}; this conversation is not cached"
+                ));
                 Writer { jobs: None, thread: None, shared }
             }
         }

@@ -177,7 +177,7 @@ fn matching(pattern: &str, stop: &AtomicBool) -> Result<Vec<PathBuf>, String> {
             }
         }
     };
-    let started = std::thread::Builder::new().spawn(search);
+    let started = crate::threads::spawn("fathom-files", search);
     started.map_err(|error| format!("{pattern}: the system gives no thread to search with: {error}"))?;
     let mut paths = Vec::new();
     loop {

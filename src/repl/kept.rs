@@ -172,7 +172,7 @@ impl Kept {
                 Err(why) => Put { open, done: Err(why) },
             }
         };
-        match std::thread::Builder::new().name("fathom-answer".into()).spawn(write) {
+        match crate::threads::spawn("fathom-answer", write) {
             Ok(writing) => self.beside = Some(writing),
             // Without a thread the answer is kept at its end.
             Err(_) => self.open = lent.lock().unwrap_or_else(PoisonError::into_inner).take(),

@@ -67,10 +67,31 @@ pub struct ThreadError {
 #[cfg(target_os = "linux")]
 const START: usize = 4 << 20;
 
+/// Starts a thread of this name. Everything outside this module starts its threads here.
+///
+/// # Errors
+/// If the system refuses it, or there would be no room for it.
+pub(crate) fn spawn<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    start(std::thread::Builder::new().name(name.to_owned()), work)
+}
+
+/// Starts a thread as it was ordered.
+pub(crate) fn start<T: Send + 'static>(
+    builder: std::thread::Builder,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    room_for_a_thread()?;
+    #[expect(clippy::disallowed_methods, reason = "here it has been asked whether there is room")]
+    builder.spawn(work)
+}
+
 /// An error where the limit on addresses (`ulimit -v`) leaves too few for one more thread. Asked before each start: a
 /// thread that finds its stack but nothing behind it is no error to us, the C library ends the process.
 #[cfg(target_os = "linux")]
-pub(crate) fn room_for_a_thread() -> io::Result<()> {
+fn room_for_a_thread() -> io::Result<()> {
     use rustix::process::{Resource, getrlimit};
     if getrlimit(Resource::As).current.is_none() {
         return Ok(());
@@ -79,7 +100,7 @@ pub(crate) fn room_for_a_thread() -> io::Result<()> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn room_for_a_thread() -> io::Result<()> {
+fn room_for_a_thread() -> io::Result<()> {
     Ok(())
 }
 
@@ -98,8 +119,7 @@ impl Team {
         let mut team = Team { shared, helpers: Vec::new() };
         for index in 1..n_threads {
             let shared = Arc::clone(&team.shared);
-            let builder = std::thread::Builder::new().name(format!("fathom-{index}"));
-            let helper = room_for_a_thread().and_then(|()| builder.spawn(move || shared.help(index)));
+            let helper = spawn(&format!("fathom-{index}"), move || shared.help(index));
             // On an error the team is dropped, which ends the helpers that are there.
             team.helpers.push(helper.map_err(|source| ThreadError {
                 wanted: n_threads,
@@ -263,6 +283,14 @@ mod tests {
             });
             assert_eq!(done.into_inner(), 3);
         }
+    }
+
+    #[test]
+    fn a_started_thread_has_its_name_and_gives_its_result() {
+        let named = spawn("fathom-test", || std::thread::current().name().map(str::to_owned)).unwrap();
+        assert_eq!(named.join().unwrap().as_deref(), Some("fathom-test"));
+        // More addresses than any process has.
+        assert!(start(std::thread::Builder::new().stack_size(1 << 60), || ()).is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `rayon`'s threads, for what is outside a token: as many as the system gives, and none where it gives none.
 
-use super::room_for_a_thread;
+use super::spawn;
 use rayon::{ThreadBuilder, ThreadPoolBuilder};
 use std::io::Error;
 use std::sync::mpsc::{Sender, channel};
@@ -52,8 +52,7 @@ fn wanted(said: Option<&str>) -> usize {
 
 /// Whether the system gives one more thread, for code that starts one and does not expect a refusal.
 pub(crate) fn one_more() -> bool {
-    let started = room_for_a_thread().and_then(|()| std::thread::Builder::new().spawn(|| {}));
-    started.is_ok_and(|thread| thread.join().is_ok())
+    spawn("fathom-probe", || {}).is_ok_and(|thread| thread.join().is_ok())
 }
 
 /// Threads that wait for what they are to do, up to `wanted`. A pool is made once in a process, and whole or not at all: so
@@ -62,10 +61,9 @@ fn started(wanted: usize) -> Vec<Sender<ThreadBuilder>> {
     let mut waiting = Vec::new();
     for index in 0..wanted {
         let (give, take) = channel::<ThreadBuilder>();
-        let builder = std::thread::Builder::new().name(format!("fathom-pool-{index}"));
         // Without a pool its end of the channel is dropped, and the thread ends.
         let work = move || take.recv().map_or((), ThreadBuilder::run);
-        match room_for_a_thread().and_then(|()| builder.spawn(work)) {
+        match spawn(&format!("fathom-pool-{index}"), work) {
             Ok(_) => waiting.push(give),
             Err(_) => break,
         }

@@ -155,9 +155,14 @@ impl Seats {
                     f(self.node_of(thread))
                 };
                 let builder = std::thread::Builder::new();
-                super::room_for_a_thread()
-                    .and_then(|()| builder.spawn_scoped(scope, work))
-                    .map_err(|source| ThreadError { wanted: self.n_threads(), started: thread, source })
+                let started = super::room_for_a_thread().and_then(|()| {
+                    #[expect(
+                        clippy::disallowed_methods,
+                        reason = "here it has been asked whether there is room"
+                    )]
+                    builder.spawn_scoped(scope, work)
+                });
+                started.map_err(|source| ThreadError { wanted: self.n_threads(), started: thread, source })
             };
             let running: Vec<_> = (0..self.n_threads()).map(start).collect::<Result<_, _>>()?;
             let ended = running.into_iter().map(|thread| thread.join());

@@ -5,7 +5,7 @@ use super::keys::{Keys, Place};
 use crate::cli::below;
 use crate::cli::signals::terminal::{is_ours, suspend};
 use crate::cli::signals::{ended, n_continued};
-use crate::threads::room_for_a_thread;
+use crate::threads::spawn;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
@@ -13,7 +13,7 @@ use std::io::{IsTerminal, Write, stderr, stdin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
-use std::thread::{Builder, JoinHandle, sleep};
+use std::thread::{JoinHandle, sleep};
 use std::time::{Duration, Instant};
 
 const CTRL_Z: u8 = 0x1a;
@@ -51,9 +51,7 @@ impl Watch {
         let watch = move || {
             take.recv().map_or_else(|_| Typed::default(), |(keys, modes)| follow(keys, modes, &ends, stop))
         };
-        let started =
-            room_for_a_thread().and_then(|()| Builder::new().name("fathom-keys".into()).spawn(watch));
-        let Ok(thread) = started else { return Err(typed) };
+        let Ok(thread) = spawn("fathom-keys", watch) else { return Err(typed) };
         let mut keys = before.clone();
         // Ctrl-C stays a signal.
         keys.local_modes -= LocalModes::ICANON | LocalModes::ECHO;

@@ -2,6 +2,7 @@
 
 use super::{End, Limits, Ran};
 use crate::chat::ToolCall;
+use crate::threads::spawn;
 use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
@@ -82,7 +83,7 @@ pub(super) fn run(command: &str, call: &ToolCall, limits: Limits, stop: &AtomicB
 fn talk(child: &mut Child, arguments: String, most: usize) -> Result<(Reading, Reading), Error> {
     if let Some(mut stdin) = child.stdin.take() {
         // A command that does not read its arguments is no mistake.
-        thread::Builder::new().spawn(move || stdin.write_all(arguments.as_bytes()))?;
+        spawn("fathom-arguments", move || stdin.write_all(arguments.as_bytes()))?;
     }
     let output = Reading::new(child.stdout.take(), Keep::First(most))?;
     Ok((output, Reading::new(child.stderr.take(), Keep::Last(STDERR_TAIL))?))
@@ -211,7 +212,7 @@ impl Reading {
         let seen = pipe.as_ref().and_then(|pipe| pipe.as_fd().try_clone_to_owned().ok());
         let start = |pipe| {
             let kept = Arc::clone(&kept);
-            thread::Builder::new().spawn(move || read(pipe, keep, &kept))
+            spawn("fathom-output", move || read(pipe, keep, &kept))
         };
         let thread = pipe.map(start).transpose()?;
         Ok(Reading { kept, pipe: seen, thread })
