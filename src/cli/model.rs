@@ -3,7 +3,6 @@
 use super::Failure;
 use super::flags::{index_type, latent_type, token_count, tokens_or_none};
 use super::loading::{Asked, LoadArgs, Opened};
-use crate::builtin;
 use crate::cache::{CacheTypes, IndexType};
 use crate::generate::{Event, Outcome, Request, generate};
 use crate::mmap::Guard;
