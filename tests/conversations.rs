@@ -7,6 +7,7 @@ use anstream::adapter::strip_str;
 use common::terminal::{
     CTRL_C, ENDLESS, HAS_A_LINE, LISTENS, PATIENCE_MS, Place, Terminal, answering, messages, model, said,
 };
+use common::wait_until;
 use rexpect::ReadUntil;
 use rexpect::session::spawn_command;
 use serde_json::Value as Json;
@@ -185,9 +186,7 @@ fn chat_that(when: When, place: &Place) -> Terminal {
         }
         When::RunsATool => {
             terminal.begin("What is the weather in Boston?");
-            while !place.file("begun").exists() {
-                std::thread::sleep(Duration::from_millis(20));
-            }
+            wait_until("the tool runs", || place.file("begun").exists());
         }
     }
     terminal
@@ -398,9 +397,9 @@ fn hang_up(terminal: &mut Terminal) {
     let chat = Path::new("/proc").join(child(terminal));
     terminal.signal("KILL");
     terminal.end();
-    while std::fs::read_to_string(chat.join("stat")).is_ok_and(|stat| !stat.contains(") Z ")) {
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("the chat has ended", || {
+        std::fs::read_to_string(chat.join("stat")).map_or(true, |stat| stat.contains(") Z "))
+    });
 }
 
 #[test]

@@ -449,8 +449,8 @@ fn commands_of_the_shell_are_run_and_sent_if_wanted() {
         assert_eq!(terminal.say(said).contains("RAN"), runs, "{said}");
     }
     // Ctrl-C is the command's.
-    terminal.begin("!sleep 600");
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    terminal.begin("!echo be''gun; sleep 600");
+    terminal.until("begun");
     terminal.press(CTRL_C);
     assert!(terminal.until(LISTENS).contains("ended with signal: 2"));
     terminal.leave();

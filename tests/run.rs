@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::convert;
+use common::{convert, wait_until};
 use serde_json::Value as Json;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -464,9 +464,7 @@ fn a_signal_leaves_no_half_of_a_file() {
         command.arg("logits").arg(model()).arg("--tokens-file").arg(&tokens).arg("-o").arg(&output);
         let child = command.stderr(Stdio::piped()).spawn().unwrap();
         let n_files = || std::fs::read_dir(folder.path()).unwrap().count();
-        while n_files() < 2 {
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_until("the file is begun", || n_files() == 2);
         send(&child, signal);
         let done = child.wait_with_output().unwrap();
         assert_eq!(code(&done), expected, "{}", text(&done.stderr));

@@ -4,6 +4,7 @@
 mod common;
 
 use common::terminal::{CTRL_C, LISTENS, Place, Terminal};
+use common::wait_until;
 
 const WEATHER: &str = r#"get_weather=printf '{"temp": 21, "sky": "clear"}'"#;
 const TOOLS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tools.json");
@@ -79,9 +80,7 @@ fn ctrl_c_ends_a_command() {
     let mut terminal = chat(&place, &["--yes", "--tool-cmd", "get_weather=echo begun > begun; sleep 1000"]);
     terminal.press("What is the weather in Boston?\r");
     terminal.until("call get_weather");
-    while !place.file("begun").exists() {
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    wait_until("the tool runs", || place.file("begun").exists());
     terminal.press(CTRL_C);
     assert!(terminal.until(LISTENS).contains("stopped"));
     assert!(terminal.say("/stats").contains("3 messages"));
@@ -159,12 +158,9 @@ fn a_killed_program_leaves_no_command_behind() {
     let mut terminal = chat(&place, &["--yes", "--tool-cmd", command]);
     terminal.press("What is the weather in Boston?\r");
     terminal.until("call get_weather");
-    let sleeper = loop {
-        match std::fs::read_to_string(place.file("sleeper")) {
-            Ok(pid) if pid.ends_with('\n') => break pid.trim().to_owned(),
-            _ => std::thread::sleep(std::time::Duration::from_millis(20)),
-        }
-    };
+    let told = || std::fs::read_to_string(place.file("sleeper")).unwrap_or_default();
+    wait_until("the command runs", || told().ends_with('\n'));
+    let sleeper = told().trim().to_owned();
     let is_there = || {
         let status = std::fs::read_to_string(format!("/proc/{sleeper}/status"));
         status.is_ok_and(|status| status.contains("sleep") && !status.contains("Z (zombie)"))
@@ -172,9 +168,5 @@ fn a_killed_program_leaves_no_command_behind() {
     assert!(is_there());
     // Nothing of the program is asked.
     terminal.pty.process_mut().signal(rexpect::process::Signal::SIGKILL).unwrap();
-    let started = std::time::Instant::now();
-    while is_there() {
-        assert!(started.elapsed() < std::time::Duration::from_secs(100), "it lives on");
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
+    wait_until("the command has ended", || !is_there());
 }

@@ -6,6 +6,7 @@ mod common;
 use common::terminal::{
     CTRL_C, ENDLESS, LISTENS, PATIENCE_MS, Place, Terminal, answering, model, said, saved,
 };
+use common::wait_until;
 use rexpect::session::spawn_command;
 
 const ESC: &str = "\u{1b}";
@@ -32,9 +33,8 @@ fn alt_enter_waits_as_a_line_of_the_same_message() {
     let mut terminal = answering(&place, &["-n", "100"]);
     terminal.press("first");
     terminal.press("\u{1b}\r");
-    terminal.press("second");
-    // Behind the word, that it is not taken for the end of a paste.
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    // Enter is not taken for the end of a paste.
+    terminal.press_alone("second");
     terminal.press("\r");
     terminal.until("seed");
     terminal.until("seed");
@@ -64,9 +64,7 @@ fn esc_stops_an_answer_and_other_keys_do_not() {
 fn who_stops_an_answer_looks_at_what_waits_before_it_is_sent() {
     let place = Place::new();
     let mut terminal = answering(&place, &[]);
-    terminal.press("<<more>>\r");
-    // Behind the line, that it is not taken for one of a paste.
-    std::thread::sleep(std::time::Duration::from_millis(200));
+    terminal.press_alone("<<more>>\r");
     terminal.press(CTRL_C);
     let told = terminal.until(LISTENS);
     assert!(told.contains("stopped; the answer so far is saved") && !told.contains("<<more>>"), "{told}");
@@ -122,9 +120,7 @@ fn esc_at_the_prompt_swallows_nothing() {
     let place = Place::new();
     let mut terminal = place.chat(&["-n", "2"]);
     terminal.press("a");
-    terminal.press(ESC);
-    // Longer than the bytes of one key are apart.
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    terminal.press_alone(ESC);
     terminal.press("b");
     // A terminal may send both at once.
     terminal.press("\u{1b}h");
@@ -177,9 +173,7 @@ fn ctrl_z_gives_the_terminal_back_and_fg_resumes() {
     comes_back(&mut terminal);
     terminal.pty.exp_regex("[a-zA-Z0-9]").unwrap();
     // The keys are the chat's again.
-    while !modes(&terminal).contains(" -icanon ") {
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+    wait_until("they are", || modes(&terminal).contains(" -icanon "));
     terminal.press(ESC);
     let told = terminal.until(LISTENS);
     assert!(told.contains("stopped; the answer so far is saved"), "{told:?}");
@@ -196,10 +190,8 @@ fn what_waits_is_shown_below_the_answer() {
     terminal.until("> <<hal>>");
     terminal.press("\r");
     terminal.until("queued: <<hal>>");
-    terminal.press("<<second>>");
+    terminal.press_alone("<<second>>");
     terminal.until("queued: <<hal>> > <<second>>");
-    // Behind the line, that it is not taken for one of a paste.
-    std::thread::sleep(std::time::Duration::from_millis(200));
     terminal.press(CTRL_C);
     // It is taken away before anything else is shown.
     let told = terminal.until(LISTENS);

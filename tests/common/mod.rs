@@ -17,6 +17,7 @@ use safetensors::{Dtype, SafeTensors};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 /// A reference checkpoint's folder below tests/reference.
 pub fn reference_folder(shape: &str) -> PathBuf {
@@ -99,6 +100,18 @@ fn program() -> Command {
     let mut command = Command::new(words.next().expect("the program at least"));
     command.args(words);
     program::without_settings(command)
+}
+
+/// What takes no second on an idle machine may take this long on a busy one.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Waits until something holds.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "waited too long until {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Converts a reference checkpoint.

@@ -1,15 +1,15 @@
 //! A chat in a real pseudo-terminal.
 
-use super::convert;
+use super::{PATIENCE, convert, wait_until};
 use rexpect::session::{PtySession, spawn_command};
 use serde_json::Value as Json;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::Duration;
 
-/// Nothing here takes a second on an idle machine; this one may be busy.
-pub const PATIENCE_MS: u64 = 180_000;
+pub const PATIENCE_MS: u64 = PATIENCE.as_millis() as u64;
 /// What the line editor sends when it begins to listen, and when it has a line: text between is the program's.
 pub const LISTENS: &str = "\u{1b}[?2004h";
 pub const HAS_A_LINE: &str = "\u{1b}[?2004l";
@@ -103,6 +103,14 @@ impl Terminal {
     pub fn press(&mut self, keys: &str) {
         self.pty.send(keys).unwrap();
         self.pty.flush().unwrap();
+    }
+
+    /// Types what is no beginning of anything, and waits until it is read and nothing can be taken for its end any more.
+    pub fn press_alone(&mut self, keys: &str) {
+        self.press(keys);
+        let device = std::fs::File::open(self.device()).unwrap();
+        wait_until("the keys are read", || rustix::io::ioctl_fionread(&device).unwrap() == 0);
+        std::thread::sleep(Duration::from_millis(300));
     }
 
     /// Types a line; what comes of it is still to be read.
