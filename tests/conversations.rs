@@ -60,7 +60,7 @@ fn conversations_are_named_listed_and_switched() {
     assert!(terminal.say("/delete Second-one").contains("the current conversation"));
     assert!(terminal.say("/switch lake").contains("no conversation named lake"));
     let told = terminal.say("/switch wh\t");
-    assert!(told.contains("4 messages; the last of yours: And what is a lake?"), "{told}");
+    assert!(told.contains("4 messages; your last one: And what is a lake?"), "{told}");
     let (_, figures) = terminal.ask("More?");
     assert!(figures.contains("cached"), "{figures}");
     assert_eq!(messages(&kept(&place)[1]).len(), 6);
@@ -445,7 +445,7 @@ fn what_could_not_be_kept_is_kept_with_the_next_message() {
     no_room();
     terminal.say("four");
     terminal.press("/quit\r");
-    terminal.until("the end of this conversation is not saved");
+    terminal.until("the latest messages are not saved");
     assert_eq!(terminal.exit_code(), 1);
 }
 
@@ -519,7 +519,7 @@ fn files_of_a_message_that_was_stopped_stay_for_the_next() {
     // Also after a restart.
     let mut terminal = place.chat(&["--continue", "-n", "2"]);
     let told = terminal.say("and what is this?");
-    assert!(told.contains("its files stay for this one"), "{told}");
+    assert!(told.contains("its files go with this message instead"), "{told}");
     let said = &messages(&kept(&place)[0])[0].1;
     assert_eq!(said, &format!("{}\n\nand what is this?", "1a".repeat(2_000)));
     terminal.leave();

@@ -246,7 +246,7 @@ fn tensors_without_a_place_are_mentioned() {
     assert!(output.status.success());
     expect_all(
         &String::from_utf8(output.stderr).unwrap(),
-        &["no place for 1 tensor:", "rotary_emb.inv_freq"],
+        &["1 tensor has no counterpart in GGUF and is left out:", "rotary_emb.inv_freq"],
     );
 }
 
@@ -336,7 +336,7 @@ fn an_index_may_name_more_than_is_needed() {
     let output = run(temp.path(), &[]);
     let message = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{message}");
-    expect_all(&message, &["no place for 2 tensors:", "vision.tower.weight"]);
+    expect_all(&message, &["2 tensors have no counterpart in GGUF and are left out:", "vision.tower.weight"]);
 }
 
 #[test]
@@ -418,7 +418,7 @@ fn the_files_tokenizer_is_tried_before_anything_is_written() {
         json["model"]["merges"] = json!([]);
     });
     let says = [
-        "tokenizer.json: Fathom would refuse the file",
+        "tokenizer.json: Fathom would refuse the resulting file",
         "expected a token for each byte",
         "Nothing was written",
     ];

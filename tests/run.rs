@@ -281,7 +281,7 @@ fn an_answer_that_turns_in_a_circle_says_so() {
         (text(&done.stdout), text(&done.stderr))
     };
     let (_, told) = run(&[]);
-    assert_eq!(told.matches("the answer repeats itself: 100 times the same token").count(), 1, "{told}");
+    assert_eq!(told.matches("the answer repeats itself: the same token 100 times").count(), 1, "{told}");
     let (lines, _) = run(&["--jsonl"]);
     assert!(lines.contains("{\"type\":\"repeats\",\"period\":1,\"times\":100}"), "{lines}");
     assert!(lines.contains("\"repeats_itself\":true"), "{lines}");

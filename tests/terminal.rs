@@ -76,7 +76,7 @@ fn ten_thousand_pasted_lines_are_one_message() {
     // The conversation goes on.
     let told = terminal.say("short");
     assert!(
-        told.contains("is taken back") && told.contains("seed"),
+        told.contains("was withdrawn") && told.contains("seed"),
         "{}",
         &told[told.len().saturating_sub(500)..]
     );

@@ -48,8 +48,9 @@ pub(super) fn check_leftovers(
         )));
     }
     if !leftovers.is_empty() {
+        let (have, are) = if leftovers.len() == 1 { ("has", "is") } else { ("have", "are") };
         tell!(
-            "note: left out of the file, which has no place for {}: {}",
+            "note: {} {have} no counterpart in GGUF and {are} left out: {}",
             counted(leftovers.len(), "tensor"),
             listed(&leftovers)
         );
@@ -91,7 +92,7 @@ pub(super) fn check_metadata(
 ) -> Result<(), Failure> {
     let refused = |file: &str, error: &dyn std::fmt::Display| {
         Failure::invalid(format!(
-            "{}: Fathom would refuse the file that is made of it: {error}. Nothing was written",
+            "{}: Fathom would refuse the resulting file: {error}. Nothing was written",
             folder.join(file).display()
         ))
     };

@@ -53,7 +53,7 @@ impl KeepArgs {
                 // Ctrl-C is meant for the program, not for the cache.
                 Err(failure) if failure.code > LAST_OF_ERRORS => return Err(failure),
                 Err(Failure { message: why, .. }) => {
-                    aside(&format!("note: prompts are not cached: {why} (--no-cache)"));
+                    aside(&format!("note: prompts are not cached: {why} (--no-cache silences this note)"));
                 }
             }
         }

@@ -37,7 +37,7 @@ pub struct Args {
     /// File with token ids, separated by commas or white space; - is stdin.
     #[arg(long, value_name = "FILE")]
     tokens_file: Option<PathBuf>,
-    /// Output file; - is stdout, and a pipe or device is written to as it is.
+    /// Output file; - is stdout; pipes and devices are written to directly.
     #[arg(short, long, value_name = "FILE", value_parser = clap::value_parser!(PathBuf))]
     output: PathBuf,
     /// Maximum number of tokens in one forward call [default: 2048, or less if memory has no room for it]. The result does

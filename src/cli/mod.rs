@@ -132,7 +132,7 @@ const EXIT_CODES: [(u8, &str); 9] = [
     (2, "The command line or a setting is wrong."),
     (3, "A model or another input file is missing or invalid."),
     (4, "The model does not fit in memory."),
-    (129, "The terminal went away (SIGHUP)."),
+    (129, "The terminal was closed (SIGHUP)."),
     (130, "Ctrl-C (SIGINT)."),
     (131, "Ctrl-\\ (SIGQUIT)."),
     (143, "A signal asked the program to end (SIGTERM)."),

@@ -203,7 +203,7 @@ impl Show {
         let Cycle { period, times } = cycle;
         let what = if period == 1 { "token".to_owned() } else { format!("{period} tokens") };
         let note = format!(
-            "note: the answer repeats itself: {times} times the same {what}; Ctrl-C stops it; a higher temperature, another seed, \
+            "note: the answer repeats itself: the same {what} {times} times; Ctrl-C stops it; a higher temperature, another seed, \
              --repeat-penalty or --dry-multiplier may help"
         );
         match &self.hidden {

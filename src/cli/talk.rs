@@ -45,7 +45,7 @@ pub struct TalkArgs {
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Sampling")]
 pub struct SamplingArgs {
-    /// Temperature: 0 or less always takes the most likely token, 1 leaves the model's probabilities as they are.
+    /// Temperature: 0 always takes the most likely token; 1 leaves the model's probabilities as they are.
     #[arg(long = "temp", visible_alias = "temperature", value_name = "T", default_value_t = Sampling::default().temperature,
           allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: f32,

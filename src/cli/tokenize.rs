@@ -85,7 +85,7 @@ fn stdin() -> Result<Vec<u8>, ReadError> {
                 let how = if std::io::stdin().is_terminal() {
                     "Ctrl-D on a line of its own ends it"
                 } else {
-                    "stdin is not a terminal; < /dev/null gives an empty one"
+                    "stdin is not a terminal; add < /dev/null if nothing should be read"
                 };
                 tell!("note: reading the text from stdin until it ends ({how})");
             }

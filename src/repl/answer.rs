@@ -33,11 +33,11 @@ impl Repl<'_, '_> {
                 if let Some(files) = files {
                     self.files.insert(0, files.to_owned());
                     aside(
-                        "the previous message was not answered and is taken back; its files stay for this one (/undo takes \
-                         them back, too)",
+                        "the previous, unanswered message was withdrawn; its files go with this message instead (/undo \
+                         removes both)",
                     );
                 } else {
-                    aside("the previous message was not answered and is taken back");
+                    aside("the previous, unanswered message was withdrawn");
                 }
                 self.turns.pop();
             }

@@ -68,13 +68,14 @@ impl Repl<'_, '_> {
         let n_ctx = self.session.n_ctx();
         if n_taken + total >= n_ctx {
             return Err(format!(
-                "{what}: {total} tokens do not fit: the context holds {n_ctx}, of which {n_taken} are taken{}; start with a \
+                "{what}: {total} tokens{} do not fit: {n_taken} of the context's {n_ctx} tokens are in use; start with a \
                  larger one (-c {}), or make room with /new",
-                self.reading_time(total),
+                self.time_to_read(total).map_or(String::new(), |time| format!(" ({time})")),
                 (n_taken + total + total / 8).next_multiple_of(1024),
             ));
         }
-        let behind = format!("{}; they go before your next message", self.reading_time(total));
+        let time = self.time_to_read(total).map_or(String::new(), |time| format!(", {time}"));
+        let behind = format!("{time}; they go before your next message");
         for (path, text, n_tokens) in counted {
             aside(&format!(
                 "{}: {n_tokens} tokens{}",
@@ -122,13 +123,13 @@ impl Repl<'_, '_> {
     }
 
     /// How long so many tokens take, at the rate at which the last prompt was read.
-    fn reading_time(&self, n_tokens: usize) -> String {
-        let Some(rate) = self.read_rate else { return String::new() };
+    fn time_to_read(&self, n_tokens: usize) -> Option<String> {
+        let rate = self.read_rate?;
         let seconds = n_tokens as f64 / rate;
         match seconds {
-            ..WORTH_TELLING => String::new(),
-            ..120.0 => format!(", {seconds:.0} s to read at {rate:.1} tokens/s"),
-            _ => format!(", {:.0} min to read at {rate:.1} tokens/s", seconds / 60.0),
+            ..WORTH_TELLING => None,
+            ..120.0 => Some(format!("{seconds:.0} s to read at {rate:.1} tokens/s")),
+            _ => Some(format!("{:.0} min to read at {rate:.1} tokens/s", seconds / 60.0)),
         }
     }
 }
@@ -156,8 +157,8 @@ fn sizes(paths: &[PathBuf]) -> Result<(), String> {
     for path in paths {
         total = total.saturating_add(files::size(path)?);
         if total > LARGEST_READ {
-            let with = if paths.len() == 1 { "" } else { " with the files before it" };
-            return Err(format!("{}: {total} bytes{with} are more than any context holds", path.display()));
+            let with = if paths.len() == 1 { "" } else { "together with the files before it, " };
+            return Err(format!("{}: {with}{total} bytes: more than any context holds", path.display()));
         }
     }
     Ok(())
@@ -178,7 +179,7 @@ fn matching(pattern: &str, stop: &AtomicBool) -> Result<Vec<PathBuf>, String> {
         }
     };
     let started = crate::threads::spawn("fathom-files", search);
-    started.map_err(|error| format!("{pattern}: the system gives no thread to search with: {error}"))?;
+    started.map_err(|error| format!("{pattern}: cannot start a thread for the search: {error}"))?;
     let mut paths = Vec::new();
     loop {
         if stop.load(Ordering::Relaxed) {
@@ -193,14 +194,12 @@ fn matching(pattern: &str, stop: &AtomicBool) -> Result<Vec<PathBuf>, String> {
             continue;
         }
         if paths.len() == MOST_FILES {
-            return Err(format!(
-                "{pattern}: expected at most {MOST_FILES} files, found more; make it narrower"
-            ));
+            return Err(format!("{pattern}: matches more than {MOST_FILES} files; use a narrower pattern"));
         }
         paths.push(path);
     }
     if paths.is_empty() {
-        return Err(format!("{pattern}: no file has such a name"));
+        return Err(format!("{pattern}: no file matches"));
     }
     paths.sort();
     Ok(paths)
@@ -221,12 +220,12 @@ mod tests {
         let found = |pattern: &str| matching(file(pattern).to_str().unwrap(), &AtomicBool::new(false));
         assert_eq!(found("*.txt"), Ok(vec![file("a.txt"), file("b.txt")]));
         assert_eq!(found("**/*.txt"), Ok(vec![file("a.txt"), file("b.txt"), file("deep/d.txt")]));
-        assert!(found("*.rs").unwrap_err().contains("no file has such a name"));
+        assert!(found("*.rs").unwrap_err().contains("no file matches"));
         assert!(found("a***").unwrap_err().contains("a***"));
         for number in 0..=MOST_FILES {
             std::fs::write(file(&format!("{number}.csv")), "").unwrap();
         }
-        assert!(found("*.csv").unwrap_err().contains("at most 256 files"));
+        assert!(found("*.csv").unwrap_err().contains("matches more than 256 files"));
     }
 
     #[test]
@@ -239,7 +238,7 @@ mod tests {
         };
         let (a, b) = (large("a"), large("b"));
         assert_eq!(sizes(std::slice::from_ref(&a)), Ok(()));
-        assert!(sizes(&[a, b]).unwrap_err().contains("with the files before it"));
+        assert!(sizes(&[a, b]).unwrap_err().contains("together with the files before it, "));
         assert!(sizes(&["/nowhere/at/all".into()]).unwrap_err().contains("/nowhere"));
     }
 

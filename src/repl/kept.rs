@@ -112,7 +112,9 @@ fn put(shelf: &Shelf, open: Option<Open>, wanted: &str, text: String) -> Put {
     match shelf.add(wanted, text) {
         Ok((open, n_gone)) => {
             let told = (n_gone > 0).then(|| {
-                format!("note: the shelf is full; the {n_gone} oldest saved conversations are deleted")
+                let gone =
+                    if n_gone == 1 { "oldest was".to_owned() } else { format!("oldest {n_gone} were") };
+                format!("note: {} conversations are saved; the {gone} deleted", shelf::MOST)
             });
             Put { open: Some(open), done: Ok(told) }
         }
@@ -355,7 +357,7 @@ impl Repl<'_, '_> {
             _ => None,
         });
         aside(&format!(
-            "{name}: {}; the last of yours: {}",
+            "{name}: {}; your last one: {}",
             counted(n_messages, "message"),
             first_line(last.unwrap_or_default())
         ));
@@ -369,7 +371,7 @@ impl Repl<'_, '_> {
         match self.turns.last() {
             Some(Message::User(_)) => aside("that message was not answered: /regen answers it"),
             Some(Message::Tool(_)) => {
-                aside("the model has not used the results of its tools: /regen resumes there")
+                aside("the model has not yet answered with its tool results: /regen continues")
             }
             Some(Message::Assistant(_)) if self.cut.is_some() => {
                 aside(
@@ -535,7 +537,7 @@ impl Repl<'_, '_> {
         if let Some((why, _)) = &self.kept.failed {
             let what = match name {
                 Some(name) => {
-                    format!("the end of this conversation is not saved; an earlier state is, as {name}")
+                    format!("the latest messages are not saved; {name} has an earlier state")
                 }
                 None => "this conversation is not saved".to_owned(),
             };

@@ -170,13 +170,13 @@ fn talk(repl: &mut Repl<'_, '_>, mut first: Option<String>) -> Result<(), Failur
 /// A signal asked for the end: everything is kept, and the exit code says which it was.
 fn ended(code: u8) -> Failure {
     let name = match code - 128 {
-        1 => "the terminal went away (SIGHUP)".to_owned(),
-        2 => "SIGINT".to_owned(),
-        3 => "SIGQUIT".to_owned(),
-        15 => "SIGTERM".to_owned(),
-        signal => format!("signal {signal}"),
+        1 => "because the terminal was closed (SIGHUP)".to_owned(),
+        2 => "by SIGINT".to_owned(),
+        3 => "by SIGQUIT".to_owned(),
+        15 => "by SIGTERM".to_owned(),
+        signal => format!("by signal {signal}"),
     };
-    Failure { code, message: format!("the chat was ended: {name}") }
+    Failure { code, message: format!("the chat ended {name}") }
 }
 
 /// Sums over all answers.

@@ -42,8 +42,8 @@ impl Repl<'_, '_> {
         let text = text.trim_end();
         send_to_clipboard(text)?;
         aside(&format!(
-            "{} characters sent to the terminal for its clipboard (OSC 52); if they do not arrive, the terminal does not allow \
-             it: /write FILE writes a file",
+            "sent {} characters to the terminal's clipboard (OSC 52); if nothing can be pasted, the terminal does not allow \
+             this; use /write FILE",
             text.chars().count()
         ));
         Ok(())

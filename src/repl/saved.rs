@@ -124,9 +124,7 @@ impl Saved {
     }
 
     fn check_older(&self, path: &Path, ours: bool) -> Result<(), String> {
-        let refused = |what: &str| {
-            Err(format!("{}: there is a file of this name that {what}; choose another name", path.display()))
-        };
+        let refused = |what: &str| Err(format!("{}: this file {what}; choose another name", path.display()));
         match Saved::read(path) {
             Ok(there) if ours || self.turns.starts_with(&there.turns) => Ok(()),
             Ok(_) => refused("holds another conversation"),

@@ -20,7 +20,7 @@ const PART: &str = ".part-";
 /// he did is not waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 /// Conversations that are kept at most.
-const MOST: usize = 1000;
+pub(super) const MOST: usize = 1000;
 /// Nothing takes so long to write, where locks do not tell who writes.
 const ABANDONED: Duration = Duration::from_secs(3600);
 /// Words and characters of a name that is made of a message.

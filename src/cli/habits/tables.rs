@@ -192,10 +192,7 @@ pub(super) static FLAGS: &[Row] = &[
         ],
         AFFINITY,
     ),
-    no(
-        &["--prio*", "--poll*"],
-        "start it under `nice`; threads wait in a way that leaves the processors to others",
-    ),
+    no(&["--prio*", "--poll*"], "start it under `nice`; idle threads yield their processors"),
     no(&["--rope-*", "--yarn-*"], ROPE),
     no(
         &["--grammar", "--grammar-file"],
@@ -307,7 +304,7 @@ pub(super) static FLAGS: &[Row] = &[
         &["quantize"],
         no(
             &["--keep-split", "--split-*"],
-            "one file is written; every program of this kind maps it as it is",
+            "the output is always one file, which llama.cpp and Fathom can map as it is",
         ),
     ),
 ];

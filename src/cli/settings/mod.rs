@@ -178,7 +178,7 @@ impl Settings {
     /// What ends the program if something wrong was said.
     pub(super) fn wrong(&self) -> Option<Failure> {
         let problems = self.problems.join("\n  ");
-        (!problems.is_empty()).then(|| Failure::usage(format!("settings that are wrong:\n  {problems}")))
+        (!problems.is_empty()).then(|| Failure::usage(format!("invalid settings:\n  {problems}")))
     }
 
     /// Whether a verb has settings.

@@ -254,14 +254,14 @@ fn place(key: Option<&Key>, item: &Item) -> usize {
     key.and_then(Key::span).or_else(|| item.span()).map_or(0, |span| span.start)
 }
 
-const WANTED: &str = "true, false, a number, a text or a list of these";
+const WANTED: &str = "true, false, a number, a string or a list of these";
 
 fn given(item: &Item) -> Result<Given, &'static str> {
     match item.as_value() {
         Some(Value::Boolean(value)) => Ok(Given::Switch(*value.value())),
         Some(Value::Array(list)) => {
             let texts = list.iter().map(text).collect::<Option<_>>();
-            texts.map(Given::Texts).ok_or("a list of something else")
+            texts.map(Given::Texts).ok_or("a list with other values")
         }
         Some(value) => text(value).map(|text| Given::Texts(vec![text])).ok_or_else(|| kind(item)),
         None => Err(kind(item)),
@@ -280,8 +280,8 @@ fn text(value: &Value) -> Option<String> {
 
 fn kind(item: &Item) -> &'static str {
     match item.type_name() {
-        "string" if item.as_str() == Some("") => "an empty text",
-        "string" => "a text",
+        "string" if item.as_str() == Some("") => "an empty string",
+        "string" => "a string",
         "integer" | "float" => "a number",
         "boolean" => "true or false",
         "datetime" => "a date",

@@ -202,7 +202,7 @@ fn mistakes_are_told_with_file_line_expected_and_found() {
         ("temp = 101", "user.toml:1: temp: expected a number from 0 to 100, found `101`"),
         ("[quantize]\ntype = 'q99'", "user.toml:2: type: expected one of q8_0"),
         ("[bench]\noutput = 'x'", "expected one of table, md"),
-        ("reverse-prompt = [true]", "found a list of something else"),
+        ("reverse-prompt = [true]", "found a list with other values"),
         (
             "output = 1\n[quantize]\noutput = 'x'",
             "user.toml:3: output: expected a setting; --output belongs to one run",
@@ -212,7 +212,7 @@ fn mistakes_are_told_with_file_line_expected_and_found() {
         ("[aliases]\nbuiltin = '/x'", "user.toml:2: builtin: expected another name"),
         ("[aliases]\n'a/b' = '/x'", "expected a name, not a path"),
         ("[aliases]\na = 1", "user.toml:2: a: expected the path of a model, found a number"),
-        ("[models]\nfolders = 'x'", "user.toml:2: folders: expected a list of paths, found a text"),
+        ("[models]\nfolders = 'x'", "user.toml:2: folders: expected a list of paths, found a string"),
         ("a = 1\nb = ", "user.toml:2: expected TOML, found: "),
         ("temp = 1\ntemp = 2", "user.toml:2: expected TOML, found: duplicate key"),
     ] {
