@@ -6,6 +6,7 @@ mod common;
 use anstream::adapter::strip_str;
 use common::terminal::{
     CTRL_C, ENDLESS, HAS_A_LINE, LISTENS, PATIENCE_MS, Place, Terminal, answering, messages, model, said,
+    saved,
 };
 use common::wait_until;
 use rexpect::ReadUntil;
@@ -361,6 +362,76 @@ fn an_answer_stays_until_another_one_has_come_to_its_end() {
 }
 
 #[test]
+fn an_answer_stays_if_another_one_breaks_off_by_itself() {
+    let args = [&["chat", model().to_str().unwrap(), "-n", "3", "--top-k", "1"], &ENDLESS[..]].concat();
+    for script in ["\"$@\" | head -c 300 >/dev/null", "\"$@\"; exit 0"] {
+        let place = Place::new();
+        let mut terminal = Terminal::open(place.command_in(script, &args));
+        terminal.ask("ab");
+        let path = kept(&place).remove(0);
+        let before = messages(&path);
+        terminal.say("/set n_predict -1");
+        if script.contains("head") {
+            terminal.begin("/regen");
+            terminal.end();
+        } else {
+            terminal.begin_an_answer("/regen");
+            hang_up(&mut terminal);
+        }
+        assert_eq!(messages(&path), before, "{script}");
+    }
+    // Whoever stops it wants what there is.
+    let place = Place::new();
+    let mut terminal = Terminal::open(place.command_in("\"$@\"", &args));
+    terminal.ask("ab");
+    let path = kept(&place).remove(0);
+    terminal.say("/set n_predict -1");
+    terminal.begin_an_answer("/regen");
+    terminal.press(CTRL_C);
+    let told = terminal.until(LISTENS);
+    assert!(told.contains("stopped; the answer so far is saved"), "{told}");
+    let json: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert_eq!(json["cut"], "interrupted");
+    // Without a file nothing is saved.
+    let mut terminal = answering(&Place::new(), &["--no-history"]);
+    terminal.press(CTRL_C);
+    let told = terminal.until(LISTENS);
+    assert!(told.contains("stopped; the answer so far is kept until you leave"), "{told}");
+}
+
+#[test]
+fn an_answer_that_ends_in_the_background_is_kept_at_once() {
+    let place = Place::new();
+    let sessions = place.file("data/fathom/sessions");
+    let whole = format!("grep -qs '\"cut\": \"n_predict\"' {}/*.json", sessions.display());
+    let script = format!(
+        "set -m; \"$@\"; bg >/dev/null; until {whole}; do sleep 0.1; done; echo '[kept]'; fg >/dev/null"
+    );
+    let args = [&["chat", model().to_str().unwrap(), "-n", "60", "--top-k", "1"], &ENDLESS[..]].concat();
+    let mut terminal = Terminal::open(place.command_in(&script, &args));
+    terminal.begin_an_answer("ab");
+    terminal.press("\u{1a}");
+    terminal.until("[kept]");
+    terminal.until(LISTENS);
+    terminal.leave();
+}
+
+#[test]
+fn lines_behind_a_question_are_found_again() {
+    let place = Place::new();
+    let chat = |args: &[&str]| Terminal::open(place.command(&[&["chat"], args].concat()));
+    let mut terminal = chat(&["--temp", "0", "--tools", TOOLS]);
+    terminal.press("What is the weather in Boston?\rand in Paris?\r");
+    terminal.until("result of get_weather");
+    terminal.signal("TERM");
+    assert_eq!(terminal.end(), Some(143));
+    let mut terminal = chat(&["-n", "2"]);
+    terminal.press("\u{1b}[A");
+    terminal.ask("");
+    assert_eq!(said(&mut terminal, &place), ["and in Paris?"]);
+}
+
+#[test]
 fn a_line_that_was_being_typed_is_found_again() {
     for (end, code) in [("TERM", Some(143)), ("HUP", Some(129)), ("gone", None)] {
         let place = Place::new();
@@ -447,6 +518,34 @@ fn what_could_not_be_kept_is_kept_with_the_next_message() {
     terminal.press("/quit\r");
     terminal.until("the latest messages are not saved");
     assert_eq!(terminal.exit_code(), 1);
+}
+
+#[test]
+fn what_is_in_a_file_that_was_named_is_saved_and_what_came_later_is_not() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.file("data/fathom")).unwrap();
+    std::fs::write(place.file("data/fathom/sessions"), "no folder").unwrap();
+    let path = place.file("talk.json");
+    let mut terminal = place.chat(&["-n", "2"]);
+    assert!(terminal.say("one").contains("not saved for now"));
+    saved(&mut terminal, &path);
+    // As many messages, and others.
+    terminal.say("/undo");
+    assert!(terminal.say("two").contains("not saved for now"));
+    assert!(terminal.say("/new").contains("the same command again"));
+    assert_eq!(saved(&mut terminal, &path)[0].1, "two");
+    // Another program goes on with it.
+    let mut json: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let more = serde_json::json!({"role": "user", "content": "from the other"});
+    json["messages"].as_array_mut().unwrap().push(more);
+    std::fs::write(&path, json.to_string()).unwrap();
+    let told = terminal.say(&format!("/save {}", path.display()));
+    assert!(told.contains("holds another conversation"), "{told}");
+    assert_eq!(messages(&path).len(), 3);
+    assert_eq!(saved(&mut terminal, &place.file("other.json"))[0].1, "two");
+    terminal.press("/quit\r");
+    terminal.until("other.json resumes it");
+    assert_eq!(terminal.exit_code(), 0);
 }
 
 #[test]

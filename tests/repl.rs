@@ -102,7 +102,8 @@ fn several_files_stand_before_a_message_with_their_names() {
     std::fs::write(place.file("d.txt"), b"\xff\xfe\0").unwrap();
     let told = terminal.say(&format!("/glob {folder}/*.txt"));
     assert!(told.contains("d.txt: expected UTF-8") && told.contains("2 files, "), "{told}");
-    terminal.say("/new");
+    let told = terminal.say("/new");
+    assert!(told.contains("2 files that waited for your next message are dropped"), "{told}");
     assert!(terminal.say(&format!("/read {folder}/c.txt {folder}/d.txt")).contains("d.txt: expected UTF-8"));
     let told = terminal.say(&format!("/read {folder}/a\\ b.txt '{folder}/c.txt'"));
     assert!(told.contains("c.txt: ") && told.contains("2 files, "), "{told}");
@@ -113,6 +114,35 @@ fn several_files_stand_before_a_message_with_their_names() {
     };
     let (first, second) = (file("a b.txt", "the first"), file("c.txt", "the second"));
     assert_eq!(asked, &format!("{first}{second}Compare them."));
+    // What was read last is taken back first.
+    terminal.say(&format!("/read {folder}/c.txt"));
+    assert!(terminal.say("/undo").contains("1 file that waited for your next message is dropped"));
+    assert!(terminal.say("/undo").contains("taken back; 0 messages left"));
+}
+
+#[test]
+fn each_edit_is_taken_back_also_with_another_model() {
+    let place = Place::new();
+    let mut command = place.command(&["chat", "-n", "2"]);
+    command.env("EDITOR", "sed -i -e s/water/lake/ -e t -e s/river/water/").env_remove("VISUAL");
+    let mut terminal = Terminal::open(command);
+    let path = place.file("talk.json");
+    terminal.ask("Please define river.");
+    let before = saved(&mut terminal, &path);
+    terminal.ask("/edit");
+    let edited = saved(&mut terminal, &path);
+    terminal.ask("/edit");
+    assert_eq!(saved(&mut terminal, &path)[0].1, "Please define lake.");
+    terminal.say(&format!("/model {}", model().display()));
+    assert!(terminal.say("/undo").contains("the edit is taken back"));
+    assert_eq!(saved(&mut terminal, &path), edited);
+    assert!(terminal.say("/undo").contains("the edit is taken back"));
+    assert_eq!(saved(&mut terminal, &path), before);
+    // Another conversation has no edits, also where a message says the same.
+    terminal.ask("/edit");
+    terminal.say("/new");
+    terminal.ask("Please define water.");
+    assert!(terminal.say("/undo").contains("taken back; 0 messages left"));
 }
 
 #[test]
@@ -194,6 +224,26 @@ fn a_conversation_is_looked_at_written_for_others_and_edited() {
     let mut terminal = open("false");
     terminal.ask("Please define river.");
     assert!(terminal.say("/edit").contains("false ended with"));
+    for (editor, why) in [
+        ("f() { echo hours of work > \"$1\"; return 3; }; f", "ended with exit status: 3"),
+        ("f() { echo hours of work > \"$1\"; kill -s KILL $$; }; f", "signal: 9"),
+        ("f() { printf 'hours of work \\377' > \"$1\"; }; f", "found other bytes at byte 14"),
+    ] {
+        let mut command = place.command(&["chat", "-n", "2"]);
+        command.env("EDITOR", editor).env("TMPDIR", place.folder.path()).env_remove("VISUAL");
+        let mut terminal = Terminal::open(command);
+        terminal.resize(500, 24);
+        terminal.ask("Please define river.");
+        let told = terminal.say("/edit");
+        assert!(told.contains(why) && told.contains("what you wrote is in "), "{told}");
+        let files = std::fs::read_dir(place.folder.path()).unwrap().map(|file| file.unwrap().path());
+        let texts: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "md")).collect();
+        let written: Vec<_> =
+            texts.iter().filter(|path| std::fs::read(path).unwrap().starts_with(b"hours of work")).collect();
+        assert_eq!(written.len(), 1, "{texts:?}");
+        assert!(told.contains(written[0].to_str().unwrap()), "{told}");
+        std::fs::remove_file(written[0]).unwrap();
+    }
 }
 
 #[test]

@@ -116,6 +116,27 @@ fn lines_that_come_at_once_in_an_answer_are_all_taken_in_order() {
 }
 
 #[test]
+fn a_terminal_that_edits_no_lines_keeps_what_is_typed_itself() {
+    let place = Place::new();
+    let args = [&["chat", model().to_str().unwrap(), "--top-k", "1", "-n", "100"], &ENDLESS[..]].concat();
+    let mut command = place.command(&args);
+    command.env("TERM", "emacs");
+    let mut terminal = Terminal { pty: spawn_command(command, Some(PATIENCE_MS)).unwrap() };
+    terminal.until("> ");
+    terminal.press("ab\r");
+    terminal.until("ab");
+    terminal.pty.exp_regex("[b-gi-km-zA-Z]").unwrap();
+    terminal.press("half");
+    terminal.until("seed");
+    terminal.press(" a line\r");
+    terminal.until("seed");
+    let path = place.file("talk.json");
+    terminal.press(&format!("/save {}\r", path.display()));
+    terminal.until("4 messages saved");
+    assert_eq!(common::terminal::messages(&path)[2].1, "half a line");
+}
+
+#[test]
 fn esc_at_the_prompt_swallows_nothing() {
     let place = Place::new();
     let mut terminal = place.chat(&["-n", "2"]);

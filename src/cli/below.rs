@@ -77,7 +77,13 @@ pub(crate) fn make_room() {
 
 /// Whether a terminal shows the letters of what it does not know.
 pub(crate) fn is_dumb() -> bool {
-    std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb" || term == "cons25")
+    std::env::var_os("TERM").is_none_or(|term| term.is_empty()) || edits_no_lines()
+}
+
+/// Whether the line editor leaves lines to this terminal: it shows none that is begun already. The same names as there.
+pub(crate) fn edits_no_lines() -> bool {
+    let term = std::env::var("TERM").unwrap_or_default();
+    ["dumb", "cons25", "emacs"].iter().any(|name| term.eq_ignore_ascii_case(name))
 }
 
 impl Row {

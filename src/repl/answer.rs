@@ -1,5 +1,6 @@
 //! A message and its answer: kept when it is sent, while it comes, and however it ends.
 
+use super::ahead::Watch;
 use super::so_far::{Replaced, SoFar, length};
 use super::{Flow, GO_ON, Repl, Trouble, complain, ended};
 use crate::SessionError;
@@ -13,6 +14,15 @@ use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::slice::from_ref;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+/// How the computing of an answer ended.
+struct Generated {
+    outcome: Result<Outcome, SessionError>,
+    /// Somebody asked it to stop: the person, or what ends the program.
+    stopped: bool,
+    /// The terminal is still set for keys; it is given back with this.
+    watch: Option<Watch>,
+}
 
 impl Repl<'_, '_> {
     pub(super) fn message(&mut self, text: String) -> Result<Flow, Trouble> {
@@ -40,6 +50,7 @@ impl Repl<'_, '_> {
                     aside("the previous, unanswered message was withdrawn");
                 }
                 self.turns.pop();
+                self.edited.retain(|edited| edited.at < self.turns.len());
             }
             // What tools did stays done; the model said nothing to it.
             Some(Message::Tool(_)) => self.turns.push(Message::assistant("")),
@@ -61,17 +72,17 @@ impl Repl<'_, '_> {
         // It stays on the disk until another one has come to its end, or this person has stopped that.
         self.replaced = Some(Replaced { answer, cut: cut.map(|(_, why)| why) });
         let done = self.rounds();
-        self.put_back(self.turns.len());
+        self.put_back(self.turns.len(), false);
         done
     }
 
-    /// What an answer was to take the place of comes back, if none came behind `n_turns` messages, or one that the end of the
-    /// program cut short.
-    fn put_back(&mut self, n_turns: usize) {
-        let Some(replaced) = self.replaced.take() else { return };
+    /// What an answer was to take the place of comes back, if none came behind `n_turns` messages, or a fragment that nobody
+    /// wanted: `is_wanted` says that it is as long as it was to be, or that the person stopped it. True if it comes back.
+    fn put_back(&mut self, n_turns: usize, is_wanted: bool) -> bool {
+        let Some(replaced) = self.replaced.take() else { return false };
         let stays = match self.turns.get(n_turns) {
             None => true,
-            Some(Message::Assistant(answer)) => self.is_cut_short() && length(answer) < replaced.worth(),
+            Some(Message::Assistant(answer)) => !is_wanted && length(answer) < replaced.worth(),
             Some(_) => false,
         };
         if stays {
@@ -79,14 +90,7 @@ impl Repl<'_, '_> {
             self.turns.push(replaced.answer);
             self.cut = replaced.cut.map(|why| (self.turns.len(), why));
         }
-    }
-
-    /// Whether a signal that ends the program ended the last answer.
-    fn is_cut_short(&self) -> bool {
-        let is_stopped = |(n_turns, why): &(usize, String)| {
-            *n_turns == self.turns.len() && why == Stop::Interrupted.name()
-        };
-        signals::ended().is_some() && self.cut.as_ref().is_some_and(is_stopped)
+        stays
     }
 
     /// Answers the last message, which is kept before anything is computed.
@@ -150,41 +154,49 @@ impl Repl<'_, '_> {
             Show::new(&self.talk, !self.toolbox.tools.is_empty()).with_whole_lines(self.constraint.is_some());
         let n_turns = self.turns.len();
         let mut so_far = SoFar::new(self.saved(), self.replaced.as_ref().map_or(0, Replaced::worth));
-        let outcome = self.generate(&prompt, seed, &mut show, &mut so_far);
+        let Generated { outcome, stopped, watch } = self.generate(&prompt, seed, &mut show, &mut so_far);
         let shown = show.finish();
+        let is_gone = shown.is_err() && terminal::is_gone();
+        if is_gone {
+            signals::hang_up();
+        }
         self.held = Some(self.session.tokens().len());
+        match &outcome {
+            Ok(outcome) => self.take(outcome, &prompt),
+            Err(_) => self.take_before_error(so_far.into_answer()),
+        }
+        let by_person = stopped && shown.is_ok() && signals::ended().is_none();
+        let is_wanted = outcome.as_ref().is_ok_and(|outcome| outcome.stop != Stop::Interrupted || by_person);
+        let is_back = self.put_back(n_turns, is_wanted);
+        // Before anything else can go wrong. In the background, whoever sets the terminal's modes is stopped.
+        self.keep_conversation();
+        drop(watch);
         keep::tell_notices(&mut self.session);
+        let what_stays = match (is_back, self.turns.len() > n_turns) {
+            (true, _) => Some("the earlier answer stays"),
+            (false, true) if self.kept.is_saved() => Some("the answer so far is saved"),
+            (false, true) => Some("the answer so far is kept until you leave"),
+            (false, false) => None,
+        };
         let done = match outcome {
             Ok(outcome) => {
-                self.keep(&outcome, &prompt, seed);
+                self.tell_of(&outcome, seed, what_stays);
                 Ok(GO_ON)
             }
-            Err(error) => Err(Trouble::Mistake(self.keep_before_error(so_far.into_answer(), &error))),
+            Err(error) => Err(Trouble::Mistake(self.explained(&error, what_stays))),
         };
-        self.put_back(n_turns);
-        // Before anything else can go wrong.
-        self.keep_conversation();
         match shown {
             Ok(()) => done,
-            Err(_) if terminal::is_gone() => {
-                signals::hang_up();
-                Err(Trouble::Fatal(ended(signals::ended().expect("it has just hung up"))))
-            }
+            Err(_) if is_gone => Err(Trouble::Fatal(ended(signals::ended().expect("it has just hung up")))),
             Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ControlFlow::Break(())),
             Err(error) => Err(Trouble::Fatal(Failure::runtime(format!("cannot write the answer: {error}")))),
         }
     }
 
-    fn generate(
-        &mut self,
-        prompt: &Prompt,
-        seed: u64,
-        show: &mut Show,
-        so_far: &mut SoFar,
-    ) -> Result<Outcome, SessionError> {
+    fn generate(&mut self, prompt: &Prompt, seed: u64, show: &mut Show, so_far: &mut SoFar) -> Generated {
         let signals = signals::listen();
         let never = AtomicBool::new(false);
-        let watch = signals.as_ref().ok().and_then(|signals| self.input.watch(signals.flag()));
+        let mut watch = signals.as_ref().ok().and_then(|signals| self.input.watch(signals.flag()));
         let request = Request {
             prompt: &prompt.tokens,
             start: Some(prompt.start),
@@ -220,25 +232,18 @@ impl Repl<'_, '_> {
             }
         });
         let stopped = request.interrupt.load(Ordering::Relaxed);
-        if let Some(watch) = watch {
+        if let Some(watch) = &mut watch {
             self.input.take_back(watch, stopped);
         }
-        outcome
+        Generated { outcome, stopped, watch }
     }
 
-    /// Takes an answer into the conversation and tells what it took.
-    fn keep(&mut self, outcome: &Outcome, prompt: &Prompt, seed: u64) {
+    /// Takes an answer into the conversation.
+    fn take(&mut self, outcome: &Outcome, prompt: &Prompt) {
         let Outcome { answer, usage, stop, .. } = outcome;
         self.n_seeds += 1;
         self.add_up(usage);
-        let n_ctx = self.session.n_ctx();
-        let is_empty = answer.reasoning.is_empty() && answer.content.is_empty() && answer.calls.is_empty();
-        if is_empty && *stop == Stop::Interrupted {
-            let held = usage.cached + usage.prefilled;
-            aside(&format!(
-                "stopped with {held} of {} tokens read; /regen continues from there",
-                usage.prompt
-            ));
+        if stopped_before_its_beginning(outcome) {
             return;
         }
         let tools = &self.toolbox.tools;
@@ -248,13 +253,20 @@ impl Repl<'_, '_> {
         self.turns.push(Message::Assistant(answer));
         let is_whole = matches!(stop, Stop::Eos | Stop::StopString(_));
         self.cut = (!is_whole).then(|| (self.turns.len(), stop.name().to_owned()));
-        if *stop == Stop::Interrupted {
-            let stays = self.replaced.is_some() && signals::ended().is_some();
-            aside(if stays {
-                "stopped; the earlier answer stays"
-            } else {
-                "stopped; the answer so far is saved"
-            });
+    }
+
+    /// Tells how an answer ended and what it took.
+    fn tell_of(&mut self, outcome: &Outcome, seed: u64, what_stays: Option<&str>) {
+        let Outcome { usage, stop, .. } = outcome;
+        let n_ctx = self.session.n_ctx();
+        if stopped_before_its_beginning(outcome) {
+            let held = usage.cached + usage.prefilled;
+            let then = what_stays.unwrap_or("/regen continues from there");
+            aside(&format!("stopped with {held} of {} tokens read; {then}", usage.prompt));
+            return;
+        }
+        if let (Stop::Interrupted, Some(what)) = (stop, what_stays) {
+            aside(&format!("stopped; {what}"));
         }
         if let Some(text) = show::cut(stop, n_ctx) {
             complain(&text);
@@ -287,11 +299,14 @@ impl Repl<'_, '_> {
     fn warn_of_context(&mut self, held: usize) {
         let n_ctx = self.session.n_ctx();
         if held * 5 >= n_ctx * 4 && !std::mem::replace(&mut self.warned, true) {
+            let larger = match self.remembers {
+                true => format!(", and `fathom chat --continue -c {}` resumes with more", n_ctx * 2),
+                false => String::new(),
+            };
             aside(&format!(
-                "note: {held} of the context's {n_ctx} tokens are taken ({} %): /context shows by what, /undo and /new make room, \
-                 and `fathom chat --continue -c {}` resumes with more",
+                "note: {held} of the context's {n_ctx} tokens are in use ({} %): /context shows by what; /undo and /new make \
+                 room{larger}",
                 held * 100 / n_ctx,
-                n_ctx * 2,
             ));
         }
     }
@@ -303,12 +318,18 @@ impl Repl<'_, '_> {
         self.totals.seconds += (usage.prefill_time + usage.decode_time).as_secs_f64();
     }
 
-    /// What there was of an answer before an error stays; gives what the person is told.
-    fn keep_before_error(&mut self, said: Option<Assistant>, error: &SessionError) -> String {
+    /// What there was of an answer before an error stays.
+    fn take_before_error(&mut self, said: Option<Assistant>) {
         if let Some(said) = said {
             self.turns.push(Message::Assistant(said));
             self.cut = Some((self.turns.len(), "error".to_owned()));
-            return format!("{error}; the answer so far is saved");
+        }
+    }
+
+    /// What the person is told of an error.
+    fn explained(&mut self, error: &SessionError, what_stays: Option<&str>) -> String {
+        if let Some(what) = what_stays {
+            return format!("{error}; {what}");
         }
         match error {
             SessionError::ContextFull { .. } => {
@@ -323,6 +344,13 @@ impl Repl<'_, '_> {
             _ => error.to_string(),
         }
     }
+}
+
+/// Nothing of it is there.
+fn stopped_before_its_beginning(outcome: &Outcome) -> bool {
+    let answer = &outcome.answer;
+    let is_empty = answer.reasoning.is_empty() && answer.content.is_empty() && answer.calls.is_empty();
+    is_empty && outcome.stop == Stop::Interrupted
 }
 
 /// What stands between files and a message.

@@ -2,10 +2,11 @@
 
 use crate::cli::signals;
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
+use tempfile::TempPath;
 
 /// The text after the person has left the editor: VISUAL or EDITOR, which may have arguments, or else vi.
 pub(super) fn edit(text: &str) -> Result<String, String> {
@@ -15,16 +16,40 @@ pub(super) fn edit(text: &str) -> Result<String, String> {
     let mut file = tempfile::Builder::new().prefix("message-").suffix(".md").tempfile().map_err(at)?;
     file.write_all(text.as_bytes()).map_err(at)?;
     let path = file.into_temp_path();
+    let edited = match run(editor, &path) {
+        Ok(edited) => edited,
+        Err(why) => return Err(keep_other(path, text).map_or(why.clone(), |there| format!("{why}; {there}"))),
+    };
+    // Editors end the last line.
+    let ended = !text.ends_with('\n') && edited.ends_with('\n');
+    Ok(if ended { edited[..edited.len() - 1].to_owned() } else { edited })
+}
+
+/// What the file says when the editor has ended well.
+fn run(editor: OsString, path: &Path) -> Result<String, String> {
     let shown = editor.to_string_lossy().into_owned();
-    match start(editor, &path) {
+    match start(editor, path) {
         Ok(status) if status.success() => {}
         Ok(status) => return Err(format!("{shown} ended with {status}; the message is unchanged")),
         Err(error) => return Err(format!("{shown}: {error}; EDITOR names the editor to use")),
     }
-    let edited = std::fs::read_to_string(&path).map_err(at)?;
-    // Editors end the last line.
-    let ended = !text.ends_with('\n') && edited.ends_with('\n');
-    Ok(if ended { edited[..edited.len() - 1].to_owned() } else { edited })
+    let bytes = std::fs::read(path).map_err(|error| format!("a file for the editor: {error}"))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let place = error.utf8_error().valid_up_to();
+        format!("{shown}: expected UTF-8, found other bytes at byte {place}; the message is unchanged")
+    })
+}
+
+/// What somebody wrote is not lost because their editor failed: where it is, if it is another text than this.
+fn keep_other(path: TempPath, text: &str) -> Option<String> {
+    match std::fs::read(&path) {
+        Ok(there) if there == text.as_bytes() => return None,
+        Err(error) if error.kind() == ErrorKind::NotFound => return None,
+        // What cannot be read now may be readable later.
+        _ => {}
+    }
+    let kept = path.keep().ok()?;
+    Some(format!("what you wrote is in {}", kept.display()))
 }
 
 /// A shell takes the arguments apart, as for git.

@@ -5,7 +5,7 @@ use super::burst::Burst;
 use super::shelf::Shelf;
 use super::table::{ROWS, Row, Takes};
 use super::{complain, editor};
-use crate::cli::{Failure, print, signals};
+use crate::cli::{Failure, below, print, signals};
 use etcetera::BaseStrategy;
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::config::Builder;
@@ -73,11 +73,16 @@ impl Input {
 
     /// While an answer comes, keys are kept for the next line, and Esc sets `stop`; until [`Input::take_back`].
     pub(super) fn watch(&mut self, stop: &'static AtomicBool) -> Option<Watch> {
+        if below::edits_no_lines() {
+            // What was begun could not be shown again: the terminal itself keeps what is typed.
+            return None;
+        }
         Watch::begin(std::mem::take(&mut self.typed), stop).map_err(|typed| self.typed = typed).ok()
     }
 
-    /// The answer has ended. If the person stopped it, they look at what waits before it is sent.
-    pub(super) fn take_back(&mut self, watch: Watch, stopped: bool) {
+    /// The answer has ended. If the person stopped it, they look at what waits before it is sent. The terminal is as it was when
+    /// the watch is dropped.
+    pub(super) fn take_back(&mut self, watch: &mut Watch, stopped: bool) {
         self.typed = watch.end();
         if stopped {
             self.typed.reopen();
@@ -165,14 +170,20 @@ impl Input {
     /// What keeps the line that is typed now, if a signal ends the program meanwhile: as [`Input::leave`].
     fn keep_draft(&self) -> Option<signals::KeepDraft> {
         let (burst, path) = (self.burst.clone(), self.history.clone()?);
+        // Behind a question more may wait than the line with its answer.
+        let mut typed = self.typed.clone();
         Some(Box::new(move || {
-            let draft = burst.draft();
+            typed.reopen();
+            let lines = [typed.line, burst.draft()];
             // Nobody is there to be told.
             let _ = history_config().map(|config| {
                 let mut history = FileHistory::with_config(&config.build());
                 // What knows the file only appends to it.
                 let _ = history.load(&path);
-                history.add(&draft).and_then(|_| history.append(&path))
+                for line in lines.iter().filter(|line| !line.trim().is_empty()) {
+                    history.add(line)?;
+                }
+                history.append(&path)
             });
         }))
     }

@@ -1,7 +1,7 @@
 //! The conversations that are kept: which one is open, and the commands about them.
 
 use super::saved::Saved;
-use super::shelf::{self, Open, Shelf};
+use super::shelf::{self, Open, Shelf, Stamp};
 use super::so_far::Unfinished;
 use super::{Repl, complain};
 use crate::chat::markers::END_THINK;
@@ -43,9 +43,10 @@ impl Begin {
     /// # Errors
     /// A conversation that cannot be read, or whose model is gone.
     pub(crate) fn choose(self, has_model: bool) -> Result<Chosen, String> {
-        Shelf::usual().map_or(Ok(Chosen { begin: Begin::Last, model: None }), |shelf| {
-            self.choose_from(&shelf, has_model)
-        })
+        match Shelf::usual() {
+            Ok(shelf) => self.choose_from(&shelf, has_model),
+            Err(_) => Ok(Chosen { begin: self, model: None }),
+        }
     }
 
     fn choose_from(self, shelf: &Shelf, has_model: bool) -> Result<Chosen, String> {
@@ -79,17 +80,40 @@ pub(super) struct Kept {
     shelf: Result<Shelf, String>,
     open: Option<Open>,
     /// What writes an unfinished answer, beside the computing.
-    beside: Option<JoinHandle<Put>>,
+    beside: Option<Beside>,
     /// The name that the conversation gets when it is first written.
     wanted: Option<String>,
-    /// Why the last attempt to keep the conversation failed, and of how many messages it was.
-    failed: Option<(String, usize)>,
-    /// Of how many messages it was that the person knows they are not saved here: told, or written to a file.
-    known_unsaved: Option<usize>,
+    /// Why the last attempt to keep the conversation failed.
+    failed: Option<Failed>,
+    /// What the person was told that leaving loses it.
+    known_unsaved: Option<String>,
     /// Where this conversation was written or read by name of a file.
-    file: Option<PathBuf>,
+    file: Option<Filed>,
     /// The names behind the numbers that the person saw last.
     listed: Vec<String>,
+}
+
+/// An attempt to keep a conversation that failed.
+struct Failed {
+    why: String,
+    /// What was to be written.
+    text: String,
+}
+
+/// A file that the person named, with this conversation.
+struct Filed {
+    path: PathBuf,
+    /// Of the file when it was written or read.
+    stamp: Option<Stamp>,
+    /// What it holds of the conversation.
+    text: String,
+}
+
+/// What is being written meanwhile.
+struct Beside {
+    writing: JoinHandle<Put>,
+    /// What to go on with if it breaks down.
+    spare: Open,
 }
 
 /// The end of an attempt to keep a conversation.
@@ -99,8 +123,16 @@ struct Put {
     done: Result<Option<String>, String>,
 }
 
-/// Writes a conversation: the one that is open, or a new one of this name.
+/// Writes a conversation: the one that is open, or a new one of this name. What may be gone after a power cut is not kept.
 fn put(shelf: &Shelf, open: Option<Open>, wanted: &str, text: String) -> Put {
+    let mut put = write(shelf, open, wanted, text);
+    if let (Ok(note), Some(why)) = (&put.done, put.open.as_ref().and_then(Open::unsure)) {
+        put.done = Err(note.iter().map(String::as_str).chain([why]).collect::<Vec<_>>().join("; "));
+    }
+    put
+}
+
+fn write(shelf: &Shelf, open: Option<Open>, wanted: &str, text: String) -> Put {
     if let Some(mut open) = open {
         let done = shelf.update(&mut open, text).map(|renamed| {
             let name = &open.name;
@@ -157,14 +189,14 @@ impl Kept {
 
     /// Writes what there is of an answer, without waiting for the disk; if it is still busy with the last, not now.
     pub(super) fn keep_beside(&mut self, unfinished: Unfinished) {
-        if self.beside.as_ref().is_some_and(|writing| !writing.is_finished()) {
+        if self.beside.as_ref().is_some_and(|beside| !beside.writing.is_finished()) {
             return;
         }
         self.settle();
         let Ok(shelf) = self.needed() else { return };
         // The question was kept before it was answered: without a name that failed, and is tried at the end.
         let Some(open) = self.open.take() else { return };
-        let name = open.name.clone();
+        let (name, spare) = (open.name.clone(), open.spare());
         let lent = Arc::new(Mutex::new(Some(open)));
         let borrowed = Arc::clone(&lent);
         let write = move || {
@@ -175,7 +207,7 @@ impl Kept {
             }
         };
         match crate::threads::spawn("fathom-answer", write) {
-            Ok(writing) => self.beside = Some(writing),
+            Ok(writing) => self.beside = Some(Beside { writing, spare }),
             // Without a thread the answer is kept at its end.
             Err(_) => self.open = lent.lock().unwrap_or_else(PoisonError::into_inner).take(),
         }
@@ -183,13 +215,15 @@ impl Kept {
 
     /// Waits for what is being written beside.
     fn settle(&mut self) {
-        let Some(writing) = self.beside.take() else { return };
+        let Some(Beside { writing, spare }) = self.beside.take() else { return };
         // What could not be written is tried again at the end of the answer, and told then.
-        if let Ok(Put { open, done }) = writing.join() {
-            self.open = open;
-            if let Ok(Some(note)) = done {
-                aside(&note);
-            }
+        let Ok(Put { open, done }) = writing.join() else {
+            self.open = Some(spare);
+            return;
+        };
+        self.open = open;
+        if let Ok(Some(note)) = done {
+            aside(&note);
         }
     }
 
@@ -215,6 +249,16 @@ impl Kept {
     pub(super) fn close(&mut self) {
         (self.open, self.wanted, self.failed, self.file) = (None, None, None, None);
         self.known_unsaved = None;
+    }
+
+    /// Whether the conversation is on the disk as it was when it was last to be kept.
+    pub(super) fn is_saved(&self) -> bool {
+        self.remembers && self.failed.is_none()
+    }
+
+    /// Whether just this is in a file that the person named.
+    fn is_filed(&self, text: &str) -> bool {
+        self.file.as_ref().is_some_and(|file| file.text == text)
     }
 
     fn name(&self) -> Option<&str> {
@@ -269,21 +313,27 @@ impl Repl<'_, '_> {
         if !self.kept.remembers {
             return;
         }
-        let n_turns = self.turns.len();
         match self.try_keep() {
             Ok(()) if self.kept.failed.take().is_some() => aside("the conversation is saved again"),
             Ok(()) => {}
             Err(why) => {
-                // Once for each message: commands change nothing of it.
-                if self.kept.failed.as_ref().is_none_or(|(_, told)| *told != n_turns) {
+                let text = self.text();
+                // Once for each state of it: most commands change nothing.
+                if self.kept.failed.as_ref().is_none_or(|failed| failed.text != text) {
                     complain(&format!(
                         "{why}; this conversation is not saved for now; saving is tried again with the next message \
                          (/save FILE writes it elsewhere)"
                     ));
                 }
-                self.kept.failed = Some((why, n_turns));
+                self.kept.failed = Some(Failed { why, text });
             }
         }
+    }
+
+    /// What a file of the conversation holds.
+    fn text(&self) -> String {
+        // A text that cannot be made is told where it is to be written.
+        self.saved().text().unwrap_or_default()
     }
 
     /// Before another conversation takes the place of this one.
@@ -292,25 +342,25 @@ impl Repl<'_, '_> {
     /// If this one cannot be saved, the first time.
     pub(super) fn leave_conversation(&mut self) -> Result<(), String> {
         self.keep_conversation();
-        let n_turns = Some(self.turns.len());
-        match &self.kept.failed {
-            Some((why, _)) if self.kept.known_unsaved != n_turns => {
-                self.kept.known_unsaved = n_turns;
-                Err(format!(
-                    "{why}; this conversation is not saved: /save FILE writes it elsewhere; the same command again leaves it \
-                     unsaved"
-                ))
-            }
-            _ => Ok(()),
+        let Some(Failed { why, text }) = &self.kept.failed else { return Ok(()) };
+        if self.kept.is_filed(text) || self.kept.known_unsaved.as_ref() == Some(text) {
+            return Ok(());
         }
+        let told = format!(
+            "{why}; this conversation is not saved: /save FILE writes it elsewhere; the same command again leaves it unsaved"
+        );
+        self.kept.known_unsaved = Some(text.clone());
+        Err(told)
     }
 
     fn try_keep(&mut self) -> Result<(), String> {
         if self.turns.is_empty() {
-            return match self.kept.open.take() {
-                Some(open) => self.kept.needed()?.withdraw(&open),
-                None => Ok(()),
-            };
+            if self.kept.open.is_some() {
+                let shelf = self.kept.needed()?;
+                self.kept.open.as_ref().map_or(Ok(()), |open| shelf.withdraw(open))?;
+                self.kept.open = None;
+            }
+            return Ok(());
         }
         let text = self.saved().text()?;
         let asked = self.turns.iter().find_map(|turn| match turn {
@@ -421,7 +471,8 @@ impl Repl<'_, '_> {
         self.toolbox.tools = tools;
         self.cut = cut.map(|why| (self.turns.len(), why));
         self.words_at = words_at.unwrap_or_default();
-        self.files.clear();
+        self.edited.clear();
+        self.drop_files();
         (self.held, self.warned) = (None, false);
         Ok(())
     }
@@ -430,10 +481,10 @@ impl Repl<'_, '_> {
     pub(super) fn save(&mut self, path: Option<&Path>) -> Result<(), String> {
         if let Some(path) = path {
             let place = absolute(path.to_owned());
-            self.saved().write(path, self.kept.file.as_ref() == Some(&place))?;
+            let filed = self.kept.file.as_ref().filter(|file| file.path == place);
+            let stamp = self.saved().write(path, filed.and_then(|file| file.stamp))?;
             aside(&format!("{}: {} saved", place.display(), self.n_messages()));
-            self.kept.file = Some(place);
-            self.kept.known_unsaved = Some(self.turns.len());
+            self.kept.file = Some(Filed { path: place, stamp, text: self.text() });
             return Ok(());
         }
         let shelf = self.kept.needed().map_err(|why| format!("{why}; /save FILE writes one"))?;
@@ -448,11 +499,12 @@ impl Repl<'_, '_> {
     }
 
     pub(super) fn load(&mut self, path: &Path) -> Result<(), String> {
+        let stamp = Stamp::of(path);
         let saved = Saved::read(path)?;
         self.leave_conversation()?;
         self.take_over(saved, path, &Named::default())?;
         self.kept.close();
-        self.kept.file = Some(absolute(path.to_owned()));
+        self.kept.file = Some(Filed { path: absolute(path.to_owned()), stamp, text: self.text() });
         aside(&format!("{}: {} loaded", path.display(), self.n_messages()));
         self.tell_how_it_ended();
         Ok(())
@@ -534,7 +586,11 @@ impl Repl<'_, '_> {
     /// How to come back, for somebody who leaves; an error if what they said is not kept.
     pub(super) fn farewell(&self) -> Result<(), Failure> {
         let name = self.kept.name();
-        if let Some((why, _)) = &self.kept.failed {
+        if let Some(Failed { why, text }) = &self.kept.failed {
+            if let Some(file) = self.kept.file.as_ref().filter(|file| file.text == *text) {
+                aside(&format!("saved in {0}; /load {0} resumes it", file.path.display()));
+                return Ok(());
+            }
             let what = match name {
                 Some(name) => {
                     format!("the latest messages are not saved; {name} has an earlier state")
@@ -624,6 +680,10 @@ mod tests {
                 Err(why) => {
                     assert!(why.contains(self.folder.path().to_str().unwrap()), "{why}");
                     self.n_told += 1;
+                    // Only its name is not sure yet.
+                    if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
+                        self.files.insert(path.to_owned(), text.to_owned());
+                    }
                 }
             }
             self.check();
@@ -666,7 +726,7 @@ mod tests {
                 self.files.insert(path, text);
             }
             self.check();
-            is_written
+            is_written && self.kept.open.as_ref().is_some_and(|open| open.unsure().is_none())
         }
 
         fn rename(&mut self, name: &str) {
@@ -675,18 +735,19 @@ mod tests {
             let from = shelf.path(&open.name);
             let done = shelf.rename(open, name);
             let text = self.files[&from].clone();
-            if done.is_ok() {
+            if !from.exists() {
                 self.files.remove(&from);
             }
             self.after(done, &shelf.path(name), &text);
         }
 
         /// `/save` and `/export`, each to a file of its own.
-        fn write(&mut self, ours: bool) {
+        fn write(&mut self, again: bool) {
             let path = self.folder.path().join("talk.json");
+            let ours = if again { Stamp::of(&path) } else { None };
             let done = saved().write_on(self.disk, &path, ours);
             self.after(done, &path, &saved().text().unwrap());
-            let path = self.folder.path().join(format!("talk-{ours}.md"));
+            let path = self.folder.path().join(format!("talk-{again}.md"));
             let conversation = Conversation { messages: vec![Message::user("so")], thinking: false };
             let done = export::write_on(self.disk, &conversation, "a model", Form::Markdown, &path);
             self.after(done, &path, "# A conversation with a model\n\n## You\n\nso\n");

@@ -205,8 +205,8 @@ struct Repl<'l, 'm> {
     turns: Vec<Message>,
     /// Answers in the ids that the model gave them in.
     spoken: Spoken,
-    /// What the last `/edit` took away.
-    edited: Option<Edited>,
+    /// What each `/edit` took away, the last one last.
+    edited: Vec<Edited>,
     /// Files to stand before the next message.
     files: Vec<String>,
     /// Where in the last message the person's own words begin, behind files: if nobody answers it, they wait for the next.
@@ -241,7 +241,8 @@ struct Repl<'l, 'm> {
 
 /// A message and what came after it, which another message stands for now.
 struct Edited {
-    to: String,
+    /// The place of that other message.
+    at: usize,
     turns: Vec<Message>,
 }
 
@@ -290,7 +291,7 @@ impl<'l, 'm> Repl<'l, 'm> {
             n_seeds: 0,
             turns: Vec::new(),
             spoken: Spoken::default(),
-            edited: None,
+            edited: Vec::new(),
             files: Vec::new(),
             words_at: 0,
             cut: None,

@@ -3,7 +3,7 @@
 use super::input::Input;
 use super::kept::Kept;
 use super::saved::Saved;
-use super::{Flow, Repl, Setup, Totals, Trouble, tell_prose};
+use super::{Edited, Flow, Repl, Setup, Totals, Trouble, tell_prose};
 use crate::chat::Chat;
 use crate::cli::model::Loaded;
 use crate::cli::named::Named;
@@ -30,6 +30,7 @@ pub(crate) struct Carried {
     pub(super) kept: Kept,
     pub(super) saved: Saved,
     pub(super) files: Vec<String>,
+    pub(super) edited: Vec<Edited>,
     pub(super) totals: Totals,
     pub(super) stats: bool,
 }
@@ -66,10 +67,11 @@ pub(super) fn resume<'l, 'm>(
     let Some(carried) = setup.carried.take() else {
         return Repl::new(loaded, setup, parts, None).map(Ok);
     };
-    let Carried { input, kept, saved, files, totals, stats } = *carried;
+    let Carried { input, kept, saved, files, edited, totals, stats } = *carried;
     let mut repl = Repl::new(loaded, setup, parts, Some((input, kept)))?;
     let taken = repl.take_over(saved.clone(), Path::new("/model"), &Named::default());
-    (repl.files, repl.totals, repl.stats) = (files, totals, stats);
+    (repl.files, repl.edited) = (files, edited);
+    (repl.totals, repl.stats) = (totals, stats);
     Ok(match taken {
         Ok(()) => Ok(repl),
         Err(why) => Err(Left::Refused(why, Box::new(repl.into_setup(saved)))),
@@ -125,6 +127,7 @@ impl Repl<'_, '_> {
                 kept: self.kept,
                 saved,
                 files: self.files,
+                edited: self.edited,
                 totals: self.totals,
                 stats: self.stats,
             })),

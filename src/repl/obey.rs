@@ -19,11 +19,11 @@ impl Repl<'_, '_> {
             Command::New => {
                 self.leave_conversation()?;
                 self.turns.clear();
-                self.files.clear();
-                self.edited = None;
+                self.edited.clear();
                 self.kept.close();
                 (self.held, self.warned) = (Some(0), false);
                 aside("a new conversation");
+                self.drop_files();
             }
             Command::System(None) => match &self.talk.system {
                 Some(text) => tell(text),
@@ -109,11 +109,25 @@ impl Repl<'_, '_> {
         counted(self.turns.len(), "message")
     }
 
+    /// Files that wait for the next message go, which is told. True if there were any.
+    pub(super) fn drop_files(&mut self) -> bool {
+        let n_files = std::mem::take(&mut self.files).len();
+        match n_files {
+            0 => {}
+            1 => aside("1 file that waited for your next message is dropped"),
+            n => aside(&format!("{n} files that waited for your next message are dropped")),
+        }
+        n_files > 0
+    }
+
     fn undo(&mut self) -> Result<(), String> {
+        // They came last.
+        if self.drop_files() {
+            return Ok(());
+        }
         let last = self.turns.iter().rposition(|message| matches!(message, Message::User(_)));
         let last = last.ok_or("there is nothing to take back")?;
-        let is_last = |edited: &Edited| self.turns[last] == Message::User(edited.to.clone());
-        let edited = self.edited.take().filter(is_last);
+        let edited = self.edited.pop_if(|edited| edited.at == last);
         self.turns.truncate(last);
         (self.held, self.warned, self.words_at) = (None, false, 0);
         match edited {
@@ -284,7 +298,7 @@ impl Repl<'_, '_> {
             2 => "the message and its answer are replaced; /undo brings them back",
             _ => "the message, its answer and the tool results are replaced; /undo brings them back",
         });
-        self.edited = Some(Edited { to: edited.clone(), turns });
+        self.edited.push(Edited { at: last, turns });
         self.turns.push(Message::User(edited));
         self.words_at = 0;
         self.answer()

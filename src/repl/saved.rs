@@ -1,5 +1,6 @@
 //! A conversation as a file.
 
+use super::shelf::Stamp;
 use crate::builtin;
 use crate::chat::{Assistant, Message, Tool};
 use crate::cli::adjust::AdjustArgs;
@@ -91,13 +92,19 @@ pub(super) struct Saved {
 
 impl Saved {
     /// Writes the file: it is whole or not there. What is there is replaced if it is an earlier state of this conversation,
-    /// or if `ours`: this conversation was written there before.
-    pub(super) fn write(&self, path: &Path, ours: bool) -> Result<(), String> {
+    /// or if it is still what had the stamp of `ours`: what this conversation was read from or written to before. A link is
+    /// written through, and who may read the file stays the same. Gives the new stamp.
+    pub(super) fn write(&self, path: &Path, ours: Option<Stamp>) -> Result<Option<Stamp>, String> {
         self.write_on(Disk::SYSTEM, path, ours)
     }
 
     /// The same on a disk that fails when a test says so.
-    pub(super) fn write_on(&self, disk: Disk, path: &Path, ours: bool) -> Result<(), String> {
+    pub(super) fn write_on(
+        &self,
+        disk: Disk,
+        path: &Path,
+        ours: Option<Stamp>,
+    ) -> Result<Option<Stamp>, String> {
         let is_new = match std::fs::symlink_metadata(path) {
             Ok(_) => {
                 self.check_older(path, ours)?;
@@ -106,14 +113,22 @@ impl Saved {
             Err(_) => true,
         };
         let text = self.text()?;
-        let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+        let place = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let folder = place.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
         let part =
             tempfile::Builder::new().prefix(".part-").make_in(folder, |part| disk.create_private(part));
         let written = part.and_then(|part| {
             disk.write_all(part.as_file(), text.as_bytes())?;
             disk.sync(part.as_file())?;
+            if let Ok(there) = std::fs::metadata(&place) {
+                // Where that cannot be kept, the text is there all the same.
+                let _ = part.as_file().set_permissions(there.permissions());
+            }
             // The name may have been taken meanwhile.
-            if is_new { disk.rename_new(part.path(), path) } else { disk.rename(part.path(), path) }
+            let rename = if is_new { Disk::rename_new } else { Disk::rename };
+            rename(disk, part.path(), &place)?;
+            disk.sync_folder(folder)?;
+            Ok(part.as_file().metadata().ok().map(Stamp::from))
         });
         written.map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => {
@@ -123,10 +138,12 @@ impl Saved {
         })
     }
 
-    fn check_older(&self, path: &Path, ours: bool) -> Result<(), String> {
+    fn check_older(&self, path: &Path, ours: Option<Stamp>) -> Result<(), String> {
+        // Before it is read: what comes later is not ours.
+        let is_ours = ours.is_some() && Stamp::of(path) == ours;
         let refused = |what: &str| Err(format!("{}: this file {what}; choose another name", path.display()));
         match Saved::read(path) {
-            Ok(there) if ours || self.turns.starts_with(&there.turns) => Ok(()),
+            Ok(there) if is_ours || self.turns.starts_with(&there.turns) => Ok(()),
             Ok(_) => refused("holds another conversation"),
             Err(_) => refused("is not a saved conversation"),
         }
@@ -312,8 +329,8 @@ pub(super) mod tests {
     fn what_is_written_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("talk.json");
-        saved().write(&path, false).unwrap();
-        saved().write(&path, false).expect("an older state is replaced");
+        saved().write(&path, None).unwrap();
+        saved().write(&path, None).expect("an older state is replaced");
         let read = Saved::read(&path).unwrap();
         assert_eq!(
             format!("{read:?}"),
@@ -326,11 +343,38 @@ pub(super) mod tests {
     fn another_conversation_s_file_is_left_alone() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("talk.json");
-        saved().write(&path, false).unwrap();
+        saved().write(&path, None).unwrap();
         let other = Saved { turns: vec![Message::user("something else")], words_at: None, ..saved() };
-        assert!(other.write(&path, false).unwrap_err().contains("holds another conversation"));
+        assert!(other.write(&path, None).unwrap_err().contains("holds another conversation"));
         assert_eq!(Saved::read(&path).unwrap().turns, saved().turns);
-        other.write(&path, true).expect("it was written here before");
+        let ours = other.write(&path, Stamp::of(&path)).expect("it was written here before");
+        // What another program has made of it since is not.
+        let theirs =
+            Saved { turns: vec![Message::user("something else"), Message::assistant("so")], ..other };
+        let newer = theirs.write(&path, None).unwrap();
+        assert_ne!(newer, ours);
+        let ours_now = Saved {
+            turns: vec![Message::user("something else"), Message::assistant("no")],
+            ..theirs.clone()
+        };
+        assert!(ours_now.write(&path, ours).unwrap_err().contains("holds another conversation"));
+        assert_eq!(Saved::read(&path).unwrap().turns, theirs.turns);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_and_who_may_read_the_file_stay() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let (path, link) = (folder.path().join("talk.json"), folder.path().join("link.json"));
+        saved().write(&path, None).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        symlink("talk.json", &link).unwrap();
+        let more = saved().with_unfinished(&Assistant { content: "half".into(), ..Assistant::default() });
+        more.write(&link, None).unwrap();
+        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(Saved::read(&path).unwrap().turns, more.turns);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
     }
 
     #[test]
@@ -354,7 +398,7 @@ pub(super) mod tests {
         let said = Assistant { content: "half of".into(), ..Assistant::default() };
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("talk.json");
-        saved().with_unfinished(&said).write(&path, false).unwrap();
+        saved().with_unfinished(&said).write(&path, None).unwrap();
         let read = Saved::read(&path).unwrap();
         assert_eq!(read.turns.last(), Some(&Message::Assistant(said)));
         assert_eq!((read.cut.as_deref(), read.words_at), (Some("unfinished"), None));
@@ -380,7 +424,7 @@ pub(super) mod tests {
             std::fs::write(&path, text.replace(from, to)).unwrap();
             let error = Saved::read(&path).unwrap_err();
             assert!(error.contains(expected) && error.contains("file"), "{error}");
-            assert!(saved().write(&path, false).unwrap_err().contains("not a saved conversation"));
+            assert!(saved().write(&path, None).unwrap_err().contains("not a saved conversation"));
         };
         bad("{", "", "expected a saved conversation");
         bad("fathom_conversation", "other", "saved by /save");

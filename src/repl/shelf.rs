@@ -48,6 +48,8 @@ pub(super) struct Open {
     /// What its file holds.
     text: String,
     stamp: Option<Stamp>,
+    /// Why it may have another name, or none, after the power fails.
+    unsure: Option<String>,
     /// The file with a shared lock, which says that it is open.
     _held: Option<File>,
 }
@@ -57,15 +59,33 @@ impl Open {
     pub(super) fn with(self, text: String) -> Open {
         Open { text, ..self }
     }
+
+    /// Why its name may be gone after the power fails, if that is so.
+    pub(super) fn unsure(&self) -> Option<&str> {
+        self.unsure.as_deref()
+    }
+
+    /// The same without the lock, for whoever lends it to somebody who may not give it back.
+    pub(super) fn spare(&self) -> Open {
+        let (name, text) = (self.name.clone(), self.text.clone());
+        Open { name, text, stamp: self.stamp, unsure: self.unsure.clone(), _held: None }
+    }
 }
 
 /// Tells whether a file is still the one that was read or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
+pub(super) struct Stamp {
     changed: Option<SystemTime>,
     len: u64,
     /// Each time that a conversation is written, it is another file.
     number: u64,
+}
+
+impl Stamp {
+    /// Of the file of this name, through links.
+    pub(super) fn of(path: &Path) -> Option<Stamp> {
+        std::fs::metadata(path).ok().map(Stamp::from)
+    }
 }
 
 impl From<Metadata> for Stamp {
@@ -179,11 +199,12 @@ impl Shelf {
         let _guard = self.guard();
         let file = File::open(self.path(name)).ok();
         let stamp = file.as_ref().and_then(|file| file.metadata().ok()).map(Stamp::from);
-        Open { name: name.to_owned(), text: String::new(), stamp, _held: file.filter(hold) }
+        let held = file.filter(hold);
+        Open { name: name.to_owned(), text: String::new(), stamp, unsure: None, _held: held }
     }
 
     fn stamp(&self, name: &str) -> Option<Stamp> {
-        std::fs::metadata(self.path(name)).ok().map(Stamp::from)
+        Stamp::of(&self.path(name))
     }
 
     /// What was just written to this file: the newest, also if the clock went back.
@@ -197,7 +218,14 @@ impl Shelf {
             let _ = held.set_modified(newest + Duration::from_millis(1));
         }
         let stamp = held.metadata().ok().map(Stamp::from);
-        Open { name: name.to_owned(), text, stamp, _held: Some(held) }
+        let unsure = self.make_sure(name).err();
+        Open { name: name.to_owned(), text, stamp, unsure, _held: Some(held) }
+    }
+
+    /// A name outlasts a power cut.
+    fn make_sure(&self, name: &str) -> Result<(), String> {
+        let synced = self.disk.sync_folder(&self.folder);
+        synced.map_err(|error| format!("{}; it may be gone after a power cut", self.at(name, &error)))
     }
 
     /// Writes a new conversation under this name, or if it is taken with a number behind it. Also gives how many of the
@@ -225,25 +253,48 @@ impl Shelf {
         unreachable!("numbers do not end")
     }
 
-    /// Writes a conversation again, if it changed. True if another program had changed it meanwhile: then that one keeps
-    /// the name and this one gets another.
+    /// Writes a conversation again, if it or its file changed. True if another program had changed the file: then that one
+    /// keeps the name and this one gets another.
     pub(super) fn update(&self, open: &mut Open, text: String) -> Result<bool, String> {
-        if open.text == text {
+        if open.text == text && open.unsure.is_none() && self.still_holds(open) {
             return Ok(false);
         }
         let part = self.part(&text)?;
         let guard = self.guard();
         let found = self.stamp(&open.name);
-        if found.is_some() && found != open.stamp {
-            drop(guard);
-            *open = self.put_new(part, &open.name, text)?.0;
-            return Ok(true);
+        if found.is_none() || found == open.stamp {
+            // A name that is free may be taken at this moment, by somebody who knows no locks.
+            let rename = if found.is_some() { Disk::rename } else { Disk::rename_new };
+            match rename(self.disk, part.path(), &self.path(&open.name)) {
+                Ok(()) => {
+                    let (file, part) = part.into_parts();
+                    has_its_name(part);
+                    drop(guard);
+                    *open = self.written(&open.name, text, file);
+                    return Ok(false);
+                }
+                Err(error) if found.is_none() && error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(self.at(&open.name, &error)),
+            }
         }
-        let (file, part) = part.into_parts();
-        self.disk.rename(&part, &self.path(&open.name)).map_err(|error| self.at(&open.name, &error))?;
-        has_its_name(part);
-        *open = self.written(&open.name, text, file);
-        Ok(false)
+        drop(guard);
+        *open = self.put_new(part, &open.name, text)?.0;
+        Ok(true)
+    }
+
+    /// Whether the file says what it said when it was last read or written. Who copied the same text there changed nothing.
+    fn still_holds(&self, open: &mut Open) -> bool {
+        let found = self.stamp(&open.name);
+        if found.is_some() && found == open.stamp {
+            return true;
+        }
+        let there = self.open(&open.name);
+        let is_same = std::fs::read(self.path(&open.name)).is_ok_and(|bytes| bytes == open.text.as_bytes());
+        if is_same {
+            let text = std::mem::take(&mut open.text);
+            *open = there.with(text);
+        }
+        is_same
     }
 
     /// A whole file without a name. What makes it lets nobody else read it.
@@ -287,7 +338,9 @@ impl Shelf {
             }
         })?;
         open.name = name.to_owned();
-        Ok(())
+        // Tried again with the next message.
+        open.unsure = self.make_sure(name).err();
+        open.unsure.clone().map_or(Ok(()), Err)
     }
 
     /// Removes a conversation of which nothing is left, unless another program said something in it.
@@ -423,13 +476,23 @@ mod tests {
         assert_eq!(shelf.update(&mut open, "mine, longer".into()), Ok(false));
         assert_eq!(read(&shelf, "a"), "mine, longer");
         std::fs::write(shelf.path("a"), "theirs").unwrap();
-        assert_eq!(shelf.update(&mut open, "mine, longer".into()), Ok(false), "nothing to write");
-        assert_eq!(shelf.update(&mut open, "mine, still longer".into()), Ok(true));
+        assert_eq!(shelf.update(&mut open, "mine, longer".into()), Ok(true), "it is nowhere else");
         assert_eq!((open.name.as_str(), read(&shelf, "a")), ("a-2", "theirs".into()));
-        assert_eq!(read(&shelf, "a-2"), "mine, still longer");
-        std::fs::remove_file(shelf.path("a-2")).unwrap();
+        assert_eq!(read(&shelf, "a-2"), "mine, longer");
+        std::fs::write(shelf.path("a-2"), "theirs, too").unwrap();
+        assert_eq!(shelf.update(&mut open, "mine, still longer".into()), Ok(true));
+        assert_eq!((open.name.as_str(), read(&shelf, "a-2")), ("a-2-2", "theirs, too".into()));
+        for text in ["mine, still longer", "again"] {
+            std::fs::remove_file(shelf.path("a-2-2")).unwrap();
+            assert_eq!(shelf.update(&mut open, text.into()), Ok(false));
+            assert_eq!(read(&shelf, "a-2-2"), text);
+        }
+        // A copy of the same text, as of a backup, is no other conversation.
+        std::fs::remove_file(shelf.path("a-2-2")).unwrap();
+        std::fs::write(shelf.path("a-2-2"), "again").unwrap();
         assert_eq!(shelf.update(&mut open, "again".into()), Ok(false));
-        assert_eq!(read(&shelf, "a-2"), "again");
+        assert_eq!(shelf.update(&mut open, "once more".into()), Ok(false));
+        assert_eq!((names(&shelf).len(), read(&shelf, "a-2-2")), (3, "once more".into()));
     }
 
     #[test]

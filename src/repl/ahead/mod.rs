@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 pub(super) use unix::{Watch, reads_what_is_there};
 
 /// What was typed and not read yet.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Typed {
     /// Whole lines, in order.
     pub queue: VecDeque<String>,
@@ -65,7 +65,7 @@ impl Watch {
         Err(typed)
     }
 
-    pub(super) fn end(self) -> Typed {
+    pub(super) fn end(&mut self) -> Typed {
         Typed::default()
     }
 }

@@ -69,28 +69,24 @@ impl Watch {
         Ok(Watch { before, over, thread: Some(thread) })
     }
 
-    /// The terminal is as before; gives what was typed.
-    pub(crate) fn end(mut self) -> Typed {
-        self.finish().unwrap_or_default()
-    }
-
-    fn finish(&mut self) -> Option<Typed> {
-        let thread = self.thread.take()?;
+    /// Gives what was typed. The terminal is as before when this is dropped.
+    pub(crate) fn end(&mut self) -> Typed {
+        let Some(thread) = self.thread.take() else { return Typed::default() };
         self.over.store(true, Ordering::Relaxed);
-        let typed = thread.join().ok();
+        let typed = thread.join().unwrap_or_default();
         below::close();
-        // In the background this waits until the terminal is ours again, but who is asked to end does not wait.
-        if ended().is_none() || is_ours() {
-            // A terminal that went away has no modes.
-            let _ = tcsetattr(stdin(), OptionalActions::Now, &self.before);
-        }
         typed
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.finish();
+        self.end();
+        // In the background this waits until the terminal is ours again, but who is asked to end does not wait.
+        if ended().is_none() || is_ours() {
+            // A terminal that went away has no modes.
+            let _ = tcsetattr(stdin(), OptionalActions::Now, &self.before);
+        }
     }
 }
 
