@@ -486,10 +486,16 @@ fn commands_of_the_shell_are_run_and_sent_if_wanted() {
         "{told}"
     );
     assert!(terminal.say("!!true").contains("nothing to send"));
+    let told = terminal.say("!!echo bad; exit 3");
+    assert!(told.contains("ended with exit status: 3") && told.contains("tokens"), "{told}");
+    assert!(!terminal.say("!!echo unsent; kill -s TERM $$").contains("tokens"), "it was stopped");
     terminal.ask("What is this?");
     terminal.ask(" !important");
     let said = saved(&mut terminal, &place.file("talk.json"));
-    assert_eq!(said[0].1, "$ echo out; echo err >&2\nout\nerr\n\n\nWhat is this?");
+    assert_eq!(
+        said[0].1,
+        "$ echo out; echo err >&2\nout\nerr\n\n\n$ echo bad; exit 3\nbad\n(exit status: 3)\n\n\nWhat is this?"
+    );
     assert_eq!(said[2].1, "!important");
     assert_eq!(said.len(), 4, "nothing else was sent");
     // One that came behind another line, as a pasted text does, is asked about.

@@ -118,7 +118,7 @@ fn lines_that_come_at_once_in_an_answer_are_all_taken_in_order() {
 #[test]
 fn a_terminal_that_edits_no_lines_keeps_what_is_typed_itself() {
     let place = Place::new();
-    let args = [&["chat", model().to_str().unwrap(), "--top-k", "1", "-n", "100"], &ENDLESS[..]].concat();
+    let args = [&["chat", model().to_str().unwrap(), "--top-k", "1", "-n", "30"], &ENDLESS[..]].concat();
     let mut command = place.command(&args);
     command.env("TERM", "emacs");
     let mut terminal = Terminal { pty: spawn_command(command, Some(PATIENCE_MS)).unwrap() };

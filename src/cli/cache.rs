@@ -144,40 +144,104 @@ fn verify(shelves: &[Shelf]) -> Result<(), Failure> {
     let blocks: Vec<_> = shelves.iter().flat_map(|shelf| &shelf.blocks).collect();
     crate::threads::ready();
     let problems = blocks.par_iter().map_init(Vec::new, |bytes, entry| problem(&entry.path, bytes));
-    let problems: Vec<String> = problems.flatten().collect();
+    let problems: Vec<Problem> = problems.flatten().collect();
     for problem in &problems {
-        tell!("{}", print::plain(problem));
+        tell!("{}", print::plain(&problem.told));
     }
-    let n_whole = blocks.len() - problems.len();
     if problems.is_empty() {
-        return print::answer(&format!("{}, none damaged\n", counted(n_whole, "block")));
+        return print::answer(&format!("{}, none damaged\n", counted(blocks.len(), "block")));
     }
-    Err(Failure::invalid(format!(
-        "{} of {} damaged and now removed; the tokens will be computed again",
-        problems.len(),
-        counted(blocks.len(), "block")
-    )))
+    Err(verdict(&problems, blocks.len()))
 }
 
-/// What is wrong with a block, which is then removed; one that went away meanwhile is no problem.
-fn problem(path: &Path, bytes: &mut Vec<u8>) -> Option<String> {
-    let why = match read_block(path, bytes) {
+/// Something is wrong with a block.
+struct Problem {
+    told: String,
+    became: Became,
+}
+
+/// What became of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Became {
+    /// Damaged and removed.
+    Gone,
+    /// Damaged, and still there.
+    Stayed,
+    /// Nobody could see what it is.
+    Unread,
+}
+
+fn verdict(problems: &[Problem], n_blocks: usize) -> Failure {
+    let n = |became| problems.iter().filter(|problem| problem.became == became).count();
+    let (n_gone, n_stayed, n_unread) = (n(Became::Gone), n(Became::Stayed), n(Became::Unread));
+    let of = counted(n_blocks, "block");
+    let are = |n: usize| if n == 1 { "was" } else { "were" };
+    let unread = format!("{n_unread} of {of} could not be read and {} left as found", are(n_unread));
+    if n_gone + n_stayed == 0 {
+        return Failure::runtime(unread);
+    }
+    let (have, their) = if n_gone == 1 { ("has", "its") } else { ("have", "their") };
+    let mut told = match n_stayed {
+        0 => format!("{n_gone} of {of} {} damaged and {have} been removed", are(n_gone)),
+        _ => format!("{} of {of} were damaged, of which {n_gone} {have} been removed", n_gone + n_stayed),
+    };
+    if n_gone > 0 {
+        told += &format!("; {their} tokens will be computed again");
+    }
+    if n_unread > 0 {
+        told += &format!("; {unread}");
+    }
+    Failure::invalid(told)
+}
+
+/// What is wrong with a block. A damaged one is removed; one that cannot be read now may be whole, and one that went away
+/// meanwhile is no problem.
+fn problem(path: &Path, bytes: &mut Vec<u8>) -> Option<Problem> {
+    let told = |what: String| format!("{}: {what}", path.display());
+    let damage = match read_block(path, bytes) {
         Ok(Ok(_)) => return None,
-        Ok(Err(damage)) => damage.to_string(),
+        Ok(Err(damage)) => damage,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
-        Err(error) => error.to_string(),
+        Err(error) => return Some(Problem { told: told(error.to_string()), became: Became::Unread }),
     };
-    let removed = match std::fs::remove_file(path) {
-        Ok(()) => String::new(),
-        Err(error) => format!("; it cannot be removed: {error}"),
-    };
-    Some(format!("{}: {why}{removed}", path.display()))
+    Some(match std::fs::remove_file(path) {
+        Ok(()) => Problem { told: told(damage.to_string()), became: Became::Gone },
+        Err(error) => {
+            Problem { told: told(format!("{damage}; it cannot be removed: {error}")), became: Became::Stayed }
+        }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[cfg(unix)]
+    #[test]
+    fn only_what_is_damaged_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (damaged, link) = (folder.path().join("a.block"), folder.path().join("b.block"));
+        std::fs::write(&damaged, "no block").unwrap();
+        // What cannot be read: a folder.
+        std::os::unix::fs::symlink(folder.path(), &link).unwrap();
+        let problems: Vec<Problem> =
+            [&damaged, &link].iter().filter_map(|path| problem(path, &mut Vec::new())).collect();
+        let became: Vec<Became> = problems.iter().map(|problem| problem.became).collect();
+        assert_eq!(became, [Became::Gone, Became::Unread]);
+        assert!(!damaged.exists() && link.exists());
+        let Failure { code, message } = verdict(&problems, 10);
+        assert_eq!(
+            (code, message.as_str()),
+            (
+                3,
+                "1 of 10 blocks was damaged and has been removed; its tokens will be computed again; 1 of 10 blocks could \
+                 not be read and was left as found"
+            )
+        );
+        assert_eq!(verdict(&problems[1..], 10).code, 1);
+        assert!(problem(&folder.path().join("none"), &mut Vec::new()).is_none());
+    }
 
     #[test]
     fn times_are_told_in_the_largest_unit_that_says_something() {

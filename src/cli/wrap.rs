@@ -12,6 +12,8 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 const ESC: char = '\u{1b}';
 const RESET: &str = "\u{1b}[0m";
 const TAB: usize = 8;
+/// More bytes for each column of a row are marks that take no room: such a word has no end worth waiting for.
+const COLUMN_BYTES: usize = 16;
 /// Lines that are further in are code, unless they belong to a list.
 const CODE_INDENT: usize = 4;
 /// What stands behind a word, and not at the beginning of a row.
@@ -39,6 +41,8 @@ pub(crate) struct Wrap {
     column: usize,
     /// The text of the line so far, without styles.
     line: String,
+    /// Not all of it is blanks.
+    has_text: bool,
     fence: Option<Fence>,
     /// Since the last line that was not indented, an item of a list has come.
     in_list: bool,
@@ -52,6 +56,8 @@ pub(crate) struct Wrap {
     hang: usize,
     /// Blanks before the word that has begun.
     gap: Piece,
+    /// The column where they end, if there are any.
+    gap_end: usize,
     word: Piece,
     /// The word is too long for a row, or stands first in it: its letters do not wait.
     flows: bool,
@@ -147,12 +153,10 @@ impl Wrap {
         if c == '\n' {
             return self.end_line();
         }
-        let is_start = self.line.trim().is_empty();
+        let is_start = !self.has_text && !c.is_whitespace();
+        self.has_text |= is_start;
         self.line.push(c);
-        if is_start
-            && !c.is_whitespace()
-            && self.fence.as_ref().is_some_and(|fence| fence.is_left_by(&self.line))
-        {
+        if is_start && self.fence.as_ref().is_some_and(|fence| fence.is_left_by(&self.line)) {
             (self.fence, self.verbatim) = (None, false);
         }
         match c {
@@ -167,7 +171,10 @@ impl Wrap {
                 self.flows = false;
                 match self.verbatim {
                     true => self.through(c),
-                    false => self.gap.push(c, &self.style),
+                    false => {
+                        self.gap_end = past(c, self.end_of_gap());
+                        self.gap.push(c, &self.style);
+                    }
                 }
             }
             _ => self.letter(c),
@@ -184,7 +191,7 @@ impl Wrap {
             return self.through(c);
         }
         self.word.push(c, &self.style);
-        if self.overflows() {
+        if self.overflows() || self.is_endless() {
             self.settle();
             // A line that is left alone after all has no words.
             self.flows = !self.verbatim;
@@ -192,8 +199,17 @@ impl Wrap {
     }
 
     fn overflows(&self) -> bool {
-        let end = end_of(&self.gap.text, self.column) + self.word.text.width();
+        let end = self.end_of_gap() + self.word.text.width();
         self.columns.is_some_and(|columns| end > columns)
+    }
+
+    /// It would be measured anew with each of its letters, however many there are.
+    fn is_endless(&self) -> bool {
+        self.columns.is_some_and(|columns| self.word.text.len() > COLUMN_BYTES * columns.max(1))
+    }
+
+    fn end_of_gap(&self) -> usize {
+        if self.gap.is_empty() { self.column } else { self.gap_end }
     }
 
     /// The word is whole, or as long as may wait: it goes to this row, or to the next.
@@ -301,12 +317,18 @@ impl Wrap {
         };
         self.verbatim = self.fence.is_some();
         (self.column, self.begun, self.opening, self.hang, self.flows) = (0, false, true, 0, false);
+        self.has_text = false;
     }
 }
 
 /// Where blanks that begin at a column end.
 fn end_of(blanks: &str, column: usize) -> usize {
-    blanks.chars().fold(column, |at, c| if c == '\t' { (at / TAB + 1) * TAB } else { at + 1 })
+    blanks.chars().fold(column, |at, c| past(c, at))
+}
+
+/// Where a blank at a column ends.
+fn past(blank: char, column: usize) -> usize {
+    if blank == '\t' { (column / TAB + 1) * TAB } else { column + 1 }
 }
 
 /// Whether a row may end between two characters that are no blanks: scripts without blanks part between any two.
@@ -402,6 +424,29 @@ mod tests {
         assert_eq!(given("unbreakable"), "\nunbreakable", "it reaches the edge");
         assert_eq!(given("s"), "s");
         assert_eq!(wrap.finish(), "");
+    }
+
+    /// Twenty times as much takes about twenty times as long, and not four hundred times.
+    #[test]
+    fn no_text_takes_longer_than_its_length() {
+        let letters = |text: &str| text.chars().filter(|c| *c != '\n').count();
+        let took = |text: &str| {
+            let once = || {
+                let begun = std::time::Instant::now();
+                assert_eq!(letters(&at(80, text)), letters(text));
+                begun.elapsed()
+            };
+            (0..3).map(|_| once()).min().unwrap()
+        };
+        let (blanks, marks) = (|n| " ".repeat(n), |n| "\u{301}".repeat(n));
+        let both = |n| blanks(n) + "a" + &marks(n / 4) + "\n";
+        let kinds: [(&dyn Fn(usize) -> String, usize); 3] =
+            [(&blanks, 1_000_000), (&marks, 300_000), (&both, 400_000)];
+        for (kind, n) in kinds {
+            let (short, long) = (took(&kind(n / 20)), took(&kind(n)));
+            let most = short * 100 + std::time::Duration::from_secs(1);
+            assert!(long < most, "{n}: {long:?} after {short:?}");
+        }
     }
 
     #[test]

@@ -6,17 +6,21 @@ use crate::chat::Message;
 use crate::cli::show::aside;
 use crate::cli::{below, print, signals, wrap};
 use crate::counted::counted;
-use crate::files;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use fathom_quantize::output::{Appending, Target};
 use std::fs;
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{IsTerminal, Read, Write, stderr, stdout};
 use std::path::Path;
 use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-/// Runs a command and writes what it says to a file, too.
-const TEE: &str = "{ eval \"$1\"; } 2>&1 | tee -- \"$2\"";
+/// Above it are exit codes of shells whose command was stopped by a signal.
+const LAST_OF_CODES: i32 = 128;
+/// How often it is looked whether a command has said everything.
+const TICK: Duration = Duration::from_millis(20);
 
 impl Repl<'_, '_> {
     /// The last answer, or a block of code in it, counted from 1.
@@ -95,25 +99,24 @@ impl Repl<'_, '_> {
             is_well(command, run(&mut shell_of(command)).map_err(at)?);
             return Ok(());
         }
-        if cfg!(not(unix)) {
-            return Err(
-                "expected a system with the shell `sh`, found none; !COMMAND runs a command".to_owned()
-            );
-        }
-        let output = tempfile::NamedTempFile::new().map_err(at)?;
-        let mut shell = Command::new("sh");
-        shell.arg("-c").arg(TEE).arg("sh").arg(command).arg(output.path());
+        let signals = signals::listen().map_err(|failure| failure.message)?;
+        let (status, bytes) = overhear(shell_of(command), LARGEST_READ, signals.flag()).map_err(at)?;
+        end_row();
+        let is_well = is_well(command, status);
         // Who stopped it does not want it sent.
-        if !is_well(command, run(&mut shell).map_err(at)?) {
+        if status.code().is_none_or(|code| code > LAST_OF_CODES) || signals.flag().load(Ordering::Relaxed) {
             return Ok(());
         }
-        let bytes = files::read(output.path(), LARGEST_READ)?;
+        if bytes.len() as u64 > LARGEST_READ {
+            return Err(format!("{command}: said more than any context holds; nothing is sent"));
+        }
         let said = String::from_utf8_lossy(&bytes);
-        if said.trim().is_empty() {
+        if said.trim().is_empty() && is_well {
             return Err(format!("{command}: no output, so there is nothing to send"));
         }
-        let signals = signals::listen().map_err(|failure| failure.message)?;
-        let text = format!("$ {command}\n{said}");
+        // The end of a command that failed says as much as its words.
+        let end = if is_well { String::new() } else { format!("({status})\n") };
+        let text = format!("$ {command}\n{said}{end}");
         self.put_before(vec![(Path::new(&format!("!!{command}")), text)], signals.flag())
     }
 }
@@ -147,11 +150,53 @@ fn run(shell: &mut Command) -> std::io::Result<ExitStatus> {
         shell.stdout(stderr());
     }
     let status = editor::wait(shell.spawn()?)?;
+    end_row();
+    Ok(status)
+}
+
+/// Runs it in the terminal, too. Gives how it ended and what it said: of more than `most` bytes one more.
+fn overhear(mut shell: Command, most: u64, stop: &AtomicBool) -> std::io::Result<(ExitStatus, Vec<u8>)> {
+    let (mut reader, writer) = std::io::pipe()?;
+    let said = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&said);
+    let listen = move || {
+        let mut buffer = [0; 8192];
+        while let Ok(n @ 1..) = reader.read(&mut buffer) {
+            show(&buffer[..n]);
+            let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+            let room = (most + 1).saturating_sub(heard.len() as u64);
+            let n_taken = usize::try_from(room).unwrap_or(n).min(n);
+            heard.extend_from_slice(&buffer[..n_taken]);
+        }
+    };
+    let listening = crate::threads::spawn("fathom-shell", listen)?;
+    shell.stdout(writer.try_clone()?).stderr(writer);
+    let child = shell.spawn()?;
+    // Its ends of the pipe are closed, or the reader would wait for them.
+    drop(shell);
+    let status = editor::wait(child)?;
+    // What it left in the background may say more.
+    while !listening.is_finished() && !stop.load(Ordering::Relaxed) {
+        std::thread::sleep(TICK);
+    }
+    let said = std::mem::take(&mut *said.lock().unwrap_or_else(PoisonError::into_inner));
+    Ok((status, said))
+}
+
+/// Shows what a command says where the person looks. A terminal that went away shows nothing.
+fn show(bytes: &[u8]) {
+    let _ = match stdout().is_terminal() {
+        true => stdout().lock().write_all(bytes).and_then(|()| stdout().flush()),
+        false => stderr().lock().write_all(bytes),
+    };
+}
+
+/// The next line begins in a row of its own.
+fn end_row() {
     if let Some(columns) = wrap::err_columns() {
         // From the middle of a row this ends in the next one, and from its beginning in the same.
         let _ = write!(stderr().lock(), "{}\r", " ".repeat(columns));
     }
-    Ok(status)
 }
 
 /// The terminal keeps it, also the one at the other end of a connection.
@@ -166,5 +211,26 @@ fn send_to_clipboard(text: &str) -> Result<(), String> {
     match sent {
         Some(sent) => sent.map_err(|error| format!("the terminal: {error}")),
         None => Err("expected a terminal with a clipboard, found none; /write FILE writes a file".to_owned()),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_command_says_is_taken_down_to_a_limit_and_how_it_ended() {
+        let heard = |command: &str, most: u64| {
+            let (status, said) = overhear(shell_of(command), most, &AtomicBool::new(false)).unwrap();
+            (status.code(), String::from_utf8(said).unwrap())
+        };
+        assert_eq!(heard("echo out; echo err >&2; exit 3", 100), (Some(3), "out\nerr\n".into()));
+        assert_eq!(heard("echo out; false", 2), (Some(1), "out".into()));
+    }
+
+    #[test]
+    fn what_goes_on_in_the_background_is_not_waited_for_once_the_person_stops() {
+        let (status, _) = overhear(shell_of("sleep 30 &"), 9, &AtomicBool::new(true)).unwrap();
+        assert!(status.success());
     }
 }
