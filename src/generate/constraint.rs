@@ -10,7 +10,7 @@ use crate::tokenizer::{TokenKind, Tokenizer};
 use llguidance::api::TopLevelGrammar;
 use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie};
 use llguidance::{JsonCompileOptions, Matcher, ParserFactory};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::sync::Arc;
 
 /// Between two parts of a JSON text: a space, or a new line and its indent. A model that likes white space would otherwise
@@ -31,13 +31,13 @@ impl Constraint {
     /// # Errors
     /// A schema that contradicts itself or asks for what cannot be enforced.
     pub fn json_schema(tokenizer: &Tokenizer, schema: &Value) -> Result<Constraint, String> {
-        let Value::Object(root) = schema else {
+        if !schema.is_object() {
             return Err(format!("expected a JSON schema, an object, found {schema}"));
-        };
-        let mut notes = Vec::new();
-        let prepared = prepare(schema, &mut notes)?;
-        let (root, trie) = (root.clone(), trie(tokenizer));
+        }
+        let (schema, trie) = (schema.clone(), trie(tokenizer));
         contained::run(move || {
+            let mut notes = Vec::new();
+            let prepared = prepare(&schema, &mut notes)?;
             let environment: TokEnv = Arc::new(ApproximateTokEnv::new(trie));
             // Without slices of the vocabulary: they are for servers with many requests.
             let factory = ParserFactory::new(&environment, InferenceCapabilities::default(), &[]);
@@ -46,9 +46,8 @@ impl Constraint {
             // The grammar in an error says nothing to whoever wrote the schema.
             factory.limits_mut().verbose_errors = false;
             let mut matcher = match &prepared {
-                Prepared::Schema(schema) => compile(&factory, schema).map_err(|problem| {
-                    format!("at {}: {problem}", place(&factory, &root, schema, &problem))
-                })?,
+                Prepared::Schema(schema) => compile(&factory, schema)
+                    .map_err(|problem| format!("at {}: {problem}", place(&factory, schema, &problem)))?,
                 Prepared::Grammar(grammar) => matcher(&factory, TopLevelGrammar::from_lark(grammar.clone()))?,
             };
             // What takes too long for the first token is refused now and not in the middle of an answer.
@@ -89,8 +88,8 @@ fn matcher(factory: &ParserFactory, grammar: TopLevelGrammar) -> Result<Matcher,
 }
 
 /// The innermost schema that has the problem by itself, as a JSON pointer.
-fn place(factory: &ParserFactory, root: &Map<String, Value>, schema: &Value, problem: &str) -> String {
-    let (mut pointer, mut schema) = ("#".to_owned(), schema);
+fn place(factory: &ParserFactory, root: &Value, problem: &str) -> String {
+    let (mut pointer, mut schema) = ("#".to_owned(), root);
     for _ in 0..DEEPEST {
         let inner = parts(schema).into_iter().find(|(_, part)| {
             let mut part = (*part).clone();

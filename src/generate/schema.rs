@@ -6,12 +6,13 @@
 
 mod endings;
 mod numbers;
+mod settled;
 
 use super::spine;
 use endings::Endings;
 pub(super) use numbers::is_rounded;
-use numbers::keyword;
 use serde_json::{Map, Value};
+use settled::Settled;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Formats that the compiler enforces.
@@ -35,21 +36,40 @@ pub(super) enum Prepared {
     Grammar(String),
 }
 
-/// Puts a schema into the compiler's words. Notes say what is not enforced.
+/// Puts a schema into the compiler's words. Notes say what is not taken to the letter.
+///
+/// References may be nested as deep as there are schemas: to be called on a deep stack.
 pub(super) fn prepare(schema: &Value, notes: &mut Vec<String>) -> Result<Prepared, String> {
-    let mut preparer =
-        Preparer { root: schema, moved: BTreeMap::new(), formats: BTreeSet::new(), n_parts: 0 };
-    Endings::new(schema).check(schema, "#")?;
-    let prepared = match spine::grammar(schema, &mut preparer)? {
+    let Settled { schema, places } = Settled::new(schema, notes)?;
+    Endings::new(&schema).check(&schema, "#")?;
+    let mut preparer = Preparer {
+        root: &schema,
+        places: &places,
+        is_taken_apart: false,
+        moved: BTreeMap::new(),
+        met: Vec::new(),
+        formats: BTreeSet::new(),
+        n_parts: 0,
+    };
+    let prepared = match spine::grammar(&schema, &mut preparer)? {
         Some(grammar) => Prepared::Grammar(grammar),
-        None => {
-            let mut prepared = preparer.schema(schema, "#")?;
-            preparer.moved(&mut prepared)?;
-            Prepared::Schema(prepared)
-        }
+        None => Prepared::Schema(preparer.whole(&schema, "#")?),
     };
     notes.extend(preparer.formats.iter().map(|format| format!("the format {format:?} is not enforced")));
     Ok(prepared)
+}
+
+/// The types that a schema names, one or a list; without any, all may come.
+pub(super) fn types(map: &Map<String, Value>) -> Vec<&str> {
+    match map.get("type") {
+        Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).collect(),
+        name => name.and_then(Value::as_str).into_iter().collect(),
+    }
+}
+
+/// Where a reference leads, as a JSON pointer.
+pub(super) fn pointer(reference: &str) -> Option<String> {
+    percent_decoded(reference.strip_prefix('#')?)
 }
 
 pub(super) fn is_of_type(value: &Value, name: &str) -> bool {
@@ -67,14 +87,60 @@ pub(super) fn is_of_type(value: &Value, name: &str) -> bool {
 
 pub(super) struct Preparer<'s> {
     root: &'s Value,
-    /// References that the compiler would not find, and the names under which what they mean is put.
-    moved: BTreeMap<String, String>,
+    /// Where keywords lead to schemas, which are prepared in their place.
+    places: &'s BTreeSet<String>,
+    /// Its parts are compiled one by one: nothing is found in its place.
+    pub(super) is_taken_apart: bool,
+    /// What references mean that the compiler would not find, by its pointer.
+    moved: BTreeMap<String, Moved>,
+    /// The pointers of such references in what is being prepared.
+    met: Vec<String>,
     formats: BTreeSet<String>,
     n_parts: usize,
 }
 
+/// A schema that is put where the compiler finds it.
+struct Moved {
+    name: String,
+    /// It, and the pointers of what it refers to itself; `None` until it is needed.
+    prepared: Option<(Value, Vec<String>)>,
+}
+
 impl Preparer<'_> {
-    pub(super) fn schema(&mut self, schema: &Value, at: &str) -> Result<Value, String> {
+    /// A schema with all that it needs to be compiled by itself.
+    pub(super) fn whole(&mut self, schema: &Value, at: &str) -> Result<Value, String> {
+        let (mut whole, mut wanted) = self.piece(schema, at)?;
+        let mut put = BTreeSet::new();
+        while let Some(pointer) = wanted.pop() {
+            if !put.insert(pointer.clone()) {
+                continue;
+            }
+            if self.moved.get(&pointer).is_some_and(|moved| moved.prepared.is_none()) {
+                let meant = self.root.pointer(&pointer).unwrap_or(&Value::Null);
+                let prepared = self.piece(meant, &format!("#{pointer}"))?;
+                self.moved.entry(pointer.clone()).and_modify(|moved| moved.prepared = Some(prepared));
+            }
+            let Some(Moved { name, prepared: Some((part, met)) }) = self.moved.get(&pointer) else {
+                continue;
+            };
+            wanted.extend_from_slice(met);
+            let shared =
+                whole.as_object_mut().map(|map| map.entry("$defs").or_insert_with(|| Map::new().into()));
+            if let Some(Value::Object(shared)) = shared {
+                shared.insert(name.clone(), part.clone());
+            }
+        }
+        Ok(whole)
+    }
+
+    /// A schema, and the pointers of what must be moved for it.
+    fn piece(&mut self, schema: &Value, at: &str) -> Result<(Value, Vec<String>), String> {
+        let others = std::mem::take(&mut self.met);
+        let piece = self.schema(schema, at)?;
+        Ok((piece, std::mem::replace(&mut self.met, others)))
+    }
+
+    fn schema(&mut self, schema: &Value, at: &str) -> Result<Value, String> {
         let Value::Object(map) = schema else { return Ok(schema.clone()) };
         self.n_parts += 1;
         if self.n_parts > MOST_PARTS {
@@ -104,14 +170,10 @@ impl Preparer<'_> {
                     continue;
                 }
                 ("$ref", Value::String(reference)) => self.reference(reference, at)?.into(),
-                (name, Value::Number(number)) => match keyword(name, number, is_whole(map), at)? {
-                    Some(number) => Value::Number(number),
-                    None => continue,
-                },
                 ("const" | "enum", value) if is_rounded(value) => {
                     return Err(format!(
                         "at {at}/{key}: expected numbers that a float holds exactly (whole ones up to 2^53 = \
-                         9007199254740992), found others; write them as strings, or make the choice the whole schema"
+                         9007199254740992), found others; write them as strings, or use `const`/`enum` without other keywords beside it"
                     ));
                 }
                 _ => value.clone(),
@@ -133,31 +195,14 @@ impl Preparer<'_> {
             return Ok("#".to_owned());
         }
         self.root.pointer(&pointer).ok_or_else(missing)?;
-        if !fragment.contains(['~', '%']) {
+        if !self.is_taken_apart && !fragment.contains(['~', '%']) && self.places.contains(&pointer) {
             return Ok(reference.to_owned());
         }
         let n = self.moved.len();
-        let name = self.moved.entry(pointer).or_insert_with(|| format!("fathom-{n}"));
+        let new = || Moved { name: format!("fathom-{n}"), prepared: None };
+        let name = &self.moved.entry(pointer.clone()).or_insert_with(new).name;
+        self.met.push(pointer);
         Ok(format!("#/$defs/{name}"))
-    }
-
-    /// Puts what was moved where it is looked for. What it refers to itself may have to be moved, too.
-    pub(super) fn moved(&mut self, prepared: &mut Value) -> Result<(), String> {
-        let mut done = BTreeSet::new();
-        loop {
-            let next = self.moved.iter().find(|(pointer, _)| !done.contains(*pointer));
-            let Some((pointer, name)) = next.map(|(pointer, name)| (pointer.clone(), name.clone())) else {
-                return Ok(());
-            };
-            let meant = self.root.pointer(&pointer).unwrap_or(&Value::Null).clone();
-            let part = self.schema(&meant, &format!("#{pointer}"))?;
-            let shared =
-                prepared.as_object_mut().map(|map| map.entry("$defs").or_insert_with(|| Map::new().into()));
-            if let Some(Value::Object(shared)) = shared {
-                shared.insert(name, part);
-            }
-            done.insert(pointer);
-        }
     }
 }
 
@@ -172,10 +217,6 @@ fn check_optional(map: &Map<String, Value>, at: &str) -> Result<(), String> {
         )),
         _ => Ok(()),
     }
-}
-
-fn is_whole(map: &Map<String, Value>) -> bool {
-    map.get("type").is_some_and(|kind| kind == "integer")
 }
 
 /// `%20` as the sign it stands for.
@@ -255,6 +296,11 @@ mod tests {
             r#"{"type": "string", "minLength": 100000000}"#,
             r#"{"type": "string", "maxLength": -1}"#,
             r#"{"type": "array", "minItems": 1.5}"#,
+            r#"{"type": ["integer", "null"], "minimum": 1e30}"#,
+            r#"{"type": "integer", "minimum": 9007199254740993, "maximum": 9007199254740993}"#,
+            r#"{"type": "array", "items": {"enum": [9007199254740993]}, "minItems": -1}"#,
+            r#"{"type": "array", "items": {"enum": [9007199254740993]}, "minItems": 1e9}"#,
+            r#"{"type": 5, "enum": [9007199254740993]}"#,
         ] {
             assert!(refused(text).starts_with("at #"), "{text}");
         }
@@ -267,7 +313,20 @@ mod tests {
                 r#"{"type": "integer", "maximum": 9007199254740995}"#,
                 r#"{"type": "integer", "maximum": 9007199254740994.0}"#,
             ),
+            (
+                r#"{"type": "integer", "maximum": 9007199254740993}"#,
+                r#"{"type": "integer", "maximum": 9007199254740992}"#,
+            ),
+            (
+                r#"{"type": "integer", "minimum": 1152921504606846976, "maximum": 1152921504606846976}"#,
+                r#"{"type": "integer", "minimum": 1152921504606846976, "maximum": 1152921504606846976}"#,
+            ),
+            (
+                r#"{"type": "number", "exclusiveMinimum": 0.12345678901234567891}"#,
+                r#"{"type": "number", "exclusiveMinimum": 0.12345678901234568}"#,
+            ),
             (r#"{"type": "integer", "maximum": 1e30}"#, r#"{"type": "integer"}"#),
+            (r#"{"type": ["null", "integer"], "maximum": 1e30}"#, r#"{"type": ["null", "integer"]}"#),
             (r#"{"type": "number", "minimum": -1e400}"#, r#"{"type": "number"}"#),
             (
                 r#"{"type": "string", "maxLength": 3.0, "minLength": 1e0}"#,
@@ -279,9 +338,90 @@ mod tests {
         ] {
             let (found, expected) = (prepared(text), schema(expected));
             let number = |value: &Value, key: &str| value.get(key).and_then(Value::as_f64);
-            for key in ["minimum", "maximum", "maxLength", "minLength", "multipleOf"] {
+            for key in ["minimum", "exclusiveMinimum", "maximum", "maxLength", "minLength", "multipleOf"] {
                 assert_eq!(number(&found, key), number(&expected, key), "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn bounds_that_move_are_noted() {
+        let mut notes = Vec::new();
+        prepare(&schema(r#"{"items": {"type": "integer", "maximum": 9007199254740993}}"#), &mut notes)
+            .unwrap();
+        let [note] = &notes[..] else { panic!("{notes:?}") };
+        for words in ["at #/items/maximum: ", "9007199254740993 is taken as 9007199254740992"] {
+            assert!(note.contains(words), "{note}");
+        }
+        notes.clear();
+        let exact = r#"{"type": "number", "minimum": 0.1, "maximum": 9007199254740996, "multipleOf": 1.0}"#;
+        prepare(&schema(exact), &mut notes).unwrap();
+        assert!(notes.is_empty(), "{notes:?}");
+    }
+
+    fn grammar(text: &str) -> String {
+        match prepare(&schema(text), &mut Vec::new()) {
+            Ok(Prepared::Grammar(grammar)) => grammar,
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn lists_of_exact_numbers_have_the_length_that_they_should() {
+        let five =
+            r#"{"type": "array", "items": {"enum": [9007199254740993]}, "minItems": 5.0, "maxItems": 5e0}"#;
+        assert!(grammar(five).contains("{4,4}"), "{}", grammar(five));
+        let or_none = r#"{"type": ["array", "null"], "items": {"enum": [9007199254740993]}}"#;
+        assert!(grammar(or_none).contains(r#""type":["null"]"#), "{}", grammar(or_none));
+    }
+
+    #[test]
+    fn parts_beside_exact_numbers_have_what_they_refer_to() {
+        let text = r##"{"properties": {"a": {"type": "string"}, "b": {"$ref": "#/properties/a"},
+            "c": {"$ref": "#/$defs/two"}, "id": {"const": 9007199254740993}},
+            "$defs": {"one": {"maxLength": 2.0}, "two": {"items": {"$ref": "#/$defs/one"}}, "none": {"minLength": 77}}}"##;
+        let grammar = grammar(text);
+        let parts: Vec<Value> = grammar
+            .lines()
+            .filter_map(|line| line.split_once("%json "))
+            .map(|(_, part)| serde_json::from_str(part).unwrap())
+            .collect();
+        let follow = |whole: &Value, part: &Value| {
+            whole.pointer(&part["$ref"].as_str().unwrap()[1..]).unwrap_or_else(|| panic!("{whole}")).clone()
+        };
+        let referring: Vec<&Value> = parts.iter().filter(|part| part.get("$ref").is_some()).collect();
+        let [c, b] = referring[..] else { panic!("{parts:?}") };
+        assert_eq!(follow(b, b), json!({"type": "string"}));
+        assert_eq!(follow(c, &follow(c, c)["items"]), json!({"maxLength": 2}));
+        assert!(!grammar.contains("77"), "what nothing refers to is left out: {grammar}");
+        // Each part has its own definitions and not those of all others.
+        let parts: Map<String, Value> =
+            (0..300).map(|n| (format!("p{n}"), json!({"type": "string"}))).collect();
+        let definitions: Map<String, Value> =
+            (0..200).map(|n| (format!("d{n}"), json!({"type": "string"}))).collect();
+        let mut many = json!({"properties": parts, "$defs": definitions});
+        many["properties"]["id"] = schema(r#"{"const": 9007199254740993}"#);
+        assert!(prepare(&many, &mut Vec::new()).is_ok());
+    }
+
+    #[test]
+    fn references_may_be_nested_as_deep_as_there_are_schemas() {
+        for end in [r#"{"type": "null"}"#, r#"{"const": 9007199254740993}"#] {
+            const N: usize = 40_000;
+            let mut all = Map::new();
+            for n in 0..N {
+                all.insert(format!("d{n}"), json!({"$ref": format!("#/$defs/d{}", n + 1)}));
+            }
+            all.insert(format!("d{N}"), schema(end));
+            let chain = json!({"$defs": all, "$ref": "#/$defs/d0"});
+            // A number that needs a grammar is one that needs a rule for each.
+            let done = crate::contained::run(move || prepare(&chain, &mut Vec::new()).map(|_| ()));
+            let expected = if end.contains("const") {
+                Err("expected at most 5000 rules around exact numbers, found more".to_owned())
+            } else {
+                Ok(())
+            };
+            assert_eq!(done, expected);
         }
     }
 
@@ -322,6 +462,8 @@ mod tests {
             r##"{"$defs": {"a": {"anyOf": [{"$ref": "#/$defs/a"}]}}, "properties": {"x": {"$ref": "#/$defs/a"}}}"##,
             r##"{"$defs": {"n": {"type": "object", "properties": {"n": {"$ref": "#/$defs/n"}}, "required": ["n"]}}, "$ref": "#/$defs/n"}"##,
             r##"{"$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}, "minItems": 1}}, "$ref": "#/$defs/n"}"##,
+            r##"{"$defs": {"n": {"type": ["object"], "properties": {"n": {"$ref": "#/$defs/n"}}, "required": ["n"]}}, "$ref": "#/$defs/n"}"##,
+            r##"{"$defs": {"n": {"type": "array", "prefixItems": [{"$ref": "#/$defs/n"}], "minItems": 1.0}}, "$ref": "#/$defs/n"}"##,
         ] {
             assert!(refused(text).contains("refers to itself"), "{text}");
         }
@@ -329,6 +471,8 @@ mod tests {
             r##"{"type": "object", "properties": {"next": {"$ref": "#"}}}"##,
             r##"{"$defs": {"n": {"type": "object", "properties": {"n": {"anyOf": [{"type": "null"}, {"$ref": "#/$defs/n"}]}}, "required": ["n"]}}, "$ref": "#/$defs/n"}"##,
             r##"{"$defs": {"n": {"type": "array", "items": {"$ref": "#/$defs/n"}}}, "$ref": "#/$defs/n"}"##,
+            r##"{"$defs": {"n": {"type": ["object", "null"], "properties": {"n": {"$ref": "#/$defs/n"}}, "required": ["n"]}}, "$ref": "#/$defs/n"}"##,
+            r##"{"$defs": {"n": {"type": "array", "prefixItems": [{}, {"$ref": "#/$defs/n"}], "minItems": 1}}, "$ref": "#/$defs/n"}"##,
         ] {
             prepared(text);
         }

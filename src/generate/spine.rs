@@ -3,10 +3,12 @@
 //! Choices of values are written letter by letter. What leads to them (objects, lists, alternatives, references) is written
 //! as rules around them, with a space behind each comma and colon; everything beside them is left to the compiler.
 
-use super::schema::{Preparer, is_of_type, is_rounded};
-use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use super::schema::{Preparer, is_of_type, is_rounded, pointer, types};
+use serde_json::{Map, Value, json};
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt::Write;
+use std::ptr::from_ref;
 
 /// What a schema may say on the way to such a value.
 const ANNOTATIONS: [&str; 11] = [
@@ -27,16 +29,60 @@ const MOST_RULES: usize = 5_000;
 
 /// The grammar; `None`: the schema has no such value.
 pub(super) fn grammar(root: &Value, preparer: &mut Preparer<'_>) -> Result<Option<String>, String> {
-    let mut spine = Spine { root, preparer, rules: String::new(), n_rules: 0, named: BTreeMap::new() };
-    if !spine.holds(root, &mut Vec::new()) {
+    let holding = holding(root);
+    if !holding.contains(&from_ref(root)) {
         return Ok(None);
     }
+    preparer.is_taken_apart = true;
+    let mut spine =
+        Spine { root, holding, preparer, rules: String::new(), n_rules: 0, named: BTreeMap::new() };
     let start = spine.value(root, "#")?;
     Ok(Some(format!("start: {start}\n{}", spine.rules)))
 }
 
+/// The schemas in which there is a value that would be rounded, behind whatever references.
+fn holding(root: &Value) -> HashSet<*const Value> {
+    // Those that lead to each schema.
+    let mut before: HashMap<*const Value, Vec<&Value>> = HashMap::from([(from_ref(root), Vec::new())]);
+    let (mut todo, mut found) = (vec![root], Vec::new());
+    while let Some(schema) = todo.pop() {
+        let Some(map) = schema.as_object() else { continue };
+        if ["const", "enum"].iter().any(|key| map.get(*key).is_some_and(is_rounded)) {
+            found.push(schema);
+        }
+        let meant = map.get("$ref").and_then(Value::as_str).and_then(|reference| meant(root, reference));
+        let inside = super::constraint::parts(schema).into_iter();
+        let used =
+            inside.filter(|(step, _)| !step.starts_with("/$defs/") && !step.starts_with("/definitions/"));
+        for next in used.map(|(_, part)| part).chain(meant.map(|(_, meant)| meant)) {
+            match before.entry(from_ref(next)) {
+                Entry::Occupied(mut known) => known.get_mut().push(schema),
+                Entry::Vacant(new) => {
+                    new.insert(vec![schema]);
+                    todo.push(next);
+                }
+            }
+        }
+    }
+    let mut holding = HashSet::new();
+    while let Some(schema) = found.pop() {
+        if holding.insert(from_ref(schema)) {
+            found.extend(before.get(&from_ref(schema)).into_iter().flatten());
+        }
+    }
+    holding
+}
+
+/// What a reference means, and where that is.
+fn meant<'s>(root: &'s Value, reference: &str) -> Option<(String, &'s Value)> {
+    let pointer = pointer(reference)?;
+    let meant = if pointer.is_empty() { root } else { root.pointer(&pointer)? };
+    Some((pointer, meant))
+}
+
 struct Spine<'s, 'p, 'r> {
     root: &'s Value,
+    holding: HashSet<*const Value>,
     preparer: &'p mut Preparer<'r>,
     rules: String,
     n_rules: usize,
@@ -45,37 +91,16 @@ struct Spine<'s, 'p, 'r> {
 }
 
 impl<'s> Spine<'s, '_, '_> {
-    /// Whether a value that would be rounded is in there.
-    fn holds(&self, schema: &'s Value, through: &mut Vec<&'s str>) -> bool {
-        let Some(map) = schema.as_object() else { return false };
-        if ["const", "enum"].iter().any(|key| map.get(*key).is_some_and(is_rounded)) {
-            return true;
-        }
-        if let Some(reference) = map.get("$ref").and_then(Value::as_str)
-            && !through.contains(&reference)
-        {
-            through.push(reference);
-            if self.meant(reference).is_some_and(|(_, meant)| self.holds(meant, through)) {
-                return true;
-            }
-        }
-        let inside = super::constraint::parts(schema).into_iter();
-        let used =
-            inside.filter(|(step, _)| !step.starts_with("/$defs/") && !step.starts_with("/definitions/"));
-        used.into_iter().any(|(_, part)| self.holds(part, through))
-    }
-
-    fn meant(&self, reference: &str) -> Option<(String, &'s Value)> {
-        let pointer = super::schema::percent_decoded(reference.strip_prefix('#')?)?;
-        let meant = if pointer.is_empty() { self.root } else { self.root.pointer(&pointer)? };
-        Some((pointer, meant))
-    }
-
-    fn rule(&mut self, body: &str) -> Result<String, String> {
+    fn count_rule(&mut self) -> Result<(), String> {
         self.n_rules += 1;
         if self.n_rules > MOST_RULES {
             return Err(format!("expected at most {MOST_RULES} rules around exact numbers, found more"));
         }
+        Ok(())
+    }
+
+    fn rule(&mut self, body: &str) -> Result<String, String> {
+        self.count_rule()?;
         let name = format!("r{}", self.n_rules);
         // Writing to a text does not fail.
         let _ = writeln!(self.rules, "{name}: {body}");
@@ -84,15 +109,8 @@ impl<'s> Spine<'s, '_, '_> {
 
     /// The rule of a schema.
     fn value(&mut self, schema: &'s Value, at: &str) -> Result<String, String> {
-        if !self.holds(schema, &mut Vec::new()) {
-            let mut part = self.preparer.schema(schema, at)?;
-            for key in ["$defs", "definitions"] {
-                if let (Value::Object(part), Some(shared)) = (&mut part, self.root.get(key)) {
-                    let shared = Value::Object(Map::from_iter([(key.to_owned(), shared.clone())]));
-                    part.insert(key.to_owned(), self.preparer.schema(&shared, "#")?[key].clone());
-                }
-            }
-            self.preparer.moved(&mut part)?;
+        if !self.holding.contains(&from_ref(schema)) {
+            let mut part = self.preparer.whole(schema, at)?;
             super::constraint::with_options(&mut part);
             return self.rule(&format!("%json {part}"));
         }
@@ -123,7 +141,7 @@ impl<'s> Spine<'s, '_, '_> {
 
     fn reference(&mut self, map: &'s Map<String, Value>, at: &str) -> Result<String, String> {
         let reference = map.get("$ref").and_then(Value::as_str).unwrap_or_default();
-        let Some((pointer, meant)) = self.meant(reference) else {
+        let Some((pointer, meant)) = meant(self.root, reference) else {
             return Err(format!(
                 "at {at}/$ref: expected a reference to a schema, found nothing at {reference:?}"
             ));
@@ -131,6 +149,8 @@ impl<'s> Spine<'s, '_, '_> {
         if let Some(name) = self.named.get(&pointer) {
             return Ok(name.clone());
         }
+        // Before it is looked into: references may be nested deeply.
+        self.count_rule()?;
         let name = format!("d{}", self.named.len());
         self.named.insert(pointer.clone(), name.clone());
         let body = self.value(meant, &format!("#{pointer}"))?;
@@ -151,7 +171,7 @@ impl<'s> Spine<'s, '_, '_> {
         let members = map.get("properties").and_then(Value::as_object);
         let required = map.get("required").and_then(Value::as_array).into_iter().flatten();
         let required: Vec<&str> = required.filter_map(Value::as_str).collect();
-        let is_object = map.get("type").is_none_or(|kind| kind == "object");
+        let (is_object, others) = self.other_types(map, "object")?;
         let Some(members) =
             members.filter(|members| is_object && required.iter().all(|name| members.contains_key(*name)))
         else {
@@ -176,13 +196,13 @@ impl<'s> Spine<'s, '_, '_> {
             behind = self.rule(&format!("{comma} {behind}"))?;
             first = Some(head);
         }
-        Ok(format!("\"{{\" {} \"}}\"", first.unwrap_or_default()))
+        Ok(format!("\"{{\" {} \"}}\"{others}", first.unwrap_or_default()))
     }
 
     fn list(&mut self, map: &'s Map<String, Value>, at: &str) -> Result<String, String> {
         let count = |key: &str| map.get(key).and_then(Value::as_u64);
         let (least, most) = (count("minItems").unwrap_or(0), count("maxItems"));
-        let is_list = map.get("type").is_none_or(|kind| kind == "array");
+        let (is_list, others) = self.other_types(map, "array")?;
         let Some(items) =
             map.get("items").filter(|_| is_list && most.is_none_or(|most| most >= least.max(1)))
         else {
@@ -195,18 +215,33 @@ impl<'s> Spine<'s, '_, '_> {
             None => "*".to_owned(),
         };
         let all = format!("{item} (\", \" {item}){more}");
-        Ok(if least == 0 { format!("\"[\" ({all})? \"]\"") } else { format!("\"[\" {all} \"]\"") })
+        Ok(if least == 0 {
+            format!("\"[\" ({all})? \"]\"{others}")
+        } else {
+            format!("\"[\" {all} \"]\"{others}")
+        })
+    }
+
+    /// Whether values of a type may come, and as alternatives those of the other types that are named beside it: nothing
+    /// else is said of them.
+    fn other_types(&mut self, map: &Map<String, Value>, name: &str) -> Result<(bool, String), String> {
+        let types = types(map);
+        let others: Vec<_> = types.iter().filter(|other| **other != name).collect();
+        let is_one = types.is_empty() || others.len() < types.len();
+        if others.is_empty() {
+            return Ok((is_one, String::new()));
+        }
+        let mut schema = json!({"type": others});
+        super::constraint::with_options(&mut schema);
+        let rule = self.rule(&format!("%json {schema}"))?;
+        Ok((is_one, format!(" | {rule}")))
     }
 }
 
 /// Values letter by letter; a type beside them takes some of them away.
 fn choice(map: &Map<String, Value>, at: &str) -> Result<String, String> {
-    let of_type = |value: &&Value| match map.get("type") {
-        None => true,
-        Some(Value::String(one)) => is_of_type(value, one),
-        Some(Value::Array(all)) => all.iter().filter_map(Value::as_str).any(|one| is_of_type(value, one)),
-        Some(_) => false,
-    };
+    let types = types(map);
+    let of_type = |value: &&Value| types.is_empty() || types.iter().any(|one| is_of_type(value, one));
     let listed = map.get("enum").and_then(Value::as_array).map(|all| all.iter().collect::<Vec<_>>());
     let values = match (map.get("const"), listed) {
         (Some(value), None) => vec![value],

@@ -1,7 +1,7 @@
 //! Schemas that refer to themselves without an end.
 
-use super::{MOST_PARTS, percent_decoded};
-use serde_json::Value;
+use super::{MOST_PARTS, pointer, types};
+use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
 /// Whether values of a schema come to an end.
@@ -21,7 +21,7 @@ impl<'s> Endings<'s> {
     pub(super) fn check(&mut self, schema: &'s Value, at: &str) -> Result<(), String> {
         let Some(map) = schema.as_object() else { return Ok(()) };
         if let Some(reference) = map.get("$ref").and_then(Value::as_str)
-            && !self.ends(schema, &mut Vec::new())
+            && !self.ends(schema, &mut BTreeSet::new())
         {
             return Err(format!(
                 "at {at}/$ref: {reference:?} refers to itself, so that no value is ever complete"
@@ -33,7 +33,7 @@ impl<'s> Endings<'s> {
         Ok(())
     }
 
-    fn ends(&mut self, schema: &'s Value, through: &mut Vec<&'s str>) -> bool {
+    fn ends(&mut self, schema: &'s Value, through: &mut BTreeSet<&'s str>) -> bool {
         let Some(map) = schema.as_object() else { return true };
         // Whoever looks longer than this is told by the compiler.
         self.left = self.left.saturating_sub(1);
@@ -43,17 +43,15 @@ impl<'s> Endings<'s> {
         if let Some(reference) = map.get("$ref").and_then(Value::as_str)
             && !self.known.contains(reference)
         {
-            if through.contains(&reference) {
+            if !through.insert(reference) {
                 return false;
             }
-            let meant = match reference.strip_prefix('#') {
-                Some("" | "/") => Some(self.root),
-                Some(path) => percent_decoded(path).and_then(|path| self.root.pointer(&path)),
-                None => None,
+            let meant = match reference {
+                "#" | "#/" => Some(self.root),
+                path => pointer(path).and_then(|path| self.root.pointer(&path)),
             };
-            through.push(reference);
             let ends = meant.is_none_or(|meant| self.ends(meant, through));
-            through.pop();
+            through.remove(reference);
             if !ends {
                 return false;
             }
@@ -71,17 +69,28 @@ impl<'s> Endings<'s> {
         if !(list("allOf", true) && list("anyOf", false) && list("oneOf", false)) {
             return false;
         }
-        match map.get("type").and_then(Value::as_str) {
-            Some("object") => {
-                let required = map.get("required").and_then(Value::as_array);
+        let types = types(map);
+        types.is_empty() || types.into_iter().any(|name| self.ends_as(name, map, through))
+    }
+
+    /// Whether values of one type come to an end.
+    fn ends_as(&mut self, name: &str, map: &'s Map<String, Value>, through: &mut BTreeSet<&'s str>) -> bool {
+        let list = |key: &str| map.get(key).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        match name {
+            "object" => {
                 let members = map.get("properties").and_then(Value::as_object);
-                let of =
-                    |name: &Value| members.zip(name.as_str()).and_then(|(members, name)| members.get(name));
-                required.into_iter().flatten().filter_map(of).all(|part| self.ends(part, through))
+                let of = |name: &Value| members.and_then(|members| members.get(name.as_str()?));
+                list("required").iter().filter_map(of).all(|part| self.ends(part, through))
             }
-            Some("array") => {
-                let least = map.get("minItems").and_then(Value::as_u64).unwrap_or(0);
-                least == 0 || map.get("items").is_none_or(|items| self.ends(items, through))
+            "array" => {
+                let least = map.get("minItems").and_then(Value::as_u64).unwrap_or(0) as usize;
+                // Older drafts have the first items under another name.
+                let (first, others) = match map.get("items") {
+                    Some(Value::Array(first)) => (&first[..], map.get("additionalItems")),
+                    items => (list("prefixItems"), items),
+                };
+                first.iter().take(least).all(|part| self.ends(part, through))
+                    && (least <= first.len() || others.is_none_or(|items| self.ends(items, through)))
             }
             _ => true,
         }

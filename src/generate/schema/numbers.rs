@@ -1,6 +1,7 @@
 //! The numbers of a schema: which of them a float holds, and what keywords mean whose numbers the compiler would not take.
 
 use serde_json::{Number, Value};
+use std::cmp::Ordering;
 
 /// A multiple is recognised by its rest: one state for each.
 const LARGEST_MULTIPLE: f64 = 10_000.0;
@@ -8,6 +9,7 @@ const LARGEST_MULTIPLE: f64 = 10_000.0;
 const LARGEST_COUNT: f64 = 1e7;
 /// Least numbers of items that the compiler repeats.
 const LARGEST_LEAST: f64 = 10_000.0;
+
 /// Whether a value holds a number that no float is.
 pub(in crate::generate) fn is_rounded(value: &Value) -> bool {
     match value {
@@ -55,7 +57,9 @@ pub(super) fn keyword(
         "multipleOf" => match value {
             Some(value) if !is_exact(number) || value <= 0.0 => bad("a number above 0 with up to 15 digits"),
             Some(_) if coefficient(number) <= LARGEST_MULTIPLE => Ok(Some(number.clone())),
-            _ => bad(&format!("at most {LARGEST_MULTIPLE} when its decimal point is left out")),
+            _ => bad(&format!(
+                "at most {LARGEST_MULTIPLE} once the decimal point is removed (0.05 counts as 5)"
+            )),
         },
         "minimum" | "exclusiveMinimum" | "maximum" | "exclusiveMaximum" => {
             let is_least = name.ends_with("inimum");
@@ -71,14 +75,70 @@ pub(super) fn keyword(
             match is_out {
                 true if (value < 0.0) == is_least => return Ok(None),
                 true => return bad("a number of 64 bits"),
-                false if is_exact(number) => return Ok(Some(number.clone())),
                 false => {}
             }
             // Towards the inside: what is left follows the schema.
-            let inside = if is_least { value.next_up() } else { value.next_down() };
-            Ok(Number::from_f64(inside))
+            match order(&written(value), &number.to_string()) {
+                Ordering::Equal => Ok(Some(number.clone())),
+                Ordering::Less if is_least => Ok(Number::from_f64(value.next_up())),
+                Ordering::Greater if !is_least => Ok(Number::from_f64(value.next_down())),
+                _ => Ok(Number::from_f64(value)),
+            }
         }
         _ => Ok(Some(number.clone())),
+    }
+}
+
+/// Whether two numbers are the same one.
+pub(super) fn is_taken_as(given: &Number, taken: &Number) -> bool {
+    order(&given.to_string(), &taken.to_string()) == Ordering::Equal
+}
+
+/// All digits of a whole number; of others those that the compiler writes.
+fn written(value: f64) -> String {
+    if value.fract() == 0.0 { format!("{value:.0}") } else { value.to_string() }
+}
+
+/// The order of two numbers, digit by digit.
+fn order(a: &str, b: &str) -> Ordering {
+    let (a, b) = (Decimal::read(a), Decimal::read(b));
+    let size = (a.power, &a.digits).cmp(&(b.power, &b.digits));
+    match (a.sign(), b.sign()) {
+        (-1, -1) => size.reverse(),
+        (1, 1) => size,
+        (a, b) => a.cmp(&b),
+    }
+}
+
+/// A number as 0.DIGITS times a power of ten; zero has no digits.
+struct Decimal {
+    is_negative: bool,
+    power: i64,
+    digits: String,
+}
+
+impl Decimal {
+    fn read(text: &str) -> Decimal {
+        let (number, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+        let (whole, part) = number.split_once('.').unwrap_or((number, ""));
+        let whole = whole.trim_start_matches(['-', '+']);
+        let digits = format!("{whole}{part}");
+        let n_zeros = digits.len() - digits.trim_start_matches('0').len();
+        // serde_json reads no exponent beyond 32 bits: such a number is no float.
+        let power = exponent.parse::<i32>().unwrap_or(0);
+        Decimal {
+            is_negative: number.starts_with('-'),
+            power: i64::from(power) + whole.len() as i64 - n_zeros as i64,
+            digits: digits.trim_matches('0').to_owned(),
+        }
+    }
+
+    fn sign(&self) -> i8 {
+        match (self.digits.is_empty(), self.is_negative) {
+            (true, _) => 0,
+            (false, true) => -1,
+            (false, false) => 1,
+        }
     }
 }
 
