@@ -2,12 +2,17 @@
 //!
 //! Parsers and compilers of other crates are given what files hold. What they take is mostly counted by themselves; the rest
 //! is watched from outside: the work is done on a thread of its own, which is left behind when it takes too long or too much.
+//!
+//! A thread cannot be ended from outside: work that broke a limit goes on, with all that it holds, until the program ends.
+//! And what a thread takes is not known, only what the program has: what others take meanwhile counts, too.
 
 use crate::machine::status_bytes;
 use crate::threads;
+use std::cell::Cell;
+use std::panic;
 use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -18,19 +23,28 @@ const STACKS: [usize; 2] = [1 << 30, 256 << 20];
 const LONGEST: Duration = Duration::from_secs(15);
 /// How much the program may grow meanwhile.
 const LARGEST: u64 = 1 << 30;
+/// Why there is no result of work that panicked.
+pub(crate) const FAILED: &str = "Fathom failed while reading it (a bug; please report it)";
+
+thread_local! {
+    /// Whether this thread does such work.
+    static CONTAINED: Cell<bool> = const { Cell::new(false) };
+}
 const LOOKS: Duration = Duration::from_millis(5);
 
 /// Does the work and gives its result. The error is the work's own, or says which limit it broke.
 pub(crate) fn run<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
-    run_on(&STACKS, work)
+    run_on(&STACKS, LARGEST, work)
 }
 
 fn run_on<T: Send + 'static>(
     stacks: &[usize],
+    largest: u64,
     work: impl FnOnce() -> Result<T, String> + Send + 'static,
 ) -> Result<T, String> {
+    stay_silent();
     let (started, before) = (Instant::now(), anonymous_memory());
     let (give, take) = mpsc::channel();
     let (done, result) = mpsc::channel();
@@ -44,14 +58,14 @@ fn run_on<T: Send + 'static>(
                 let _ = thread.join();
                 return result;
             }
-            Err(RecvTimeoutError::Disconnected) => return Err("its parser failed".to_owned()),
+            Err(RecvTimeoutError::Disconnected) => return Err(FAILED.to_owned()),
             Err(RecvTimeoutError::Timeout) if started.elapsed() > LONGEST => {
                 return Err(format!("it takes longer than {} seconds", LONGEST.as_secs()));
             }
             Err(RecvTimeoutError::Timeout) => {
                 let grown = before.zip(anonymous_memory()).map(|(before, now)| now.saturating_sub(before));
-                if grown.is_some_and(|grown| grown > LARGEST) {
-                    return Err(format!("it takes more than {} MiB of memory", LARGEST >> 20));
+                if grown.is_some_and(|grown| grown > largest) {
+                    return Err(format!("it takes more than {} MiB of memory", largest >> 20));
                 }
             }
         }
@@ -69,6 +83,7 @@ fn start<T: Send + 'static>(
     for &stack in stacks {
         let take = Arc::clone(&take);
         let wait = move || {
+            CONTAINED.set(true);
             let (take, done) = take.lock().ok().and_then(|mut both| both.take())?;
             // Whoever has stopped waiting needs no result.
             done.send(take.recv().ok()?()).ok()
@@ -88,6 +103,20 @@ fn start<T: Send + 'static>(
     }))
 }
 
+/// What fails in contained work is told by whoever asked for it, in its place: a panic there writes nothing by itself.
+fn stay_silent() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let tell = panic::take_hook();
+        panic::set_hook(Box::new(move |about| {
+            // At a thread's end there is no such value any more.
+            if !CONTAINED.try_with(Cell::get).unwrap_or(false) {
+                tell(about);
+            }
+        }));
+    });
+}
+
 /// Bytes that the program has for itself, where the system tells.
 fn anonymous_memory() -> Option<u64> {
     status_bytes(Path::new("/"), "RssAnon")
@@ -101,18 +130,15 @@ mod tests {
     fn work_comes_back_with_its_result_its_error_or_a_panic_of_its_own() {
         assert_eq!(run(|| Ok(5)), Ok(5));
         assert_eq!(run(|| Err::<(), _>("no".to_owned())), Err("no".to_owned()));
-        assert_eq!(
-            run(|| -> Result<(), String> { panic!("a test's own") }),
-            Err("its parser failed".to_owned())
-        );
+        assert_eq!(run(|| -> Result<(), String> { panic!("a test's own") }), Err(FAILED.to_owned()));
     }
 
     #[test]
     fn a_smaller_stack_is_taken_where_there_is_no_room_for_a_large_one() {
         // More addresses than any process has.
         let none = 1 << 60;
-        assert_eq!(run_on(&[none, 1 << 20], || Ok(5)), Ok(5));
-        let error = run_on(&[none], || Ok(5)).unwrap_err();
+        assert_eq!(run_on(&[none, 1 << 20], LARGEST, || Ok(5)), Ok(5));
+        let error = run_on(&[none], LARGEST, || Ok(5)).unwrap_err();
         assert!(
             error.contains("cannot start a thread with a stack of") && error.contains("ulimit -v"),
             "{error}"
@@ -122,11 +148,16 @@ mod tests {
     #[test]
     fn memory_is_limited() {
         let takes_all = || -> Result<(), String> {
-            // Ends by itself where the system does not tell what is taken.
-            let all: Vec<Vec<u8>> = (0..200).map(|_| vec![1; 8 << 20]).collect();
+            let mut all = Vec::new();
+            // Far below what others that run meanwhile may take; ends by itself where the system does not tell what is taken.
+            for _ in 0..256 {
+                all.push(vec![1u8; 1 << 20]);
+                thread::sleep(LOOKS / 2);
+            }
+            thread::sleep(LONGEST);
             Err(format!("{} were free", all.len()))
         };
-        let error = run(takes_all).unwrap_err();
-        assert!(!cfg!(target_os = "linux") || error == "it takes more than 1024 MiB of memory", "{error}");
+        let error = run_on(&STACKS, 64 << 20, takes_all).unwrap_err();
+        assert!(!cfg!(target_os = "linux") || error == "it takes more than 64 MiB of memory", "{error}");
     }
 }

@@ -76,6 +76,17 @@ impl Chat {
         matches!(self.format, Format::V32)
     }
 
+    /// Whether its template can be run.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self) -> Result<(), ChatError> {
+        match &self.format {
+            Format::V32 => Ok(()),
+            Format::Template(template) => template.check(),
+        }
+    }
+
     /// The segments of a prompt: control tokens and runs of plain text.
     ///
     /// # Errors

@@ -15,6 +15,7 @@ use super::parse::Start;
 use super::python::to_json;
 use super::render::{Rendered, Segment};
 use super::tools::Tool;
+use crate::contained;
 use crate::tokenizer::Tokenizer;
 use aho_corasick::{AhoCorasick, MatchKind};
 use serde_json::{Map, Value, json};
@@ -56,18 +57,33 @@ impl Template {
         let (bos, eos) = (text_of(tokenizer.bos()), text_of(Some(tokenizer.eos())));
         let borders = borders.into_iter().collect();
         let mut template = Template { program, controls, borders, bos, eos, takes_objects: false };
-        template.takes_objects = template.probe();
+        template.takes_objects =
+            template.probe().is_ok_and(|rendered| rendered.text().contains("{\\\"probe\\\""));
         Ok(template)
     }
 
     /// Some templates write arguments as they are, some write them as JSON: text would then be quoted twice.
-    fn probe(&self) -> bool {
+    fn probe(&self) -> Result<Rendered, ChatError> {
         let arguments = Map::from_iter([("probe".to_owned(), json!(1))]);
         let call = ToolCall { id: None, name: "probe".to_owned(), arguments };
         let assistant = Assistant { calls: vec![call], ..Assistant::default() };
         let messages = vec![Message::user("probe"), Message::Assistant(assistant), Message::tool("probe")];
         let conversation = Conversation { messages, thinking: false };
-        self.render(&conversation).is_ok_and(|rendered| rendered.text().contains("{\\\"probe\\\""))
+        self.render(&conversation)
+    }
+
+    /// Whether it can be run: for a message, and without a failure of this program for what it may refuse.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self) -> Result<(), ChatError> {
+        self.render(&Conversation { messages: vec![Message::user("probe")], thinking: false })?;
+        match self.probe() {
+            Err(ChatError::Template { problem }) if problem == contained::FAILED => {
+                Err(template_error(problem))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Renders a conversation up to the place where the answer starts.

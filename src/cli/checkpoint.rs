@@ -110,8 +110,14 @@ pub(super) fn check_metadata(
     let tokenizer =
         Tokenizer::from_gguf(file.metadata()).map_err(|error| refused("tokenizer.json", &error))?;
     match Chat::new(&tokenizer) {
+        Ok(chat) => {
+            if let Err(error) = chat.check() {
+                tell!("warning: {}: {error}", folder.display());
+            }
+            Ok(())
+        }
         // Plain text can be continued without a chat format.
-        Ok(_) | Err(ChatError::NoFormat) => Ok(()),
+        Err(ChatError::NoFormat) => Ok(()),
         Err(error @ ChatError::NoToken { .. }) => Err(refused("tokenizer.json", &error)),
         Err(error) => Err(refused("tokenizer_config.json", &error)),
     }

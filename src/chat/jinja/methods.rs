@@ -380,7 +380,8 @@ pub(super) fn text_format(style: FormatStyle, text: &str, args: &[Value]) -> Res
         FormatStyle::Printf => text.contains('*'),
         FormatStyle::StrFormat => text.split('{').skip(1).any(|field| !field.contains('}')),
     };
-    if takes_width && args.iter().any(|value| value.as_i64().is_some_and(|width| width.abs() > WIDEST)) {
+    let is_wide = |width: i64| width.unsigned_abs() > WIDEST.unsigned_abs();
+    if takes_width && args.iter().any(|value| value.as_i64().is_some_and(is_wide)) {
         return Err(failed(format!("expected a format at most {WIDEST} wide, found a wider one")));
     }
     // Python's own words for lists, truth and nothing.

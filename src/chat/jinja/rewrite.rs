@@ -342,9 +342,7 @@ fn collect_namespaces(
                 names.insert(name.text.to_owned());
             }
             _ => {
-                return Err(
-                    "expected a namespace that is set as one ({% set name = namespace() %})".to_owned()
-                );
+                return Err("namespace() is only supported as {% set name = namespace() %}".to_owned());
             }
         }
     }
@@ -365,8 +363,8 @@ fn check_namespaces(tokens: &[Token<'_>], names: &BTreeSet<String>) -> Result<()
         };
         if !is_used_well {
             return Err(format!(
-                "expected only members of the namespace {:?} to be used, found the namespace itself",
-                token.text
+                "the namespace {:?} is used as a value; only its attributes ({}.x) may be used",
+                token.text, token.text
             ));
         }
     }
