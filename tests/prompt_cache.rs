@@ -247,7 +247,7 @@ fn a_damaged_block_is_told_removed_and_computed_again() {
                 let (found, notices) = kept.recall(&tokens);
                 assert!(found < N_TOKENS && found.is_multiple_of(BLOCK_TOKENS), "{told}: {found}");
                 assert!(
-                    matches!(&notices[..], [one] if one.contains(told) && one.contains("again")),
+                    matches!(&notices[..], [one] if one.contains(told) && one.contains("recomputed")),
                     "{notices:?}"
                 );
                 assert!(!path.exists() || std::fs::read(path).unwrap() == *bytes, "written anew at most");
@@ -259,6 +259,20 @@ fn a_damaged_block_is_told_removed_and_computed_again() {
         std::fs::write(name, other).unwrap();
         let (_, notices) = kept.recall(&tokens);
         assert!(notices[0].contains("other tokens"), "{notices:?}");
+        // One that says that it is far larger, and is: it is not read.
+        for (bytes, path) in &whole {
+            std::fs::write(path, bytes).unwrap();
+        }
+        let huge = 1u64 << 37;
+        let mut bytes = other.clone();
+        let n_more =
+            u64::try_from(bytes.len()).unwrap() - u64::from_le_bytes(*bytes[28..].first_chunk().unwrap());
+        bytes[28..36].copy_from_slice(&huge.to_le_bytes());
+        let name = &whole[0].1;
+        std::fs::write(name, &bytes).unwrap();
+        std::fs::File::options().write(true).open(name).unwrap().set_len(huge + n_more).unwrap();
+        let (found, notices) = kept.recall(&tokens);
+        assert!(found < N_TOKENS && notices[0].contains("other tokens"), "{notices:?}");
     });
 }
 
@@ -429,6 +443,12 @@ fn nothing_is_kept_of_a_model_that_changes_while_it_is_used() {
         cache.watch(mapping.guard().unwrap());
         session.keep_in(cache);
         session.sync(&tokens[..BLOCK_TOKENS + 5]).unwrap();
+        // What waits to be written when the model changes is not written.
+        let deadline = Instant::now() + Duration::from_secs(180);
+        while blocks(kept.folder).len() != 1 {
+            assert!(Instant::now() < deadline, "no block is written");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         std::thread::sleep(Duration::from_millis(30));
         let file = std::fs::File::options().write(true).open(&model.path).unwrap();
         std::os::unix::fs::FileExt::write_all_at(&file, b"GGUF", 0).unwrap();

@@ -314,7 +314,7 @@ impl Opened {
         let (found, _) = in_view(doing, self.mapping.n_bytes(), |watch| search.run(folder, watch))?;
         found.map_err(|error| match error {
             UnknownModel::Read(error) => map_failure(error),
-            UnknownModel::Young => Failure::runtime(error),
+            UnknownModel::Young | UnknownModel::Untold => Failure::runtime(error),
         })
     }
 

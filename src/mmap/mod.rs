@@ -78,7 +78,7 @@ pub enum MapError {
     },
     /// Fewer bytes than there were when the file was opened.
     #[error(
-        "{path}: expected {expected} bytes, found fewer: it became shorter while it was read; restore the file and start \
+        "{path}: expected {expected} bytes, found fewer: the file was truncated while being read; restore it and start \
          again", path = path.display()
     )]
     Shortened {
@@ -337,6 +337,8 @@ fn map_file(path: &Path) -> Result<MappedFile, MapError> {
         ReadError::NotAFile(found) => MapError::NotAFile { path: path.to_owned(), found },
         other => io(other.into()),
     })?;
+    // Before anything of it is read: whoever changes it from here on changes this, too.
+    let identity = Identity::of(&file);
     let n_bytes = file.metadata().map_err(io)?.len() as usize;
     if n_bytes == 0 {
         return Err(MapError::Empty { path: path.to_owned() });
@@ -350,7 +352,6 @@ fn map_file(path: &Path) -> Result<MappedFile, MapError> {
         sigbus::forget(map.as_ptr());
         map = map_start(&file, used, &name).map_err(io)?;
     }
-    let identity = Identity::of(&file);
     Ok(MappedFile { name, path: Some(path.to_owned()), bytes: Bytes::Mapped(map, file), identity, header })
 }
 

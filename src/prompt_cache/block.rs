@@ -29,7 +29,7 @@ pub enum BlockError {
         found: u64,
     },
     /// It does not begin as blocks do.
-    #[error("expected the word fathomKV at its beginning, found something else")]
+    #[error("not a cache block (it does not begin with \"fathomKV\")")]
     Magic,
     /// Its bytes are not those that were written.
     #[error("the checksum does not match: the contents have changed since they were written")]
@@ -54,6 +54,11 @@ pub fn encode<'r>(parent: &Key, tokens: &[u32], parts: impl Iterator<Item = &'r 
         bytes.extend_from_slice(part);
     }
     bytes
+}
+
+/// The bytes of a block's file, of so many tokens and bytes of rows.
+pub fn n_bytes(n_tokens: usize, row_bytes: usize) -> u64 {
+    (HEAD + 4 * n_tokens + row_bytes + DIGEST) as u64
 }
 
 /// Ends what [`encode`] began.

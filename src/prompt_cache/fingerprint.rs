@@ -113,10 +113,16 @@ pub enum UnknownModel {
     Read(#[from] MapError),
     /// It would have to be read through.
     #[error(
-        "its files were changed less than a minute ago, and with --no-warmup only their modification times tell versions \
-         apart: start again in a minute, or without --no-warmup"
+        "its files were changed less than a minute ago, and with --no-warmup Fathom tells versions apart only by their \
+         timestamps: try again in a minute, or without --no-warmup"
     )]
     Young,
+    /// The same, and waiting does not help.
+    #[error(
+        "this system does not tell whether its files were changed, so Fathom has to read them all: try again without \
+         --no-warmup"
+    )]
+    Untold,
 }
 
 /// How a model's fingerprint is found.
@@ -157,13 +163,14 @@ impl Search<'_> {
         if let Some(fingerprint) = identities.as_ref().and_then(|files| folder.known(files, &glance)) {
             return Ok((fingerprint, None));
         }
+        let is_told = identities.is_some();
         // Files that may change without a trace are not known by what they are now.
         let settled = identities.filter(|files| files.iter().all(|file| file.is_settled(self.now)));
         if self.in_memory {
             let fingerprint = Fingerprint::of(&files, self.seats, watch)?;
             return Ok((fingerprint, settled.map(|files| Known { files, glance, fingerprint })));
         }
-        let files = settled.ok_or(UnknownModel::Young)?;
+        let files = settled.ok_or(if is_told { UnknownModel::Young } else { UnknownModel::Untold })?;
         let mut hash = Sha256::new();
         hash.update(glance.0);
         hash.update(format!("{files:?}"));

@@ -207,6 +207,15 @@ impl Folder {
 /// # Errors
 /// `Ok(Err(..))` where there is a file, and it is damaged.
 pub fn read_block<'b>(path: &Path, bytes: &'b mut Vec<u8>) -> io::Result<Result<Block<'b>, BlockError>> {
+    read_block_of(path, None, bytes)
+}
+
+/// The same for a block that is known to have `expected` bytes: a file of another size is not read.
+pub(super) fn read_block_of<'b>(
+    path: &Path,
+    expected: Option<u64>,
+    bytes: &'b mut Vec<u8>,
+) -> io::Result<Result<Block<'b>, BlockError>> {
     bytes.clear();
     let mut file = input::open(path)?;
     let len = file.metadata()?.len();
@@ -214,6 +223,9 @@ pub fn read_block<'b>(path: &Path, bytes: &'b mut Vec<u8>) -> io::Result<Result<
     (&mut file).take(HEAD as u64).read_to_end(bytes)?;
     if let Err(damage) = check_head(bytes, len) {
         return Ok(Err(damage));
+    }
+    if expected.is_some_and(|expected| expected != len) {
+        return Ok(Err(BlockError::Other));
     }
     file.take(len - HEAD as u64).read_to_end(bytes)?;
     Ok(Block::check(bytes))

@@ -26,7 +26,7 @@ pub use key::Key;
 
 use crate::cache::KvCache;
 use crate::mmap::Guard;
-use folder::{block_path, gone};
+use folder::{block_path, gone, read_block_of};
 use rayon::prelude::*;
 use std::io;
 use std::ops::Range;
@@ -235,6 +235,7 @@ impl PromptCache {
     fn copy_blocks(&mut self, tokens: &[u32], links: &[Link], first: usize, cache: &mut KvCache) -> usize {
         crate::threads::ready();
         let mut index = first.min(links.len());
+        let n_bytes = self.n_bytes(tokens, index, cache);
         // New memory for each block would take longer than the reading.
         let mut buffers = vec![Vec::new(); AT_ONCE.min(links.len() - index)];
         while index < links.len() {
@@ -242,7 +243,7 @@ impl PromptCache {
             let read: Vec<_> = links[index..end]
                 .par_iter()
                 .zip(&mut buffers)
-                .map(|(link, bytes)| self.read(&link.file, bytes))
+                .map(|(link, bytes)| self.read(&link.file, n_bytes, bytes))
                 .collect();
             for block in read {
                 let parent = self.parent(links, index);
@@ -267,12 +268,25 @@ impl PromptCache {
     /// Copies the short block `key` at the end of `tokens`, behind the blocks of `keys`.
     fn copy_tail(&mut self, tokens: &[u32], key: Key, links: &[Link], cache: &mut KvCache) -> bool {
         let mut bytes = Vec::new();
-        let block = self.read(&key, &mut bytes);
+        let n_bytes = self.n_bytes(tokens, links.len(), cache);
+        let block = self.read(&key, n_bytes, &mut bytes);
         self.copy(block, (key, self.parent(links, links.len())), tokens, links.len(), cache)
     }
 
-    fn read<'b>(&self, key: &Key, bytes: &'b mut Vec<u8>) -> io::Result<Result<Block<'b>, BlockError>> {
-        read_block(&block_path(&self.shelf, key), bytes)
+    /// How large block `index`'s file is.
+    fn n_bytes(&self, tokens: &[u32], index: usize, cache: &KvCache) -> u64 {
+        let n_tokens = tokens.len().saturating_sub(index * BLOCK_TOKENS).min(BLOCK_TOKENS + self.ahead);
+        let rows = cache.parts(positions(index, n_tokens));
+        block::n_bytes(n_tokens, rows.map(<[u8]>::len).sum())
+    }
+
+    fn read<'b>(
+        &self,
+        key: &Key,
+        n_bytes: u64,
+        bytes: &'b mut Vec<u8>,
+    ) -> io::Result<Result<Block<'b>, BlockError>> {
+        read_block_of(&block_path(&self.shelf, key), Some(n_bytes), bytes)
     }
 
     /// Copies a block's rows into the cache; false, with a notice and without the file, if it is not what it should be.
@@ -292,7 +306,7 @@ impl PromptCache {
             // Another program made room with it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return false,
             Err(error) => {
-                self.notices.push(format!("{}: {error}; its tokens are computed again", path.display()));
+                self.notices.push(format!("{}: {error}; its tokens will be recomputed", path.display()));
                 return false;
             }
         };
@@ -312,5 +326,5 @@ fn positions(index: usize, n_tokens: usize) -> Range<usize> {
 }
 
 fn damaged(path: &Path, damage: &BlockError) -> String {
-    format!("{}: damaged: {damage}; its tokens are computed again", path.display())
+    format!("{}: damaged: {damage}; its tokens will be recomputed", path.display())
 }
