@@ -364,7 +364,7 @@ fn block_scales_under_another_name_are_taken_and_others_are_named() {
             members.into_iter().map(|(name, entry)| (name.replace("_scale_inv", "_scales"), entry)).collect();
     });
     let message = refused(temp.path(), &[], 3);
-    expect_all(&message, &["beside it found weight_scales (F32 [", "(the same in layers 1-3)"]);
+    expect_all(&message, &["the same module has weight_scales (F32 [", "(the same in layers 1-3)"]);
     assert!(message.lines().count() < 30, "{message}");
 }
 

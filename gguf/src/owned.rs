@@ -17,6 +17,8 @@ pub enum OwnedValue {
     F32(f32),
     Bool(bool),
     Str(String),
+    /// A text of a file that is not UTF-8, as it is.
+    Bytes(Vec<u8>),
     Array(OwnedArray),
     U64(u64),
     I64(i64),
@@ -36,6 +38,8 @@ pub enum OwnedArray {
     F32(Vec<f32>),
     Bool(Vec<bool>),
     Str(Vec<String>),
+    /// Texts of a file that are not all UTF-8, as they are.
+    Bytes(Vec<Vec<u8>>),
     Array(Vec<OwnedArray>),
     U64(Vec<u64>),
     I64(Vec<i64>),
@@ -88,8 +92,7 @@ impl From<Value<'_>> for OwnedValue {
             Value::F32(x) => OwnedValue::F32(x),
             Value::Bool(flag) => OwnedValue::Bool(flag),
             Value::Str(text) => OwnedValue::Str(text.to_owned()),
-            // A file to be written has text only.
-            Value::Bytes(bytes) => OwnedValue::Str(bytes.lossy()),
+            Value::Bytes(bytes) => OwnedValue::Bytes(bytes.bytes.to_vec()),
             Value::Array(array) => OwnedValue::Array(array.into()),
             Value::U64(n) => OwnedValue::U64(n),
             Value::I64(n) => OwnedValue::I64(n),
@@ -101,12 +104,13 @@ impl From<Value<'_>> for OwnedValue {
 impl From<Array<'_>> for OwnedArray {
     fn from(array: Array<'_>) -> Self {
         if array.item() == ValueType::Str {
-            let texts = array.values().map(|value| match value {
-                Value::Str(text) => text.to_owned(),
-                Value::Bytes(bytes) => bytes.lossy(),
-                _ => String::new(),
-            });
-            return OwnedArray::Str(texts.collect());
+            let text_of = |value| match value {
+                Value::Str(text) => Some(text.to_owned()),
+                _ => None,
+            };
+            let texts: Option<_> = array.values().map(text_of).collect();
+            return texts
+                .map_or_else(|| OwnedArray::Bytes(array.values().map(bytes_of).collect()), OwnedArray::Str);
         }
         macro_rules! collect {
             ($($variant:ident),*) => {
@@ -122,6 +126,14 @@ impl From<Array<'_>> for OwnedArray {
     }
 }
 
+fn bytes_of(value: Value<'_>) -> Vec<u8> {
+    match value {
+        Value::Str(text) => text.as_bytes().to_vec(),
+        Value::Bytes(bytes) => bytes.bytes.to_vec(),
+        _ => Vec::new(),
+    }
+}
+
 impl OwnedValue {
     /// The type of this value.
     pub fn value_type(&self) -> ValueType {
@@ -134,7 +146,7 @@ impl OwnedValue {
             OwnedValue::I32(_) => ValueType::I32,
             OwnedValue::F32(_) => ValueType::F32,
             OwnedValue::Bool(_) => ValueType::Bool,
-            OwnedValue::Str(_) => ValueType::Str,
+            OwnedValue::Str(_) | OwnedValue::Bytes(_) => ValueType::Str,
             OwnedValue::Array(_) => ValueType::Array,
             OwnedValue::U64(_) => ValueType::U64,
             OwnedValue::I64(_) => ValueType::I64,
@@ -163,7 +175,8 @@ impl OwnedValue {
             OwnedValue::I32(n) => out.extend(n.to_le_bytes()),
             OwnedValue::F32(x) => out.extend(x.to_le_bytes()),
             OwnedValue::Bool(flag) => out.push((*flag).into()),
-            OwnedValue::Str(text) => encode_str(text, out),
+            OwnedValue::Str(text) => encode_str(text.as_bytes(), out),
+            OwnedValue::Bytes(text) => encode_str(text, out),
             OwnedValue::Array(array) => array.encode(out),
             OwnedValue::U64(n) => out.extend(n.to_le_bytes()),
             OwnedValue::I64(n) => out.extend(n.to_le_bytes()),
@@ -202,6 +215,10 @@ impl OwnedArray {
             }
             OwnedArray::Str(texts) => {
                 encode_head(ValueType::Str, texts.len(), out);
+                texts.iter().for_each(|text| encode_str(text.as_bytes(), out));
+            }
+            OwnedArray::Bytes(texts) => {
+                encode_head(ValueType::Str, texts.len(), out);
                 texts.iter().for_each(|text| encode_str(text, out));
             }
             OwnedArray::Array(arrays) => {
@@ -221,7 +238,7 @@ fn encode_head(item: ValueType, len: usize, out: &mut Vec<u8>) {
 }
 
 /// A length and the text.
-pub(crate) fn encode_str(text: &str, out: &mut Vec<u8>) {
+pub(crate) fn encode_str(text: &[u8], out: &mut Vec<u8>) {
     out.extend((text.len() as u64).to_le_bytes());
-    out.extend(text.as_bytes());
+    out.extend(text);
 }

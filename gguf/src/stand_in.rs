@@ -58,11 +58,11 @@ impl fmt::Display for StandIn {
                  download the file itself (`hf download`)"
             }
             StandIn::WebPage => {
-                "a web page: the download met a login, an error or a page about the file; download the file itself (`hf download`)"
+                "a web page: the server sent a login page, an error page or the file's info page instead; download the file itself (`hf download`)"
             }
             StandIn::Utf16 => "text in UTF-16: save it as UTF-8, or download the file again",
             StandIn::Zeros => {
-                "nothing but zeros at its start: the download reserved its room and did not finish; download it again"
+                "nothing but zeros at its start: space was reserved, but the download never finished; download it again"
             }
         })
     }

@@ -91,7 +91,7 @@ impl Writer {
             return Err(Error::DuplicateKey { key: shown(key), spot: Spot::Written });
         }
         self.alignment = alignment;
-        encode_str(key, &mut self.entries);
+        encode_str(key.as_bytes(), &mut self.entries);
         self.entries.extend(value.value_type().id().to_le_bytes());
         value.encode(&mut self.entries);
         self.n_keys += 1;
@@ -148,7 +148,7 @@ impl Writer {
 impl Planned {
     /// Appends the header entry of a tensor that starts at `offset` of the data section.
     fn encode(&self, offset: u64, out: &mut Vec<u8>) {
-        encode_str(&self.name, out);
+        encode_str(self.name.as_bytes(), out);
         out.extend((self.shape.len() as u32).to_le_bytes());
         for &dim in self.shape.iter().rev() {
             out.extend((dim as u64).to_le_bytes());

@@ -239,3 +239,22 @@ fn scalars_have_no_dimensions_and_one_element() {
     assert_eq!((shape.len(), shape.rows(), shape.cols(), shape.elems()), (0, 1, 1, 1));
     assert_eq!(file.tensors()[0].data().len(), 4);
 }
+
+#[test]
+fn texts_that_are_not_utf8_are_written_as_they_were() {
+    let latin = b"Andr\xe9".to_vec();
+    let written = [
+        ("one", OwnedValue::Bytes(latin.clone())),
+        ("several", OwnedArray::Bytes(vec![b"plain".to_vec(), latin]).into()),
+        ("plain", OwnedArray::Str(vec!["a".into()]).into()),
+    ];
+    let mut writer = Writer::new();
+    for (key, value) in &written {
+        writer.metadata(key, value.clone()).unwrap();
+    }
+    let header = writer.layout().unwrap().header;
+    let file = GgufFile::parse(&header).unwrap();
+    for (key, value) in written {
+        assert_eq!(OwnedValue::from(file.metadata().get(key).unwrap().clone()), value, "{key}");
+    }
+}

@@ -8,6 +8,7 @@ use crate::source::{Found, Source, Stored};
 use crate::writing::Disk;
 use serde_json::{Map, Value, json};
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// Shards are a little smaller than this, as the published ones are: 163 for the whole model.
@@ -224,12 +225,26 @@ impl PartFolder {
         // An empty folder gives way to another by itself, but not on every system.
         #[cfg(not(unix))]
         let _ = fs::remove_dir(&self.place);
-        self.disk.rename(self.path(), &self.place).map_err(rename)?;
-        self.part.keep();
+        match self.disk.rename(self.path(), &self.place) {
+            Ok(()) => self.part.keep(),
+            Err(error) if is_taken(&error) => {
+                return Err(match self.part.keep_beside(&self.place, self.disk) {
+                    Some(kept) => Error::Taken { path: self.place.clone(), kept },
+                    None => Error::FolderInUse(self.place.clone()),
+                });
+            }
+            Err(error) => return Err(rename(error)),
+        }
         self.disk
             .sync_folder(part::folder(&self.place))
             .map_err(|source| Error::NotDurable { path: self.place.clone(), source })
     }
+}
+
+/// Whether a folder did not get a name because something else has it.
+fn is_taken(error: &io::Error) -> bool {
+    use io::ErrorKind::{AlreadyExists, DirectoryNotEmpty, NotADirectory};
+    [AlreadyExists, DirectoryNotEmpty, NotADirectory].contains(&error.kind())
 }
 
 #[cfg(test)]
@@ -276,6 +291,32 @@ mod tests {
             assert_eq!(made, read, "{name}");
             let their = theirs.tensor(name).unwrap();
             assert_eq!((their.shape(), their.data()), (&stored.shape[..], &made[..]), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_folder_whose_name_is_taken_meanwhile_has_another_name() {
+        let model = Synthetic::new(&plan(), 3);
+        let job = CheckpointJob::new(&model, model.names());
+        let take: [fn(&Path); 2] = [
+            |folder| {
+                let _ = fs::create_dir(folder);
+                fs::write(folder.join("other"), b"theirs").unwrap();
+            },
+            |folder| fs::write(folder, b"theirs").unwrap(),
+        ];
+        for take in take {
+            let temp = tempfile::tempdir().unwrap();
+            let folder = temp.path().join("model");
+            let stop = AtomicBool::new(false);
+            let watch = Watch { stop: &stop, progress: &|_| take(&folder) };
+            let kept = match job.write(&folder, "{}", false, watch) {
+                Err(Error::Taken { path, kept }) if path.ends_with("model") => kept,
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(kept.file_name().unwrap(), "model.new-1");
+            assert!(crate::source::problems(&Checkpoint::open(&kept).unwrap(), &plan()).is_empty());
+            assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 2, "theirs and ours, and nothing else");
         }
     }
 

@@ -25,7 +25,7 @@ pub enum Error {
         source: serde_json::Error,
     },
     /// A small file of the checkpoint is something else.
-    #[error("{}: expected the text that was published, found {found}", .path.display())]
+    #[error("{}: not the file that was published: found {found}", .path.display())]
     NotText {
         /// The file.
         path: PathBuf,
@@ -108,11 +108,11 @@ pub enum Error {
         input: PathBuf,
     },
     /// A pipe or a device where a file is to be.
-    #[error("{}: expected the name of a file to write, found a pipe or a device; give another name", .0.display())]
+    #[error("{}: cannot write here: this is a pipe or a device; give another name", .0.display())]
     NotAFile(PathBuf),
     /// The name was free at the beginning and taken at the end.
     #[error(
-        "{}: a file of this name appeared while this one was written; the finished file is {}: rename it",
+        "{}: another file took this name in the meantime; the result was saved as {}",
         .path.display(), .kept.display()
     )]
     Taken {
@@ -122,7 +122,7 @@ pub enum Error {
         kept: PathBuf,
     },
     /// The file is there, but a power cut may take its name away.
-    #[error("{}: the file is complete, but the disk did not confirm its name: {source}; check the disk", .path.display())]
+    #[error("{}: the file is complete, but its directory entry could not be flushed to disk: {source}; check the disk", .path.display())]
     NotDurable {
         /// The file.
         path: PathBuf,

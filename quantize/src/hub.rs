@@ -53,7 +53,7 @@ fn only_snapshot(folder: &Path) -> Result<PathBuf, String> {
 
 fn told(snapshots: &[PathBuf]) -> String {
     let names: Vec<_> = snapshots.iter().map(|path| path.display().to_string()).collect();
-    format!("; found {}: give the folder that you mean", names.join(", "))
+    format!("; found {}: pass one of these folders", names.join(", "))
 }
 
 /// `org/name` in its two halves.

@@ -154,23 +154,11 @@ impl PartFile {
             .map_err(|source| Error::NotDurable { path: self.target.path.clone(), source })
     }
 
-    /// What took hours is not thrown away because of a name.
     fn under_another_name(&mut self) -> Error {
-        let taken = Error::Exists(self.target.path.clone());
-        for number in 1..1000 {
-            let mut name = self.place.clone().into_os_string();
-            name.push(format!(".new-{number}"));
-            let kept = PathBuf::from(name);
-            match self.target.disk.rename_new(self.part.path(), &kept) {
-                Ok(()) => {
-                    self.part.keep();
-                    return Error::Taken { path: self.target.path.clone(), kept };
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(_) => break,
-            }
+        match self.part.keep_beside(&self.place, self.target.disk) {
+            Some(kept) => Error::Taken { path: self.target.path.clone(), kept },
+            None => Error::Exists(self.target.path.clone()),
         }
-        taken
     }
 
     fn explained(&self, error: io::Error) -> Error {

@@ -72,6 +72,24 @@ impl Part {
         disk::is_still(&self.path, file)
     }
 
+    /// Gives it a free name beside `place`, which was taken meanwhile: what took hours is not thrown away because of a name.
+    pub(crate) fn keep_beside(&mut self, place: &Path, disk: Disk) -> Option<PathBuf> {
+        for number in 1..1000 {
+            let mut name = place.to_owned().into_os_string();
+            name.push(format!(".new-{number}"));
+            let kept = PathBuf::from(name);
+            match disk.rename_new(&self.path, &kept) {
+                Ok(()) => {
+                    self.keep();
+                    return Some(kept);
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(_) => break,
+            }
+        }
+        None
+    }
+
     /// It has another name now.
     pub(crate) fn keep(&mut self) {
         self.kept = true;

@@ -20,7 +20,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
         Err(ReadError::NotAFile(found)) => return Err(wrong(found.to_owned())),
         Err(ReadError::TooLarge { found, .. }) => {
             let n_bytes = found.unwrap_or(MOST_BYTES);
-            return Err(wrong(format!("{n_bytes} bytes, more than any such file has")));
+            return Err(wrong(format!("{n_bytes} bytes, too large for such a file")));
         }
         Err(error @ ReadError::Silent) => return Err(wrong(error.to_string())),
     };
@@ -53,7 +53,7 @@ mod tests {
         fs::write(&path, b"").unwrap();
         assert!(read(&path).unwrap_err().to_string().contains("an empty file"));
         File::create(&path).unwrap().set_len(MOST_BYTES + 1).unwrap();
-        assert!(read(&path).unwrap_err().to_string().contains("more than any such file has"));
+        assert!(read(&path).unwrap_err().to_string().contains("too large for such a file"));
         assert!(read(temp.path()).unwrap_err().to_string().contains("a folder"));
     }
 

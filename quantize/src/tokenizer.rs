@@ -313,7 +313,7 @@ impl TokenizerJson {
         }
         if let Some(part) = self.post_processor.as_ref().and_then(affix) {
             return Err(format!(
-                "post_processor: expected one that adds only the first and the last token, found {part:?} around the text; \
+                "post_processor: expected one that adds only BOS and EOS; found {part:?} around the text; \
                  {NEXT}"
             ));
         }

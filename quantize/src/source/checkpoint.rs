@@ -237,7 +237,7 @@ impl Source for Checkpoint {
             format!("{} ({} {:?})", &other[module.len()..], array.stored.dtype, array.stored.shape)
         });
         let words: Vec<_> = words.collect();
-        if words.is_empty() { String::new() } else { format!("; beside it found {}", words.join(", ")) }
+        if words.is_empty() { String::new() } else { format!("; the same module has {}", words.join(", ")) }
     }
 }
 
