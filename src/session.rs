@@ -102,8 +102,8 @@ pub enum SessionError {
     },
     /// The system does not give the memory.
     #[error(
-        "the system does not give the session its memory: the cache needs {cache} bytes, the scratch {scratch}, and the system \
-         refused a piece of {refused}; start with a shorter context, a smaller batch or narrower cache types, or raise \
+        "not enough memory for the session: the cache needs {cache} bytes and scratch space {scratch}; an allocation of {refused} \
+         bytes failed; start with a shorter context, a smaller batch or narrower cache types, or raise \
          the limit (ulimit -v)", cache = .needed.cache, scratch = .needed.scratch
     )]
     Memory {

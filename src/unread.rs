@@ -61,10 +61,7 @@ pub(crate) fn problems(gguf: &Gguf<'_>, config: &Config, read: &HashSet<&str>) -
     let line = |(tensor, n): (&TensorInfo<'_>, usize)| {
         let more = if n > 1 { format!(" and {} like it", n - 1) } else { String::new() };
         let advice = advice(tensor, gguf, config, arch).map_or(String::new(), |advice| format!("; {advice}"));
-        format!(
-            "{}{more}: expected only tensors that the metadata accounts for, found this one{advice}",
-            tensor.name
-        )
+        format!("{}{more}: the metadata does not describe this tensor{advice}", tensor.name)
     };
     kinds.into_values().map(line).collect()
 }
@@ -97,7 +94,7 @@ fn advice(tensor: &TensorInfo<'_>, gguf: &Gguf<'_>, config: &Config, arch: &str)
         )
     } else {
         format!(
-            "the metadata takes layer {layer} for an MTP layer, but it has no nextn tensors: if it is one of the model's own, add \
+            "the metadata declares layer {layer} as an MTP layer, but it has no nextn tensors: if it is one of the model's own, add \
              --override-kv {arch}.nextn_predict_layers=int:0"
         )
     })

@@ -147,7 +147,7 @@ fn a_kept_conversation_brings_its_tools_and_leaves_them_to_no_other() {
 
     let args = ["chat", "--json-schema", "{}", "--session", "weather"];
     let done = place.command(&args);
-    let told = rexpect::session::spawn_command(done, Some(60_000)).unwrap().exp_eof().unwrap();
+    let told = rexpect::session::spawn_command(done, Some(180_000)).unwrap().exp_eof().unwrap();
     assert!(told.contains("start without --json-schema"), "{told}");
 }
 

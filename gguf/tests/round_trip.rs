@@ -255,6 +255,6 @@ fn texts_that_are_not_utf8_are_written_as_they_were() {
     let header = writer.layout().unwrap().header;
     let file = GgufFile::parse(&header).unwrap();
     for (key, value) in written {
-        assert_eq!(OwnedValue::from(file.metadata().get(key).unwrap().clone()), value, "{key}");
+        assert_eq!(OwnedValue::from(*file.metadata().get(key).unwrap()), value, "{key}");
     }
 }

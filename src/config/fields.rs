@@ -151,7 +151,7 @@ impl<'j> Fields<'j> {
             let Some(size) = self.value(name).and_then(|_| self.size(name)) else { continue };
             match found {
                 Some((first, other)) if other != size => self.problems.push(format!(
-                    "{}{name}: expected {other} as {first} says, found {size}; they name the same number",
+                    "{0}{first} is {other} and {0}{name} is {size}, but both name the same value",
                     self.prefix
                 )),
                 Some(_) => {}

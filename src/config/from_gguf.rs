@@ -277,7 +277,14 @@ impl Reader<'_, '_> {
             let Some(value) = self.metadata.get(&full) else { continue };
             self.asked.insert(full.clone());
             let found = overridden.or_else(|| scalar_of(value));
-            if !found.as_ref().is_some_and(|found| neutral.is(found)) {
+            // A list has a value for each layer.
+            let is_neutral = match (&found, value) {
+                (None, Value::Array(list)) => {
+                    list.values().all(|value| scalar_of(&value).is_some_and(|found| neutral.is(&found)))
+                }
+                (found, _) => found.as_ref().is_some_and(|found| neutral.is(found)),
+            };
+            if !is_neutral {
                 let found = found.map_or_else(|| value.kind().to_string(), |found| found.to_string());
                 self.problems.push(format!(
                     "{full}: expected {neutral}, found {found}; Fathom supports no other value"

@@ -150,7 +150,7 @@ fn mscale(fields: &mut Fields<'_>, factor: f32) -> f32 {
     if factor > 1.0 && (all_dim == 0.0 || (mscale != all_dim && !told)) {
         fields.problems.push(format!(
             "{}mscale, mscale_all_dim: expected two equal numbers above 0, found {mscale} and {all_dim} (0: absent); other \
-             values scale cosines and sines, which no published model of this family does",
+             values would scale the rotary embedding, which is not supported",
             fields.prefix
         ));
     }

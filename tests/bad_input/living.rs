@@ -3,6 +3,8 @@
 use super::{put, run};
 use crate::common::{convert, program};
 use std::process::Command;
+#[cfg(target_os = "linux")]
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_pipe_is_refused_at_once() {
@@ -84,7 +86,10 @@ fn a_file_shortened_while_mapped_is_named() {
             .stderr(std::process::Stdio::piped())
             .spawn()
             .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(180);
         while !when.has_come(child.id()) {
+            assert_eq!(child.try_wait().unwrap(), None, "{when:?}: it ended before");
+            assert!(Instant::now() < deadline, "{when:?}: it does not come so far");
             std::thread::yield_now();
         }
         let model = std::fs::OpenOptions::new().write(true).open(&good.path).unwrap();

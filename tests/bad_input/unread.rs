@@ -9,9 +9,9 @@ fn bias(name: &str, n: usize) -> Tensor {
     Tensor { name: name.to_owned(), ty: TensorType::F32, shape: vec![n], bytes: vec![0; 4 * n] }
 }
 
-const ACCOUNTS: &str = "expected only tensors that the metadata accounts for";
+const ACCOUNTS: &str = "the metadata does not describe this tensor";
 
-pub const REFUSED: [Row; 12] = [
+pub const REFUSED: [Row; 13] = [
     (
         "shared experts without their number",
         |dir, mut model| {
@@ -64,7 +64,7 @@ pub const REFUSED: [Row; 12] = [
         By::Loading,
         &[
             "blk.2.attn_norm.weight",
-            "takes layer 2 for an MTP layer",
+            "declares layer 2 as an MTP layer",
             "deepseek32.nextn_predict_layers=int:0",
         ],
     ),
@@ -106,6 +106,15 @@ pub const REFUSED: [Row; 12] = [
         },
         By::Loading,
         &["deepseek32.attention.scale: expected 0, found 0.5; Fathom supports no other value"],
+    ),
+    (
+        "a window of attention in one layer",
+        |dir, mut model| {
+            model.set("deepseek32.attention.sliding_window", vec![0u32, 128, 0, 0]);
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &["deepseek32.attention.sliding_window: expected 0, found "],
     ),
     (
         "experts without their factor and their norm",
@@ -196,6 +205,12 @@ fn what_changes_nothing_is_taken_and_told() {
     let yarn = ["--override-kv", "deepseek32.rope.scaling.type=str:yarn"];
     assert!(logits(&without_type, &yarn) == (expected.clone(), String::new()), "the advice is sound");
     assert!(logits(&good, &[yarn[0], "deepseek32.rope.scaling.type=str:none"]).0 != expected);
+
+    let by_layer = with(|model| {
+        model.set("deepseek32.attention.sliding_window", vec![0u32; 4]);
+        model.set("deepseek32.swiglu_clamp_exp", vec![0f32; 4]);
+    });
+    assert!(logits(&by_layer, &[]) == (expected.clone(), String::new()), "nothing in every layer is nothing");
 
     let hidden = with(|model| {
         model.unset("deepseek32.nextn_predict_layers");

@@ -3,7 +3,8 @@
 use super::{End, Limits, Ran};
 use crate::chat::ToolCall;
 use crate::threads::spawn;
-use rustix::io::ioctl_fionread;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use std::io::{Error, ErrorKind, Read, Write};
@@ -138,7 +139,7 @@ fn wait(child: &mut Child, outputs: [&Reading; 2], timeout: Duration, stop: &Ato
             (n_written, last) = (n_now, Instant::now());
         }
         let is_over = || {
-            let is_silent = last.elapsed() >= SILENCE && outputs.iter().all(|output| output.is_empty());
+            let is_silent = last.elapsed() >= SILENCE && outputs.iter().all(|output| output.is_through());
             is_silent || outputs.iter().all(|output| output.is_done())
         };
         if let Some(status) = status.filter(|_| is_over()) {
@@ -218,8 +219,10 @@ impl Reading {
         Ok(Reading { kept, pipe: seen, thread })
     }
 
-    /// Nothing waits to be read.
-    fn is_empty(&self) -> bool {
+    /// Nothing waits to be read, and what was read is stored.
+    fn is_through(&self) -> bool {
+        // Who reads holds the lock until it has stored what it read.
+        let Ok(_kept) = self.kept.try_lock() else { return false };
         self.pipe.as_ref().is_none_or(|pipe| ioctl_fionread(pipe).is_ok_and(|n| n == 0))
     }
 
@@ -237,12 +240,19 @@ impl Reading {
     }
 }
 
-fn read(mut pipe: impl Read, keep: Keep, kept: &Mutex<Kept>) {
+fn read(mut pipe: impl Read + AsFd, keep: Keep, kept: &Mutex<Kept>) {
     let mut buffer = [0; 8192];
     loop {
+        match poll(&mut [PollFd::new(&pipe, PollFlags::IN)], None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(_) => return,
+        }
+        // Between reading and storing nobody looks: what left the pipe would be nowhere.
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         match pipe.read(&mut buffer) {
             Ok(0) => return,
-            Ok(n) => kept.lock().unwrap_or_else(PoisonError::into_inner).add(&buffer[..n], keep),
+            Ok(n) => kept.add(&buffer[..n], keep),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(_) => return,
         }
@@ -252,7 +262,7 @@ fn read(mut pipe: impl Read, keep: Keep, kept: &Mutex<Kept>) {
 #[cfg(test)]
 mod tests {
     use super::super::{End, Limits, Ran, run};
-    use super::STDERR_TAIL;
+    use super::{Keep, Reading, STDERR_TAIL};
     use crate::chat::ToolCall;
     use serde_json::{Value, json};
     use std::sync::atomic::AtomicBool;
@@ -295,6 +305,15 @@ mod tests {
         assert_eq!(ran("kill -9 $$", limits()).end, End::Failed("killed by signal 9".into()));
         let long = ran("yes | head -c 100000 >&2; echo end >&2; exit 1", limits());
         assert!(long.stderr.len() <= STDERR_TAIL && long.stderr.ends_with("end"));
+    }
+
+    #[test]
+    fn output_that_is_being_stored_is_waited_for() {
+        let reading = Reading::new(None::<std::process::ChildStdout>, Keep::First(9)).unwrap();
+        let stored = reading.kept.lock().unwrap();
+        assert!(!reading.is_through());
+        drop(stored);
+        assert!(reading.is_through());
     }
 
     #[test]
