@@ -515,9 +515,70 @@ fn what_could_not_be_kept_is_kept_with_the_next_message() {
 
     no_room();
     terminal.say("four");
+    // Who leaves knows what that loses, however it is done.
+    terminal.press("\u{4}");
+    assert!(terminal.until(LISTENS).contains("/save FILE writes it elsewhere; the same command again"));
+    terminal.say("five");
+    terminal.press(CTRL_C);
+    terminal.until("press Ctrl-C again");
+    terminal.until(LISTENS);
+    terminal.press(CTRL_C);
+    assert!(terminal.until(LISTENS).contains("the same command again"));
+    terminal.say("six");
+    assert!(terminal.say("/quit").contains("the same command again"));
     terminal.press("/quit\r");
     terminal.until("the latest messages are not saved");
     assert_eq!(terminal.exit_code(), 1);
+}
+
+#[test]
+fn what_is_taken_back_in_one_chat_stays_in_another() {
+    let place = Place::new();
+    let mut first = place.chat(&["-n", "2"]);
+    first.ask("hello");
+    let mut second = place.chat(&["--session", "hello", "-n", "2"]);
+    let told = second.say("/undo");
+    assert!(told.contains("hello is open in another chat, so its file stays"), "{told}");
+    assert_eq!(messages(&kept(&place)[0]).len(), 2);
+    second.ask("something else");
+    second.leave();
+    first.leave();
+    assert_eq!(names(&place), ["hello", "something-else"]);
+    // Where nobody else has it, it goes.
+    let mut terminal = place.chat(&["--session", "hello"]);
+    terminal.say("/undo");
+    terminal.leave();
+    assert_eq!(names(&place), ["something-else"]);
+}
+
+#[test]
+fn a_history_that_cannot_be_used_is_told_and_one_that_is_damaged_is_mended() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.file("state/fathom")).unwrap();
+    let history = place.file("state/fathom/history");
+    assert!(std::process::Command::new("mkfifo").arg(&history).status().unwrap().success());
+    let start = || {
+        let command = place.command(&["chat", model().to_str().unwrap(), "-n", "2"]);
+        let mut terminal = Terminal { pty: spawn_command(command, Some(PATIENCE_MS)).unwrap() };
+        let told = terminal.until(LISTENS);
+        (terminal, told)
+    };
+    let (mut terminal, told) = start();
+    assert!(told.contains("found a pipe; the history of what you type is not saved"), "{told}");
+    terminal.press_alone("half a thought");
+    terminal.signal("TERM");
+    assert_eq!(terminal.end(), Some(143), "nor does the end wait for the pipe");
+
+    std::fs::remove_file(&history).unwrap();
+    std::fs::write(&history, b"#V2\n/set n_predict \xff3\n").unwrap();
+    let (mut terminal, told) = start();
+    assert!(told.contains("expected UTF-8, found other bytes"), "{told}");
+    terminal.say("/set seed 7");
+    terminal.leave();
+    let (mut terminal, told) = start();
+    assert!(!told.contains("note: /"), "{told}");
+    assert!(terminal.say("\u{1b}[A\u{1b}[A").contains("seed = 7"));
+    terminal.leave();
 }
 
 #[test]

@@ -8,6 +8,7 @@ use common::terminal::{
 };
 use common::wait_until;
 use rexpect::session::spawn_command;
+use std::io::Write;
 
 const ESC: &str = "\u{1b}";
 const UP: &str = "\u{1b}[A";
@@ -223,4 +224,77 @@ fn what_waits_is_shown_below_the_answer() {
     // On a slow machine that was before the first word of the answer.
     assert_eq!(messages[0].1, "ab");
     assert!(messages.len() <= 2 && messages.iter().all(|(_, text)| !text.contains("queued")), "{messages:?}");
+}
+
+/// Puts bytes into the terminal that need not be text.
+fn press_bytes(terminal: &Terminal, bytes: &[u8]) {
+    terminal.pty.process().get_file_handle().unwrap().write_all(bytes).unwrap();
+}
+
+#[test]
+fn bytes_that_are_no_text_take_nothing_away() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["-n", "2"]);
+    terminal.press("<<draft>>");
+    terminal.until("<<draft>>");
+    press_bytes(&terminal, b"\xe9");
+    assert!(terminal.until(LISTENS).contains("bytes that are not UTF-8"));
+    terminal.ask(" more");
+    // Behind a line, too: that one is sent.
+    press_bytes(&terminal, b"second\r\xe9");
+    terminal.until("bytes that are not UTF-8");
+    terminal.until("seed");
+    terminal.until(LISTENS);
+    assert_eq!(said(&mut terminal, &place), ["<<draft>> more", "second"]);
+}
+
+#[test]
+fn what_comes_together_with_ctrl_c_is_taken() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["-n", "2"]);
+    terminal.press(&format!("{CTRL_C}one\r"));
+    terminal.until("press Ctrl-C again");
+    terminal.until("seed");
+    terminal.until(LISTENS);
+    terminal.press(&format!("a line that is cleared{CTRL_C}two\r\u{1b}three\r"));
+    terminal.until("> three");
+    terminal.until("seed");
+    terminal.until(LISTENS);
+    assert_eq!(said(&mut terminal, &place), ["one", "two", "three"]);
+    terminal.press(&format!("{CTRL_C}\u{4}"));
+    assert_eq!(terminal.exit_code(), 0);
+
+    // Behind a line it stops the answer, and the person looks at what came behind it.
+    let mut terminal = place.chat(&[&["--top-k", "1"], &ENDLESS[..]].concat());
+    terminal.press(&format!("ab\r{CTRL_C}<<two>>\r<<three>>\r"));
+    terminal.until("stopped");
+    terminal.until("<<two>>");
+    terminal.until("<<three>>");
+    terminal.press(CTRL_C);
+    assert_eq!(said(&mut terminal, &place), ["ab"]);
+}
+
+#[test]
+fn what_was_typed_just_before_ctrl_c_stays() {
+    let place = Place::new();
+    let mut terminal = answering(&place, &[]);
+    terminal.press(&format!("<<one>>\r<<two>>{CTRL_C}"));
+    assert!(terminal.until(LISTENS).contains("stopped"));
+    terminal.until("<<one>>");
+    terminal.until("<<two>>");
+    terminal.press(CTRL_C);
+    assert_eq!(said(&mut terminal, &place), ["ab"]);
+}
+
+#[test]
+fn a_paste_without_its_end_is_found_again() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["-n", "2"]);
+    terminal.press_alone("typed \u{1b}[200~pasted\rwords");
+    terminal.signal("TERM");
+    assert_eq!(terminal.end(), Some(143));
+    let mut terminal = place.chat(&["-n", "2"]);
+    terminal.press(UP);
+    terminal.ask("");
+    assert_eq!(said(&mut terminal, &place), ["typed pasted\nwords"]);
 }

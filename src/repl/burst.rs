@@ -6,7 +6,7 @@
 
 use super::ahead::Typed;
 #[cfg(unix)]
-use super::ahead::{Keys, reads_what_is_there};
+use super::ahead::{INTERRUPT, Keys, reads_what_is_there};
 use super::input::{MARKS, is_complete};
 use rustyline::{
     Cmd, ConditionalEventHandler, Event, EventContext, KeyCode, KeyEvent, Modifiers, Movement, RepeatCount,
@@ -24,6 +24,7 @@ const EDITING: &str = "bcdfltuy<>-0123456789";
 const CTRL_G: KeyEvent = KeyEvent(KeyCode::Char('G'), Modifiers::CTRL);
 const CTRL_O: KeyEvent = KeyEvent(KeyCode::Char('O'), Modifiers::CTRL);
 const CTRL_C: KeyEvent = KeyEvent(KeyCode::Char('C'), Modifiers::CTRL);
+const CTRL_D: KeyEvent = KeyEvent(KeyCode::Char('D'), Modifiers::CTRL);
 const ENTER: KeyEvent = KeyEvent(KeyCode::Enter, Modifiers::NONE);
 const ENTER_TOO: KeyEvent = KeyEvent(KeyCode::Char('M'), Modifiers::CTRL);
 const LINE_FEED: KeyEvent = KeyEvent(KeyCode::Char('J'), Modifiers::CTRL);
@@ -35,12 +36,24 @@ const BACKSPACE: KeyEvent = KeyEvent(KeyCode::Backspace, Modifiers::NONE);
 #[derive(Clone, Default)]
 pub(super) struct Burst(Arc<Mutex<State>>);
 
+/// What ends a line.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) enum By {
+    #[default]
+    Enter,
+    /// It is wanted in an editor before it is sent.
+    Editor,
+    /// Ctrl-C, of an empty line.
+    Interrupt,
+    /// Ctrl-D, the same.
+    End,
+}
+
 #[derive(Default)]
 struct State {
-    /// The line that Enter ended.
+    /// The line that was ended.
     line: Option<String>,
-    /// It is wanted in an editor before it is sent.
-    edits: bool,
+    by: By,
     /// What came behind it.
     #[cfg(unix)]
     behind: Keys,
@@ -50,6 +63,8 @@ struct State {
     drawn: String,
     /// Text for the end of a long line, not drawn yet.
     held: String,
+    /// What is being pasted, while its end has not come.
+    pasted: Option<String>,
     /// When the last character came.
     last: Option<Instant>,
 }
@@ -59,14 +74,14 @@ impl Burst {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The line that was ended, if one was, whether it is wanted in an editor, and what came behind it.
-    pub(super) fn take(&self) -> (Option<String>, bool, Typed) {
+    /// The line that was ended, if one was, what ended it, and what came behind it.
+    pub(super) fn take(&self) -> (Option<String>, By, Typed) {
         let state = std::mem::take(&mut *self.state());
         #[cfg(unix)]
         let typed = state.behind.typed;
         #[cfg(not(unix))]
         let typed = Typed::default();
-        (state.line, state.edits, typed)
+        (state.line, state.by, typed)
     }
 
     /// The editor has drawn its line. Behind Enter it only grows by what was pasted.
@@ -88,8 +103,16 @@ impl Burst {
         let state = self.state();
         match &state.line {
             Some(line) => line.clone(),
-            None => format!("{}{}", state.drawn, state.held),
+            None => {
+                let pasted = state.pasted.as_deref().map(of_a_paste).unwrap_or_default();
+                format!("{}{}{pasted}", state.drawn, state.held)
+            }
         }
+    }
+
+    /// Whether the end of a paste is still to come.
+    pub(super) fn is_pasting(&self) -> bool {
+        self.state().pasted.is_some()
     }
 }
 
@@ -106,18 +129,26 @@ impl State {
         if self.line.is_some() {
             return self.follows(key);
         }
+        if self.pasted.is_some() {
+            return Some(self.pastes(key));
+        }
         let now = Instant::now();
         let is_fast = self.last.replace(now).is_some_and(|last| now - last < AT_ONCE);
         match key {
             ENTER | ENTER_TOO | LINE_FEED => self.enter(line),
-            CTRL_G | CTRL_O if can_follow() => {
-                self.edits = true;
-                Some(self.end(line))
+            CTRL_G | CTRL_O if can_follow() => Some(self.end(line, By::Editor)),
+            CTRL_C | CTRL_D if line.is_empty() && self.held.is_empty() => {
+                let by = if key == CTRL_C { By::Interrupt } else { By::End };
+                can_follow().then(|| self.end(line, by))
             }
             CTRL_C => {
-                let is_empty = line.is_empty() && self.held.is_empty();
                 self.held.clear();
-                (!is_empty).then_some(Cmd::Kill(Movement::WholeBuffer))
+                Some(Cmd::Kill(Movement::WholeBuffer))
+            }
+            // The line editor would keep it to itself until it is whole.
+            KeyEvent(KeyCode::BracketedPasteStart, _) => {
+                self.pasted = Some(std::mem::take(&mut self.held));
+                Some(Cmd::Noop)
             }
             ALT_ENTER if self.held.is_empty() => Some(Cmd::Newline),
             ALT_ENTER => self.character('\n', line, place, is_fast),
@@ -127,14 +158,34 @@ impl State {
             KeyEvent(KeyCode::Char(c), Modifiers::NONE) if line.len() >= LONG_LINE => {
                 self.character(c, line, place, is_fast)
             }
-            // Esc, and another key right behind it.
-            KeyEvent(KeyCode::Char(c), Modifiers::ALT) if !EDITING.contains(c.to_ascii_lowercase()) => {
+            // Esc, and another key right behind it. Where there is no text, no letter edits any.
+            KeyEvent(KeyCode::Char(c), Modifiers::ALT)
+                if !EDITING.contains(c.to_ascii_lowercase()) || (line.is_empty() && c.is_alphabetic()) =>
+            {
                 self.character(c, line, place, is_fast)
             }
             // The text goes before the key, which finds it there when it is pressed again.
             _ if !self.held.is_empty() => Some(Cmd::Insert(1, std::mem::take(&mut self.held))),
             _ => None,
         }
+    }
+
+    /// A key of what is pasted: none of them does anything but stand for itself.
+    fn pastes(&mut self, key: KeyEvent) -> Cmd {
+        let pasted = self.pasted.get_or_insert_default();
+        match key {
+            KeyEvent(KeyCode::BracketedPasteEnd, _) => {
+                let text = of_a_paste(pasted);
+                self.pasted = None;
+                return Cmd::Insert(1, text);
+            }
+            ENTER | ENTER_TOO | ALT_ENTER => pasted.push('\r'),
+            LINE_FEED => pasted.push('\n'),
+            TAB => pasted.push('\t'),
+            KeyEvent(KeyCode::Char(c), Modifiers::NONE | Modifiers::ALT) => pasted.push(c),
+            _ => {}
+        }
+        Cmd::Noop
     }
 
     fn character(&mut self, c: char, line: &str, place: usize, is_fast: bool) -> Option<Cmd> {
@@ -164,15 +215,15 @@ impl State {
                 false => Some(Cmd::Insert(1, std::mem::take(&mut self.held))),
             };
         }
-        Some(self.end(line))
+        Some(self.end(line, By::Enter))
     }
 
     /// From now on nothing is drawn but the end of the line.
-    fn end(&mut self, line: &str) -> Cmd {
+    fn end(&mut self, line: &str, by: By) -> Cmd {
         let held = std::mem::take(&mut self.held);
         let whole = format!("{line}{held}");
         self.seen = whole.len();
-        self.line = Some(whole);
+        (self.line, self.by) = (Some(whole), by);
         match held.is_empty() {
             true => Cmd::Move(Movement::EndOfBuffer),
             false => Cmd::Insert(1, held),
@@ -189,8 +240,13 @@ impl State {
             TAB => self.behind.take(b"\t"),
             BACKSPACE => self.behind.take(b"\x7f"),
             KeyEvent(KeyCode::Char('U'), Modifiers::CTRL) => self.behind.take(b"\x15"),
-            KeyEvent(KeyCode::Char('D'), Modifiers::CTRL) => self.behind.take(b"\x04"),
-            KeyEvent(KeyCode::Char(c), Modifiers::NONE) => {
+            CTRL_D => self.behind.take(b"\x04"),
+            CTRL_C => {
+                self.behind.typed.queue.push_back(INTERRUPT.to_owned());
+                false
+            }
+            // With Alt it was pressed behind Esc: there is nothing to edit here.
+            KeyEvent(KeyCode::Char(c), Modifiers::NONE | Modifiers::ALT) => {
                 self.behind.take(c.encode_utf8(&mut bytes).as_bytes())
             }
             // The editor puts what is pasted into its line, where it is found.
@@ -204,6 +260,11 @@ impl State {
     fn follows(&mut self, _: KeyEvent) -> Option<Cmd> {
         None
     }
+}
+
+/// A text with line ends of any kind.
+fn of_a_paste(text: &str) -> String {
+    text.replace("\r\n", "\n").replace('\r', "\n")
 }
 
 #[cfg(unix)]
@@ -279,7 +340,7 @@ mod tests {
         burst.drawn("half of a line");
         burst.state().held = " and".into();
         assert_eq!(burst.draft(), "half of a line and");
-        burst.state().end("half of a line");
+        burst.state().end("half of a line", By::Enter);
         burst.drawn("half of a line and what was pasted behind it");
         assert_eq!(burst.draft(), "half of a line and");
         burst.take();
@@ -289,7 +350,8 @@ mod tests {
     #[test]
     fn esc_swallows_no_key() {
         assert_eq!(State::default().key(KeyEvent::alt('h'), "", 0), Some(Cmd::Insert(1, "h".into())));
-        assert_eq!(State::default().key(KeyEvent::alt('b'), "", 0), None, "a word back");
+        assert_eq!(State::default().key(KeyEvent::alt('b'), "x", 1), None, "a word back");
+        assert_eq!(State::default().key(KeyEvent::alt('y'), "", 0), Some(Cmd::Insert(1, "y".into())));
         assert_eq!(State::default().key(TAB, "x", 1), Some(Cmd::Insert(1, "\t".into())));
         assert_eq!(State::default().key(TAB, "/he", 3), None);
         assert_eq!(State::default().key(TAB, "!ls", 3), None);
@@ -311,6 +373,35 @@ mod tests {
             typed,
             Typed { queue: ["two".into(), "three".into()].into(), line: "pasted\nlines!".into() }
         );
-        assert_eq!(burst.take(), (None, false, Typed::default()));
+        assert_eq!(burst.take(), (None, By::Enter, Typed::default()));
+    }
+
+    #[test]
+    fn esc_and_ctrl_c_behind_a_line_take_nothing_away() {
+        let burst = Burst::default();
+        burst.state().line = Some("one".into());
+        for key in [KeyEvent::alt('b'), char('e'), CTRL_C, ENTER, CTRL_C, char('x')] {
+            burst.state().key(key, "one", 3);
+        }
+        let (_, _, typed) = burst.take();
+        assert_eq!(typed.queue, [INTERRUPT, "be", INTERRUPT]);
+        assert_eq!(typed.line, "x");
+    }
+
+    #[test]
+    fn a_paste_is_known_before_it_ends() {
+        let burst = Burst::default();
+        let press = |key| burst.state().key(key, "line ", 5);
+        burst.drawn("line ");
+        burst.state().held = "held ".into();
+        let (start, end) = (KeyCode::BracketedPasteStart, KeyCode::BracketedPasteEnd);
+        press(KeyEvent(start, Modifiers::NONE));
+        for key in "a\tb\r\nc\u{3}\u{4}\rd\n".chars().map(char).chain([KeyEvent::alt('e'), CTRL_O]) {
+            assert_eq!(press(key), Some(Cmd::Noop), "{key:?}");
+        }
+        let pasted = "held a\tb\nc\nd\ne";
+        assert_eq!((burst.draft(), burst.is_pasting()), (format!("line {pasted}"), true));
+        assert_eq!(press(KeyEvent(end, Modifiers::NONE)), Some(Cmd::Insert(1, pasted.into())));
+        assert!(!burst.is_pasting());
     }
 }

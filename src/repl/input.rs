@@ -1,10 +1,10 @@
 //! Lines from a terminal: editing, history, completion, messages of several lines.
 
-use super::ahead::{Typed, Watch};
-use super::burst::Burst;
+use super::ahead::{INTERRUPT, Typed, Watch, take_rest};
+use super::burst::{Burst, By};
 use super::shelf::Shelf;
 use super::table::{ROWS, Row, Takes};
-use super::{complain, editor};
+use super::{complain, editor, history};
 use crate::cli::{Failure, below, print, signals};
 use etcetera::BaseStrategy;
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
@@ -15,14 +15,17 @@ use rustyline::hint::Hinter;
 use rustyline::history::{FileHistory, History};
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Behavior, CompletionType, Config, Context, Editor, Event, EventHandler, Helper};
-use std::io::IsTerminal;
-use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::io::{ErrorKind, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const PROMPT: &str = "> ";
 const MOST_HISTORY: usize = 2000;
 /// Milliseconds within which the bytes of one key come: Esc alone is a key, and no beginning of one.
 const ONE_KEY: u16 = 50;
+/// The line editor gives up on such bytes, and on what it read together with them.
+const NO_TEXT: &str = "the terminal sent bytes that are not UTF-8; they are left out, and what came together with them may be \
+                       missing: look at the line before you send it";
 
 /// The terminal.
 pub(super) struct Input {
@@ -63,16 +66,22 @@ impl Input {
         let burst = Burst::default();
         editor.set_helper(Some(Aid { files: FilenameCompleter::new(), shelf, burst: burst.clone() }));
         editor.bind_sequence(Event::Any, EventHandler::Conditional(Box::new(burst.clone())));
-        let history = if remembers { history_file() } else { None };
-        if let Some(path) = &history {
-            // None the first time; a damaged one is no reason not to talk.
-            let _ = editor.load_history(path);
+        let mut history = if remembers { history_file() } else { None };
+        // One that cannot be used is no reason not to talk.
+        if let Some(path) = &history
+            && let Err(why) = history::load(editor.history_mut(), path)
+        {
+            tell!("{}", print::plain(&not_saved(path, &why)));
+            history = None;
         }
         Ok(Input { editor, history, typed: Typed::default(), waited: false, burst })
     }
 
     /// While an answer comes, keys are kept for the next line, and Esc sets `stop`; until [`Input::take_back`].
     pub(super) fn watch(&mut self, stop: &'static AtomicBool) -> Option<Watch> {
+        if self.typed.interrupts() {
+            stop.store(true, Ordering::Relaxed);
+        }
         if below::edits_no_lines() {
             // What was begun could not be shown again: the terminal itself keeps what is typed.
             return None;
@@ -97,8 +106,11 @@ impl Input {
             text = self.typed.queue.pop_front()?;
         }
         while !is_complete(&text) {
-            let Some(more) = self.typed.queue.pop_front() else {
+            // Behind Ctrl-C it does not go on, but the person finds what there is of it.
+            let more = self.typed.queue.pop_front().filter(|more| more != INTERRUPT);
+            let Some(more) = more else {
                 self.typed.line.insert_str(0, &format!("{text}\n"));
+                self.typed.reopen();
                 return None;
             };
             text = format!("{text}\n{more}");
@@ -109,6 +121,9 @@ impl Input {
 
     /// Waits for a line, unless one waits already.
     pub(super) fn read(&mut self) -> Result<Line, Failure> {
+        if self.typed.interrupts() {
+            return Ok(Line::Interrupt);
+        }
         let before = self.typed_before();
         self.waited = before.is_some();
         if let Some(text) = before {
@@ -148,21 +163,32 @@ impl Input {
             let waiting = signals::wait_for_person(self.keep_draft());
             let read = self.editor.readline_with_initial(prompt, (&begun, ""));
             drop(waiting);
-            let draft = self.burst.draft();
-            let (line, edits, behind) = self.burst.take();
+            let (draft, pasting) = (self.burst.draft(), self.burst.is_pasting());
+            let (line, by, behind) = self.burst.take();
             self.typed.append(behind);
+            if matches!(&read, Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData) {
+                complain(NO_TEXT);
+                // What waits is looked at before it is sent.
+                if line.is_none() {
+                    begun = rest_of(Typed { line: draft, ..Typed::default() }, pasting);
+                    continue;
+                }
+                self.typed.line = rest_of(std::mem::take(&mut self.typed), false);
+            }
             // A terminal that went away: nobody ended this line.
             if line.is_none() && matches!(&read, Err(error) if !matches!(error, ReadlineError::Interrupted)) {
                 self.typed.line.insert_str(0, &draft);
             }
-            match line {
-                Some(line) if edits => {
+            match (line, by) {
+                (Some(line), By::Editor) => {
                     begun = editor::edit(&line).unwrap_or_else(|why| {
                         complain(&why);
                         line
                     });
                 }
-                line => return line.map_or(read, Ok),
+                (Some(_), By::Interrupt) => return Err(ReadlineError::Interrupted),
+                (Some(_), By::End) => return Err(ReadlineError::Eof),
+                (line, By::Enter) | (line @ None, _) => return line.map_or(read, Ok),
             }
         }
     }
@@ -179,7 +205,9 @@ impl Input {
             let _ = history_config().map(|config| {
                 let mut history = FileHistory::with_config(&config.build());
                 // What knows the file only appends to it.
-                let _ = history.load(&path);
+                if history::load(&mut history, &path).is_err() {
+                    return Ok(());
+                }
                 for line in lines.iter().filter(|line| !line.trim().is_empty()) {
                     history.add(line)?;
                 }
@@ -203,10 +231,21 @@ impl Input {
         if let (Ok(true), Some(path)) = (added, &self.history)
             && let Err(error) = self.editor.append_history(path)
         {
-            tell!("note: {}: {error}; the history of what you type is not saved", path.display());
+            tell!("{}", print::plain(&not_saved(path, &error)));
             self.history = None;
         }
     }
+}
+
+/// All that was typed and what has come since, as one line that is not sent yet.
+fn rest_of(typed: Typed, pasting: bool) -> String {
+    let mut typed = take_rest(typed, pasting);
+    typed.reopen();
+    typed.line
+}
+
+fn not_saved(path: &Path, why: &dyn std::fmt::Display) -> String {
+    format!("note: {}: {why}; the history of what you type is not saved", path.display())
 }
 
 fn failure(error: ReadlineError) -> Failure {

@@ -357,8 +357,14 @@ impl Repl<'_, '_> {
         if self.turns.is_empty() {
             if self.kept.open.is_some() {
                 let shelf = self.kept.needed()?;
-                self.kept.open.as_ref().map_or(Ok(()), |open| shelf.withdraw(open))?;
-                self.kept.open = None;
+                let stays = self.kept.open.as_ref().map_or(Ok(false), |open| shelf.withdraw(open))?;
+                let name = self.kept.open.take().map(|open| open.name).unwrap_or_default();
+                if stays {
+                    aside(&format!(
+                        "note: {name} is open in another chat, so its file stays as it was; the next message begins a new \
+                         conversation"
+                    ));
+                }
             }
             return Ok(());
         }

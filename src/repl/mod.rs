@@ -11,6 +11,7 @@ mod command;
 mod editor;
 mod export;
 mod files;
+mod history;
 mod input;
 mod kept;
 mod model;
@@ -143,13 +144,18 @@ fn talk(repl: &mut Repl<'_, '_>, mut first: Option<String>) -> Result<(), Failur
             None => repl.read()?,
         };
         let done = match line {
-            Line::End => return Ok(()),
-            Line::Interrupt if wants_to_leave => return Ok(()),
-            Line::Interrupt => {
+            Line::Interrupt if !wants_to_leave => {
                 wants_to_leave = true;
                 aside("press Ctrl-C again, or Ctrl-D, to leave");
                 continue;
             }
+            Line::End | Line::Interrupt => match repl.leave_conversation() {
+                Ok(()) => return Ok(()),
+                Err(unsaved) => {
+                    complain(&unsaved);
+                    continue;
+                }
+            },
             Line::Message(text) if text.trim().is_empty() => continue,
             Line::Message(text) => repl.message(text),
             Line::Command(text) => {

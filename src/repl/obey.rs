@@ -73,7 +73,10 @@ impl Repl<'_, '_> {
             Command::Rename(name) => self.rename(&name)?,
             Command::Delete(wanted) => self.delete_if_sure(&wanted)?,
             Command::Regen => return self.regenerate(),
-            Command::Quit => return Ok(ControlFlow::Break(())),
+            Command::Quit => {
+                self.leave_conversation()?;
+                return Ok(ControlFlow::Break(()));
+            }
         }
         Ok(GO_ON)
     }

@@ -343,10 +343,26 @@ impl Shelf {
         open.unsure.clone().map_or(Ok(()), Err)
     }
 
-    /// Removes a conversation of which nothing is left, unless another program said something in it.
-    pub(super) fn withdraw(&self, open: &Open) -> Result<(), String> {
+    /// Removes a conversation of which nothing is left, unless another program said something in it. True if it stays
+    /// because somebody else has it open.
+    pub(super) fn withdraw(&self, open: &Open) -> Result<bool, String> {
         let _guard = self.guard();
-        if self.stamp(&open.name) == open.stamp { self.remove(&open.name) } else { Ok(()) }
+        if self.stamp(&open.name) != open.stamp {
+            return Ok(false);
+        }
+        if self.is_shared(open) {
+            return Ok(true);
+        }
+        self.remove(&open.name).map(|()| false)
+    }
+
+    /// Whether somebody else has it open, too.
+    fn is_shared(&self, open: &Open) -> bool {
+        let Some(held) = &open._held else { return used(&self.path(&open.name)) == Use::Somebody };
+        let is_shared = matches!(held.try_lock(), Err(TryLockError::WouldBlock));
+        // Also a lock that was not to be had takes the place of this one.
+        hold(held);
+        is_shared
     }
 
     /// Removes a conversation that nobody has open.
@@ -566,6 +582,24 @@ mod tests {
         assert!(shelf.delete("a").unwrap_err().contains("is open in another chat"));
         drop(open);
         assert_eq!(shelf.delete("a"), Ok(()));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_somebody_else_has_open_is_not_withdrawn() {
+        let (_folder, shelf) = shelf();
+        let mine = shelf.add("a", "1".into()).unwrap().0;
+        let theirs = shelf.open("a");
+        for _ in 0..2 {
+            assert_eq!((shelf.withdraw(&mine), read(&shelf, "a")), (Ok(true), "1".into()));
+        }
+        drop(theirs);
+        assert!(shelf.delete("a").unwrap_err().contains("is open in another chat"), "it is still held here");
+        assert_eq!((shelf.withdraw(&mine), shelf.has("a")), (Ok(false), false));
+        // What was changed is nobody's to remove.
+        let mine = shelf.add("a", "1".into()).unwrap().0;
+        std::fs::write(shelf.path("a"), "theirs").unwrap();
+        assert_eq!((shelf.withdraw(&mine), read(&shelf, "a")), (Ok(false), "theirs".into()));
     }
 
     #[test]

@@ -12,7 +12,10 @@ mod unix;
 pub(super) use keys::Keys;
 use std::collections::VecDeque;
 #[cfg(unix)]
-pub(super) use unix::{Watch, reads_what_is_there};
+pub(super) use unix::{Watch, reads_what_is_there, take_rest};
+
+/// Stands among the lines that wait for Ctrl-C: that was pressed behind the line before it.
+pub(super) const INTERRUPT: &str = "\u{3}";
 
 /// What was typed and not read yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,14 +30,21 @@ impl Typed {
     /// Makes one unfinished line of everything.
     pub(super) fn reopen(&mut self) {
         self.queue.push_back(std::mem::take(&mut self.line));
-        let lines: Vec<String> = self.queue.drain(..).filter(|line| !line.trim().is_empty()).collect();
+        let is_text = |line: &String| !line.trim().is_empty() && line != INTERRUPT;
+        let lines: Vec<String> = self.queue.drain(..).filter(is_text).collect();
         self.line = lines.join("\n");
+    }
+
+    /// Whether Ctrl-C comes next, which is then done with.
+    pub(super) fn interrupts(&mut self) -> bool {
+        self.queue.pop_front_if(|line| line == INTERRUPT).is_some()
     }
 
     /// It in one line, for the person to look at.
     #[cfg(unix)]
     fn shown(&self) -> String {
-        let lines = self.queue.iter().map(|line| line.trim()).filter(|line| !line.is_empty());
+        let lines = self.queue.iter().map(|line| line.trim());
+        let lines = lines.filter(|line| !line.is_empty() && *line != INTERRUPT);
         let lines = lines.collect::<Vec<_>>().join(" | ");
         let begun = if self.line.is_empty() { String::new() } else { format!("> {}", self.line) };
         match lines.is_empty() {
@@ -46,13 +56,19 @@ impl Typed {
     /// Puts what was typed later behind it.
     pub(super) fn append(&mut self, mut later: Typed) {
         let begun = std::mem::take(&mut self.line);
-        match later.queue.front_mut() {
+        match later.queue.iter_mut().find(|line| *line != INTERRUPT) {
             Some(first) => first.insert_str(0, &begun),
             None => later.line.insert_str(0, &begun),
         }
         self.queue.append(&mut later.queue);
         self.line = later.line;
     }
+}
+
+/// What nobody has read yet stays where it is.
+#[cfg(not(unix))]
+pub(super) fn take_rest(typed: Typed, _: bool) -> Typed {
+    typed
 }
 
 /// Watches nothing.
@@ -79,6 +95,17 @@ mod tests {
         let mut typed = Typed { queue: ["one".into(), " ".into(), "two".into()].into(), line: String::new() };
         typed.reopen();
         assert_eq!(typed, Typed { line: "one\ntwo".into(), ..Typed::default() });
+    }
+
+    #[test]
+    fn ctrl_c_behind_a_line_is_no_text() {
+        let queue = [INTERRUPT, "one", INTERRUPT, "two"].map(str::to_owned);
+        let mut typed = Typed { queue: queue.into(), line: String::new() };
+        assert!(typed.interrupts() && !typed.interrupts());
+        #[cfg(unix)]
+        assert_eq!(typed.shown(), "queued: one | two");
+        typed.reopen();
+        assert_eq!(typed.line, "one\ntwo");
     }
 
     #[cfg(unix)]

@@ -53,8 +53,9 @@ impl Watch {
         };
         let Ok(thread) = spawn("fathom-keys", watch) else { return Err(typed) };
         let mut keys = before.clone();
-        // Ctrl-C stays a signal.
+        // Ctrl-C stays a signal, which takes nothing away of what came before it and is not read yet.
         keys.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
+        keys.local_modes |= LocalModes::NOFLSH;
         // Ctrl-Z comes as a key, so that the shell gets its terminal back with echo.
         keys.special_codes[SpecialCodeIndex::VSUSP] = NO_KEY;
         if tcsetattr(stdin(), OptionalActions::Now, &keys).is_err() {
@@ -103,9 +104,36 @@ fn ask_terminal(mode: &str) {
 /// it, it reads nothing, as at the end of a file. False if the terminal cannot do it.
 pub(in crate::repl) fn reads_what_is_there() -> bool {
     let Ok(mut modes) = tcgetattr(stdin()) else { return false };
+    if modes.local_modes.contains(LocalModes::ICANON) {
+        return false;
+    }
     modes.special_codes[SpecialCodeIndex::VMIN] = 0;
     modes.special_codes[SpecialCodeIndex::VTIME] = 0;
     tcsetattr(stdin(), OptionalActions::Now, &modes).is_ok()
+}
+
+/// Puts behind `typed` what is there and nobody has read yet; `pasting`: also what comes at once until the paste ends.
+pub(in crate::repl) fn take_rest(typed: Typed, pasting: bool) -> Typed {
+    let Ok(before) = tcgetattr(stdin()) else { return typed };
+    let mut modes = before.clone();
+    modes.local_modes -= LocalModes::ICANON | LocalModes::ECHO;
+    if tcsetattr(stdin(), OptionalActions::Now, &modes).is_err() {
+        return typed;
+    }
+    let mut keys = Keys::after(typed);
+    keys.pasting = pasting;
+    let mut bytes = Vec::new();
+    loop {
+        bytes.clear();
+        let goes_on = gather(&mut bytes, if keys.pasting { ONE_PASTE } else { Duration::ZERO });
+        keys.take(&bytes);
+        if bytes.is_empty() || !goes_on {
+            break;
+        }
+    }
+    // A terminal that went away has no modes.
+    let _ = tcsetattr(stdin(), OptionalActions::Now, &before);
+    keys.typed
 }
 
 /// What the terminal is set to while an answer comes.
@@ -170,6 +198,13 @@ fn follow(mut keys: Keys, mut modes: Modes, over: &AtomicBool, stop: &AtomicBool
         if !goes_on {
             break;
         }
+    }
+    // Also what came at the end, Ctrl-C's line above all, belongs to this answer.
+    if is_ours() {
+        bytes.clear();
+        gather(&mut bytes, Duration::ZERO);
+        bytes.retain(|byte| *byte != CTRL_Z);
+        keys.take(&bytes);
     }
     if marks {
         ask_terminal(MARKS_NOTHING);
