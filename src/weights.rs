@@ -7,6 +7,7 @@ use crate::inventory::has_indexer;
 use crate::names::{self, Spec};
 use crate::unread;
 use fathom_gguf::{Gguf, TensorInfo, TensorType};
+use fathom_quantize::plan::LARGEST_OF_VECTORS;
 use fathom_simd::{Format, Rows};
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -183,7 +184,7 @@ impl<'m> Weights<'m> {
     /// # Errors
     /// All problems at once.
     pub fn bind(gguf: &Gguf<'m>, config: &Config) -> Result<Weights<'m>, BindError> {
-        Weights::walk(gguf, config, true).map(|(weights, _)| weights)
+        Weights::walk(gguf, config, Copies::All).map(|(weights, _)| weights)
     }
 
     /// What [`Weights::bind`] would say, without touching a weight: the bytes it would copy out of the file.
@@ -191,10 +192,18 @@ impl<'m> Weights<'m> {
     /// # Errors
     /// As [`Weights::bind`].
     pub fn survey(gguf: &Gguf<'m>, config: &Config) -> Result<u64, BindError> {
-        Weights::walk(gguf, config, false).map(|(_, copied_bytes)| copied_bytes)
+        Weights::walk(gguf, config, Copies::None).map(|(_, copied_bytes)| copied_bytes)
     }
 
-    fn walk(gguf: &Gguf<'m>, config: &Config, copies: bool) -> Result<(Weights<'m>, u64), BindError> {
+    /// What [`Weights::bind`] would say, norms and biases read, matrices not.
+    ///
+    /// # Errors
+    /// As [`Weights::bind`].
+    pub fn check(gguf: &Gguf<'m>, config: &Config) -> Result<(), BindError> {
+        Weights::walk(gguf, config, Copies::Vectors).map(drop)
+    }
+
+    fn walk(gguf: &Gguf<'m>, config: &Config, copies: Copies) -> Result<(Weights<'m>, u64), BindError> {
         let (read, problems) = (HashSet::new(), Vec::new());
         let mut binder = Binder { gguf, config, copies, copied_bytes: 0, read, problems };
         let weights = binder.weights();
@@ -216,17 +225,23 @@ impl<'m> Weights<'m> {
 struct Binder<'b, 'm> {
     gguf: &'b Gguf<'m>,
     config: &'b Config,
-    /// Whether what has to be copied is copied, or only counted.
-    copies: bool,
+    copies: Copies,
     copied_bytes: u64,
     /// Names of the tensors that are bound.
     read: HashSet<&'m str>,
     problems: Vec<String>,
 }
 
-/// Norms and biases of trained models are below a few hundred. What is beyond the largest half is no weight but a damaged byte, and
-/// everything after it would be text all the same.
-const LARGEST_OF_VECTORS: f32 = 65_504.0;
+/// What is copied out of the file.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Copies {
+    /// Nothing; it is only counted.
+    None,
+    /// The vectors, which are read as numbers.
+    Vectors,
+    /// These, and halves of matrices that lie in another order than they are used in.
+    All,
+}
 
 /// Collects a problem and gives nothing; the callers go on, so that all problems are found.
 type Bound<T> = Option<T>;
@@ -349,7 +364,7 @@ impl<'m> Binder<'_, 'm> {
     /// Memory of its own for what the file holds in another order.
     fn copy(&mut self, n_bytes: usize, fill: impl FnOnce(&mut [u8])) -> Vec<u8> {
         self.copied_bytes += n_bytes as u64;
-        if !self.copies {
+        if self.copies != Copies::All {
             return Vec::new();
         }
         let mut bytes = vec![0; n_bytes];
@@ -469,7 +484,7 @@ impl<'m> Binder<'_, 'm> {
             return None;
         }
         self.copied_bytes += tensor.bytes;
-        if !self.copies {
+        if self.copies == Copies::None {
             return Some(Vec::new());
         }
         let values = tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));

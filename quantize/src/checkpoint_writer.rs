@@ -228,10 +228,8 @@ impl PartFolder {
         match self.disk.rename(self.path(), &self.place) {
             Ok(()) => self.part.keep(),
             Err(error) if is_taken(&error) => {
-                return Err(match self.part.keep_beside(&self.place, self.disk) {
-                    Some(kept) => Error::Taken { path: self.place.clone(), kept },
-                    None => Error::FolderInUse(self.place.clone()),
-                });
+                let kept = self.part.keep_beside(&self.place, self.disk);
+                return Err(Error::Taken { path: self.place.clone(), kept });
             }
             Err(error) => return Err(rename(error)),
         }

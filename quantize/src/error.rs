@@ -1,9 +1,10 @@
 //! What can go wrong between a checkpoint and a finished file.
 
+use crate::plan::LARGEST_OF_VECTORS;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why nothing was written. No variant leaves a file behind.
+/// Why nothing was written. No variant leaves a file behind, but for those whose file is whole.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The operating system refused something.
@@ -84,6 +85,19 @@ pub enum Error {
         /// What was decoded.
         value: f32,
     },
+    /// A number of a norm or a bias that no program runs with.
+    #[error(
+        "tensor {tensor}, index {index}: expected a number from -{max} to {max}, found {value}; the checkpoint is damaged: download its \
+         shard again", max = LARGEST_OF_VECTORS
+    )]
+    OutOfRange {
+        /// Checkpoint name.
+        tensor: String,
+        /// Which number of it.
+        index: usize,
+        /// What it is.
+        value: f32,
+    },
     /// A weight is too large for the type that was asked for.
     #[error(
         "tensor {tensor}: value {value} does not fit into {ty}; choose another type for it, for example --tensor-type '{tensor}=bf16'"
@@ -107,6 +121,14 @@ pub enum Error {
         /// What it is read as.
         input: PathBuf,
     },
+    /// No file can have this name there.
+    #[error("{}: cannot write a file of this name: {source}; give another name", .path.display())]
+    NoSuchName {
+        /// The name.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
     /// A pipe or a device where a file is to be.
     #[error("{}: cannot write here: this is a pipe or a device; give another name", .0.display())]
     NotAFile(PathBuf),
@@ -120,6 +142,19 @@ pub enum Error {
         path: PathBuf,
         /// Where the finished file is.
         kept: PathBuf,
+    },
+    /// The file is whole and cannot have its name.
+    #[error(
+        "{}: the file is complete, but cannot have this name: {source}; it was saved as {}: rename it",
+        .path.display(), .kept.display()
+    )]
+    NotRenamed {
+        /// The name.
+        path: PathBuf,
+        /// Where the finished file is.
+        kept: PathBuf,
+        /// The system's reason.
+        source: io::Error,
     },
     /// The file is there, but a power cut may take its name away.
     #[error("{}: the file is complete, but its directory entry could not be flushed to disk: {source}; check the disk", .path.display())]

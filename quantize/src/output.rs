@@ -47,7 +47,13 @@ impl Target {
             let source = io::ErrorKind::IsADirectory.into();
             return Err(Error::Io { action: "write to", path: self.path.clone(), source });
         }
-        let Ok(found) = fs::symlink_metadata(&self.path) else { return Ok(self.path.clone()) };
+        let found = match fs::symlink_metadata(&self.path) {
+            Ok(found) => found,
+            // Nothing in the way; the folder is made, or missed, by whoever writes.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(self.path.clone()),
+            // A name that is too long, or of a form that the disk cannot have: asked now, because the unfinished file has another.
+            Err(source) => return Err(Error::NoSuchName { path: self.path.clone(), source }),
+        };
         if fs::metadata(&self.path).is_ok_and(|about| !about.is_file()) {
             return Err(Error::NotAFile(self.path.clone()));
         }
@@ -129,7 +135,7 @@ impl PartFile {
     /// Makes the file durable and gives it its name, unless `stop` says no at the last moment.
     ///
     /// # Errors
-    /// If the disk fails, or the name was taken meanwhile: the file then has another one.
+    /// If the disk fails, or the file cannot have its name, or no longer: then it is whole, and has another one.
     pub fn finish(mut self, stop: impl Fn() -> bool) -> Result<(), Error> {
         let disk = self.target.disk;
         disk.sync(&self.file).map_err(|e| self.explained(e))?;
@@ -141,12 +147,8 @@ impl PartFile {
             return Err(Error::Io { action: "finish", path: self.part.path().to_owned(), source });
         }
         let rename = if self.target.replace { Disk::rename } else { Disk::rename_new };
-        match rename(disk, self.part.path(), &self.place) {
-            Ok(()) => {}
-            Err(error) if !self.target.replace && error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(self.under_another_name());
-            }
-            Err(error) => return Err(Error::io("rename the finished file to", &self.target.path)(error)),
+        if let Err(error) = rename(disk, self.part.path(), &self.place) {
+            return Err(self.under_another_name(error));
         }
         self.part.keep();
         disk::forget_cached(&self.file);
@@ -154,10 +156,13 @@ impl PartFile {
             .map_err(|source| Error::NotDurable { path: self.target.path.clone(), source })
     }
 
-    fn under_another_name(&mut self) -> Error {
-        match self.part.keep_beside(&self.place, self.target.disk) {
-            Some(kept) => Error::Taken { path: self.target.path.clone(), kept },
-            None => Error::Exists(self.target.path.clone()),
+    fn under_another_name(&mut self, why: io::Error) -> Error {
+        let kept = self.part.keep_beside(&self.place, self.target.disk);
+        let path = self.target.path.clone();
+        if !self.target.replace && why.kind() == io::ErrorKind::AlreadyExists {
+            Error::Taken { path, kept }
+        } else {
+            Error::NotRenamed { path, kept, source: why }
         }
     }
 

@@ -72,22 +72,19 @@ impl Part {
         disk::is_still(&self.path, file)
     }
 
-    /// Gives it a free name beside `place`, which was taken meanwhile: what took hours is not thrown away because of a name.
-    pub(crate) fn keep_beside(&mut self, place: &Path, disk: Disk) -> Option<PathBuf> {
+    /// Keeps it beside `place`, whose name it cannot have: what took hours is not thrown away because of a name. It gets a free one,
+    /// which no later run takes for remains, or stays under the one it has.
+    pub(crate) fn keep_beside(&mut self, place: &Path, disk: Disk) -> PathBuf {
+        self.keep();
         for number in 1..1000 {
-            let mut name = place.to_owned().into_os_string();
-            name.push(format!(".new-{number}"));
-            let kept = PathBuf::from(name);
+            let kept = beside(place, &format!(".new-{number}"));
             match disk.rename_new(&self.path, &kept) {
-                Ok(()) => {
-                    self.keep();
-                    return Some(kept);
-                }
+                Ok(()) => return kept,
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(_) => break,
             }
         }
-        None
+        self.path.clone()
     }
 
     /// It has another name now.
@@ -165,9 +162,18 @@ fn new_path(place: &Path) -> PathBuf {
 
 /// `NAME.part-` and 16 digits. The last eight follow from everything before: nobody has such a name by chance.
 fn part_name(target: &OsStr, random: u32) -> OsString {
-    let is_long = target.len() > LONGEST_NAME;
-    let mut name = if is_long { OsString::from("fathom") } else { target.to_owned() };
-    name.push(format!(".part-{random:08x}{:08x}", check(target, random)));
+    with_ending(target, &format!(".part-{random:08x}{:08x}", check(target, random)))
+}
+
+/// The place with another ending, in the same folder.
+pub(crate) fn beside(place: &Path, ending: &str) -> PathBuf {
+    folder(place).join(with_ending(name(place), ending))
+}
+
+fn with_ending(name: &OsStr, ending: &str) -> OsString {
+    let is_long = name.len() > LONGEST_NAME;
+    let mut name = if is_long { OsString::from("fathom") } else { name.to_owned() };
+    name.push(ending);
     name
 }
 

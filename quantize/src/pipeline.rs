@@ -9,7 +9,7 @@ use crate::dequant::{Buffers, read_rows};
 use crate::encode::Encoding;
 use crate::error::Error;
 use crate::output::{PartFile, Target};
-use crate::plan::{KvHalf, Origin, Role, TensorPlan};
+use crate::plan::{KvHalf, LARGEST_OF_VECTORS, Origin, Role, TensorPlan};
 use crate::slabs;
 use crate::source::{Found, Source, problems, scale_name};
 use fathom_gguf::{Layout, OwnedValue, Writer};
@@ -134,8 +134,8 @@ impl<'a> Job<'a> {
     /// Writes the file with the threads of the current rayon pool. The bytes do not depend on the kernels' level.
     ///
     /// # Errors
-    /// If the source or the disk fails, a weight is not finite or does not fit its type, or `watch` says stop. The
-    /// unfinished file is gone then.
+    /// If the source or the disk fails, a weight is not finite or does not fit its type, a norm or a bias is beyond what any program
+    /// runs with, or `watch` says stop. The unfinished file is gone then.
     pub fn write(&self, kernels: &Kernels, target: &Target, watch: Watch<'_>) -> Result<(), Error> {
         self.write_to(kernels, self.create(target)?, watch)
     }
@@ -154,6 +154,7 @@ impl<'a> Job<'a> {
     /// # Errors
     /// As it has.
     pub fn write_to(&self, kernels: &Kernels, output: PartFile, watch: Watch<'_>) -> Result<(), Error> {
+        self.check_vectors(kernels)?;
         output.write_at(&self.layout.header, 0)?;
         (watch.progress)(self.header_bytes());
         let slabs = self.slabs(slab_values(rayon::current_num_threads()));
@@ -169,6 +170,21 @@ impl<'a> Job<'a> {
         let output = PartFile::create_sparse(target, self.file_bytes())?;
         output.write_at(&self.layout.header, 0)?;
         output.finish(|| false)
+    }
+
+    /// Norms and biases, a few megabytes, are looked through before hours are spent on the rest.
+    fn check_vectors(&self, kernels: &Kernels) -> Result<(), Error> {
+        let mut buffers = Buffers::default();
+        let mut values = Vec::new();
+        for tensor in self.plan.iter().filter(|tensor| tensor.shape.len() == 1) {
+            let Origin::Tensor(name) = &tensor.origin else { continue };
+            values.resize(tensor.n_cols(), 0.0);
+            read_rows(kernels, self.source, name, 0..1, &mut buffers, &mut values)?;
+            if let Some(index) = values.iter().position(|value| value.abs() > LARGEST_OF_VECTORS) {
+                return Err(Error::OutOfRange { tensor: name.clone(), index, value: values[index] });
+            }
+        }
+        Ok(())
     }
 
     fn slabs(&self, values: usize) -> Vec<Slab> {

@@ -5,6 +5,10 @@
 
 use std::fmt;
 
+/// Norms and biases of trained models are below a few hundred. What is beyond the largest half is no weight but a damaged byte, and
+/// everything after it would be text all the same: such a file is neither written nor run.
+pub const LARGEST_OF_VECTORS: f32 = 65_504.0;
+
 /// What a tensor is for: recipes choose types by role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Role {

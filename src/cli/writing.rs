@@ -155,6 +155,7 @@ impl From<Error> for Failure {
             | Error::Exists(_)
             | Error::IsInput { .. }
             | Error::NotAFile(_)
+            | Error::NoSuchName { .. }
             | Error::FolderInUse(_) => Failure::usage(message),
             Error::Json { .. }
             | Error::NotText { .. }
@@ -163,10 +164,12 @@ impl From<Error> for Failure {
             | Error::Incomplete { .. }
             | Error::Quantization(_)
             | Error::Tokenizer { .. }
-            | Error::NotFinite { .. } => Failure::invalid(message),
+            | Error::NotFinite { .. }
+            | Error::OutOfRange { .. } => Failure::invalid(message),
             Error::Interrupted => Failure::interrupted(message),
             Error::Io { .. }
             | Error::Taken { .. }
+            | Error::NotRenamed { .. }
             | Error::NotDurable { .. }
             | Error::FileTooLarge { .. }
             | Error::TooLarge { .. }

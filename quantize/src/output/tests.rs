@@ -73,6 +73,43 @@ fn a_name_that_is_taken_meanwhile_is_not_written_over_and_the_work_is_kept() {
 }
 
 #[test]
+fn a_name_that_no_file_can_have_is_refused_before_anything_is_written() {
+    let temp = tempfile::tempdir().unwrap();
+    for name in ["a".repeat(251) + ".gguf", "b".repeat(300)] {
+        let target = Target::new(temp.path().join(&name));
+        for target in [replacing(&target), target] {
+            let error = PartFile::create(&target, 3).unwrap_err();
+            assert!(matches!(error, Error::NoSuchName { .. }), "{error}");
+        }
+    }
+    fs::write(temp.path().join("file"), "").unwrap();
+    let error = Target::new(temp.path().join("file/a.gguf")).check().unwrap_err();
+    assert!(matches!(error, Error::NoSuchName { .. }), "{error}");
+    assert_eq!(names(temp.path()), ["file"]);
+}
+
+#[test]
+fn a_finished_file_outlives_a_name_that_it_cannot_have() {
+    let temp = tempfile::tempdir().unwrap();
+    // The longest name: there is no room for an ending.
+    for name in ["a.gguf".to_owned(), "a".repeat(250) + ".ggu"] {
+        let target = replacing(&Target::new(temp.path().join(name)));
+        let output = PartFile::create(&target, 3).unwrap();
+        output.write_at(b"new", 0).unwrap();
+        // A folder does not give way to a file.
+        fs::create_dir(&target.path).unwrap();
+        let error = output.finish(|| false).unwrap_err();
+        let message = error.to_string();
+        let Error::NotRenamed { kept, .. } = error else { panic!("{message}") };
+        assert_eq!(fs::read(&kept).unwrap(), b"new");
+        assert!(message.contains(&kept.display().to_string()), "{message}");
+        fs::remove_dir(&target.path).unwrap();
+        drop(PartFile::create(&target, 3).unwrap());
+        assert!(kept.exists(), "the next run took it for remains: {message}");
+    }
+}
+
+#[test]
 fn a_part_that_somebody_took_away_is_an_error() {
     let (temp, target) = place();
     let output = PartFile::create(&target, 3).unwrap();
@@ -241,6 +278,15 @@ fn every_step_fails(before: Option<&str>, write: impl Fn(&Target) -> Result<(), 
                     assert_eq!(names(temp.path()), ["a.gguf", "a.gguf.part"]);
                     assert!(at > 4, "{case}: not all steps go through the disk");
                     break;
+                }
+                // The work is done, and only its name is not what it was to be.
+                Err(Error::NotRenamed { kept, .. }) => {
+                    let n_bytes = fs::metadata(kept).unwrap().len();
+                    write(&Target { disk: Disk::SYSTEM, replace: true, path: temp.path().join("whole"), ..target.clone() }).unwrap();
+                    assert_eq!(n_bytes, fs::metadata(temp.path().join("whole")).unwrap().len(), "{case}");
+                    fs::remove_file(temp.path().join("whole")).unwrap();
+                    fs::remove_file(kept).unwrap();
+                    assert_eq!(fs::read_to_string(&target.path).ok().as_deref(), before, "{case}");
                 }
                 Err(error) => {
                     assert!(error.to_string().contains("a.gguf"), "{case}");
