@@ -4,7 +4,7 @@
 use crate::config::{Config, keys};
 use crate::counted::counted;
 use crate::names;
-use fathom_gguf::{Gguf, TensorInfo};
+use fathom_gguf::{Gguf, TensorInfo, TensorType, Value};
 use std::collections::{BTreeMap, HashSet};
 
 /// A sparse model without the tensors that make it one.
@@ -63,7 +63,85 @@ pub(crate) fn problems(gguf: &Gguf<'_>, config: &Config, read: &HashSet<&str>) -
         let advice = advice(tensor, gguf, config, arch).map_or(String::new(), |advice| format!("; {advice}"));
         format!("{}{more}: the metadata does not describe this tensor{advice}", tensor.name)
     };
-    kinds.into_values().map(line).collect()
+    kinds.into_values().map(line).chain(metadata_problems(gguf)).collect()
+}
+
+/// Keys of later shards that say something else than the first shard, whose metadata counts; with whether it says anything.
+fn contradictions<'g>(gguf: &'g Gguf<'_>) -> impl Iterator<Item = (&'g str, &'g str, bool)> {
+    let metadata = gguf.metadata();
+    gguf.shards().iter().skip(1).flat_map(move |shard| {
+        let own = |key: &str| key.starts_with("split.") || key == "general.alignment";
+        let others = shard.file().metadata().iter().filter(move |(key, _)| !own(key));
+        let others = others.filter(move |(key, value)| metadata.get(key) != Some(*value));
+        others.map(move |(key, _)| (shard.name(), key, metadata.get(key).is_some()))
+    })
+}
+
+/// The version of ggml's blocks that all files have had since 2023.
+const BLOCKS: u64 = 2;
+
+/// Another version of the blocks, told in the metadata.
+fn other_blocks(gguf: &Gguf<'_>) -> Option<String> {
+    let key = "general.quantization_version";
+    let found = gguf.metadata().get(key)?;
+    let found = match *found {
+        Value::U32(n) => n.into(),
+        Value::U64(n) => n,
+        Value::I32(n) => u64::try_from(n).unwrap_or(0),
+        _ => return Some(format!("{key}: expected {BLOCKS}, found {}", found.kind())),
+    };
+    (found != BLOCKS).then(|| format!("{key}: expected {BLOCKS}, found {found}"))
+}
+
+fn has_blocks(gguf: &Gguf<'_>) -> bool {
+    gguf.tensors()
+        .any(|(_, tensor)| !matches!(tensor.ty, TensorType::F32 | TensorType::F16 | TensorType::BF16))
+}
+
+/// What the metadata says that makes it another model's.
+fn metadata_problems(gguf: &Gguf<'_>) -> Vec<String> {
+    let arch = gguf.metadata().str("general.architecture").ok().flatten().unwrap_or_default();
+    let is_models = |key: &str| {
+        let below = key.strip_prefix(arch).is_some_and(|rest| rest.starts_with('.'));
+        key == "general.architecture" || key.starts_with("tokenizer.") || below
+    };
+    let contradictions = contradictions(gguf).filter(|(_, key, is_told)| *is_told && is_models(key));
+    let mut problems: Vec<String> = contradictions
+        .map(|(shard, key, _)| format!("{shard}: {key}: expected the value of the first shard, found another; are these one model's files?"))
+        .collect();
+    problems.truncate(SHOWN);
+    problems.extend(other_blocks(gguf).filter(|_| has_blocks(gguf)));
+    problems
+}
+
+/// What the metadata says that changes nothing, though it says something else than the model.
+fn metadata_notes(gguf: &Gguf<'_>, config: &Config, arch: &str) -> Vec<String> {
+    let metadata = gguf.metadata();
+    let number = |key: &str| metadata.u32(&format!("{arch}.{key}")).ok().flatten();
+    let mut notes = Vec::new();
+    let strange: Vec<&str> = contradictions(gguf).map(|(_, key, _)| key).collect();
+    if !strange.is_empty() {
+        notes.push(format!(
+            "the metadata of the first shard counts; others say something else: {}",
+            listed(&strange)
+        ));
+    }
+    notes.extend(other_blocks(gguf).map(|problem| format!("{problem}; no tensor has blocks")));
+    let key = "expert_shared_feed_forward_length";
+    let widths = [config.shared_intermediate_size(), config.moe_intermediate_size];
+    if let Some(found) = number(key).filter(|found| !widths.contains(&(*found as usize))) {
+        notes.push(format!(
+            "{arch}.{key} is {found}, and the shared expert has a width of {}: the key is not used",
+            widths[0]
+        ));
+    }
+    let factor = metadata.f32(&format!("{arch}.rope.scaling.factor")).ok().flatten();
+    if let Some(factor) = factor.filter(|factor| config.yarn.is_none() && *factor != 1.0 && *factor != 0.0) {
+        notes.push(format!(
+            "{arch}.rope.scaling.type is none: positions are not scaled, though {arch}.rope.scaling.factor is {factor}"
+        ));
+    }
+    notes
 }
 
 /// The key that would account for a tensor.
@@ -112,6 +190,7 @@ pub(crate) fn notes(gguf: &Gguf<'_>, config: &Config, dense: bool) -> Vec<String
             listed(&unknown)
         ));
     }
+    notes.extend(metadata_notes(gguf, config, arch));
     let mut found: BTreeMap<Harmless, Vec<&str>> = BTreeMap::new();
     for (_, tensor) in gguf.tensors() {
         // What the table knows is bound, or was refused, but for these.

@@ -594,6 +594,10 @@ fn the_verb_lists_checks_and_removes() {
     assert!(err(&done).contains("1 of") && !victim.exists(), "{}", err(&done));
     assert_eq!(cache(&["rm", "zz"]).status.code(), Some(2));
     assert_eq!(cache(&["rm"]).status.code(), Some(2));
+    // Every name begins with nothing.
+    let nothing = cache(&["rm", ""]);
+    assert_eq!(nothing.status.code(), Some(2), "{}", String::from_utf8_lossy(&nothing.stderr));
+    assert_eq!(text(cache(&["verify"])), format!("{} blocks, none damaged\n", n_blocks - 1));
     let name = list["models"][0]["name"].as_str().unwrap();
     assert!(cache(&["rm", &name[..12]]).status.success());
     assert!(text(cache(&["ls"])).contains("nothing is cached"));

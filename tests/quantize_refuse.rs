@@ -374,7 +374,7 @@ fn what_config_json_does_not_account_for_is_not_left_out() {
     let message = refused(temp.path(), &[], 3);
     expect_all(
         &message,
-        &["that would change what the model says", "mlp.shared_experts.", "check n_shared_experts"],
+        &["that would change what it says", "mlp.shared_experts.", "check n_shared_experts"],
     );
     let temp = with_config(|config| {
         config["n_routed_experts"] = 8.into();
@@ -390,6 +390,72 @@ fn what_config_json_does_not_account_for_is_not_left_out() {
         header.insert("model.layers.0.self_attn.q_a_proj.bias".to_owned(), entry);
     });
     expect_all(&refused(temp.path(), &[], 3), &["model.layers.0.self_attn.q_a_proj.bias"]);
+}
+
+/// An array of the model that nothing is made of changes what it says, unless it is known why it does not.
+#[test]
+fn arrays_without_a_place_are_refused_unless_they_are_known_to_change_nothing() {
+    let with_array = |name: &str| {
+        let temp = copy_of("base/fp8");
+        edit_header(&temp.path().join("model.safetensors"), |header| {
+            header.insert(name.to_owned(), json!({"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}));
+        });
+        temp
+    };
+    for (below, advice) in [
+        ("layers.1.self_attn.q_a_proj.pre_quant_scale", "a quantization that Fathom does not decode"),
+        ("layers.1.self_attn.q_a_proj.smooth_scale", "a quantization that Fathom does not decode"),
+        ("layers.1.self_attn.sinks", "convert the published checkpoint"),
+        ("layers.1.self_attn.q_norm.scale", "convert the published checkpoint"),
+        ("layers.1.self_attn.gate_proj.weight", "convert the published checkpoint"),
+        ("layers.1.mlp.shared_expert_gate.weight", "convert the published checkpoint"),
+        ("layers.1.self_attn.q_a_proj.lora_A.weight", "merge it into the model first"),
+        ("layers.9.input_layernorm.weight", "num_hidden_layers"),
+        ("layers.9.anything", "check num_hidden_layers"),
+        ("embed_scale", "a quantization"),
+        ("norm.bias", "convert the published checkpoint"),
+    ] {
+        let temp = with_array(&format!("model.{below}"));
+        let message = refused(temp.path(), &["--dry-run"], 3);
+        expect_all(&message, &[below, advice, "Nothing was written"]);
+    }
+    for harmless in
+        ["model.layers.1.self_attn.k_scale", "model.layers.1.mlp.gate.input_scale", "vision_tower.a.weight"]
+    {
+        let temp = with_array(harmless);
+        let output = run(temp.path(), &["--dry-run"]);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{message}");
+        expect_all(&message, &["1 tensor has no counterpart in GGUF", harmless]);
+    }
+    let temp = copy_of("base/fp8");
+    edit_header(&temp.path().join("model.safetensors"), |header| {
+        let name = "model.layers.1.self_attn.q_a_layernorm.weight_scale";
+        header.insert(name.to_owned(), json!({"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}));
+    });
+    let message = refused(temp.path(), &["--dry-run"], 3);
+    expect_all(&message, &["q_a_layernorm.weight: stored as", "yet it has a `_scale`"]);
+}
+
+/// What no program runs with is no weight: the file is not written.
+#[test]
+fn norms_and_biases_beyond_what_runs_are_refused_by_name() {
+    for (name, says) in [
+        ("model.norm.weight", "model.norm.weight, index 0"),
+        ("model.layers.1.mlp.gate.e_score_correction_bias", "bias"),
+    ] {
+        let temp = copy_of("base/fp8");
+        let path = temp.path().join("model.safetensors");
+        let mut file = fs::read(&path).unwrap();
+        let n = u64::from_le_bytes(file[..8].try_into().unwrap()) as usize;
+        let header: Value = serde_json::from_slice(&file[8..8 + n]).unwrap();
+        let at = 8 + n + header[name]["data_offsets"][0].as_u64().unwrap() as usize;
+        // BF16 is the upper half of F32.
+        let bytes = &1e6f32.to_le_bytes()[if header[name]["dtype"] == "BF16" { 2.. } else { 0.. }];
+        file[at..at + bytes.len()].copy_from_slice(bytes);
+        fs::write(&path, file).unwrap();
+        expect_all(&refused(temp.path(), &[], 3), &[name, says, "-65504 to 65504"]);
+    }
 }
 
 /// What the program would refuse after hours of writing is refused before the first byte.
@@ -430,4 +496,103 @@ fn the_files_tokenizer_is_tried_before_anything_is_written() {
     );
     let normalizer = tokenizer(&|json| json["normalizer"] = json!({"type": "NFC"}));
     expect_all(&refused(normalizer.path(), &[], 3), &["normalizer: expected none, found NFC"]);
+}
+
+/// One fault in all names is one sentence, which shows both forms.
+#[test]
+fn names_that_all_begin_otherwise_are_one_fault() {
+    for (start, from) in [
+        ("model.language_model.", "model."),
+        ("base_model.model.model.", "model."),
+        ("_orig_mod.model.", "model."),
+        ("", "model."),
+    ] {
+        let temp = copy_of("base/fp8");
+        edit_header(&temp.path().join("model.safetensors"), |header| {
+            let members = std::mem::take(header);
+            let renamed =
+                |name: String| name.strip_prefix(from).map(|below| format!("{start}{below}")).unwrap_or(name);
+            *header = members.into_iter().map(|(name, entry)| (renamed(name), entry)).collect();
+        });
+        let message = refused(temp.path(), &[], 3);
+        expect_all(
+            &message,
+            &["names like model.embed_tokens.weight", &format!("`{start}` instead of `model.`")],
+        );
+        assert_eq!(message.lines().count(), 1, "{message}");
+    }
+    // Of a damaged file nothing but the damage is known.
+    let temp = copy_of("base/fp8");
+    fs::write(temp.path().join("model.safetensors"), "short").unwrap();
+    let message = refused(temp.path(), &[], 3);
+    expect_all(&message, &["1 problem(s)", "model.safetensors: expected a safetensors file, found 5 bytes"]);
+}
+
+/// What lies in the folder and is not used is not passed over.
+#[test]
+fn what_is_ignored_in_a_checkpoint_is_told() {
+    let told = |temp: &tempfile::TempDir| {
+        // The reference's own numbers lie beside it.
+        fs::remove_file(temp.path().join("reference.safetensors")).unwrap();
+        let output = run(temp.path(), &["--dry-run"]);
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{message}");
+        message
+    };
+    let plain = told(&copy_of("base/fp8"));
+    assert!(!plain.contains("fields that Fathom") && !plain.contains("not read"), "{plain}");
+    let temp = with_config(|config| {
+        config["routed_scale_factor"] = json!(9.0);
+        config["softcap"] = json!(3);
+        config["unused"] = Value::Null;
+        config["tie_word_embeddings"] = json!(true);
+    });
+    fs::write(temp.path().join("adapter_config.json"), "{}").unwrap();
+    fs::write(temp.path().join("adapter_model.safetensors"), "x").unwrap();
+    let message = told(&temp);
+    expect_all(
+        &message,
+        &[
+            "does not know and does not use: routed_scale_factor, softcap\n",
+            "tie_word_embeddings, but there is an lm_head.weight: it is used",
+            "not read: adapter_config.json, adapter_model.safetensors",
+        ],
+    );
+    let temp = copy_of("dense");
+    fs::write(temp.path().join("model.safetensors"), "x").unwrap();
+    expect_all(&told(&temp), &["this is not part of the checkpoint and not read: model.safetensors"]);
+    let temp = with_config(|config| config["model_type"] = json!("llama"));
+    expect_all(&refused(temp.path(), &[], 3), &["model_type `llama`"]);
+}
+
+/// No file of the checkpoint gives way to what is made of it, whatever its name is.
+#[test]
+fn a_file_of_the_checkpoint_is_never_the_output() {
+    let temp = copy_of("base/fp8");
+    for name in ["README.md", "LICENSE", "config.json", "tokenizer.model"] {
+        let path = temp.path().join(name);
+        if !path.exists() {
+            fs::write(&path, "theirs").unwrap();
+        }
+        let before = fs::read(&path).unwrap();
+        let output = program::fathom()
+            .arg("quantize")
+            .arg(temp.path())
+            .args(["--type", "q8_0", "--force", "-o"])
+            .arg(&path)
+            .output()
+            .unwrap();
+        let message = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{message}");
+        expect_all(&message, &[name, "would overwrite the input"]);
+        assert!(fs::read(&path).unwrap() == before, "{name}");
+    }
+    let output = program::fathom()
+        .arg("quantize")
+        .arg(temp.path())
+        .args(["--type", "q8_0", "-o", "-"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    expect_all(&String::from_utf8(output.stderr).unwrap(), &["expected the name of a file"]);
 }

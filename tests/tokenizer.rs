@@ -375,10 +375,28 @@ fn every_label_of_the_same_expressions_is_taken() {
     }
 }
 
+/// A turn's and a message's end are ends, too; switches that are off are none.
+#[test]
+fn every_end_of_an_answer_is_one() {
+    let small = from_bytes(&gguf(small_keys(|_, _, keys| {
+        put(keys, "tokenizer.ggml.eot_token_id", 257u32);
+        put(keys, "tokenizer.ggml.eom_token_id", 259u32);
+        put(keys, "tokenizer.ggml.ignore_merges", false);
+        put(keys, "tokenizer.ggml.add_space_prefix", false);
+    })))
+    .unwrap();
+    let ends: Vec<u32> = (0..260).filter(|id| small.is_end(*id)).collect();
+    assert_eq!((small.eos(), ends), (258, vec![257, 258, 259]));
+}
+
 #[test]
 fn bad_vocabularies_are_refused_with_a_sentence() {
     type Change = fn(&mut Vec<String>, &mut Vec<i32>, &mut Vec<(String, OwnedValue)>);
-    let cases: [(&str, Change); 17] = [
+    let cases: [(&str, Change); 21] = [
+        ("tokenizer.ggml.ignore_merges", |_, _, keys| put(keys, "tokenizer.ggml.ignore_merges", true)),
+        ("tokenizer.ggml.add_space_prefix", |_, _, keys| put(keys, "tokenizer.ggml.add_space_prefix", true)),
+        ("precompiled_charsmap", |_, _, keys| put(keys, "tokenizer.ggml.precompiled_charsmap", vec![1u8, 2])),
+        ("eot_token_id", |_, _, keys| put(keys, "tokenizer.ggml.eot_token_id", 260u32)),
         ("tokenizer.ggml.model", |_, _, keys| put(keys, "tokenizer.ggml.model", "llama")),
         ("tokenizer.ggml.model", |_, _, keys| put(keys, "tokenizer.ggml.model", "none")),
         ("tokenizer.ggml.model", |_, _, keys| drop(keys.remove(0))),

@@ -4,7 +4,7 @@ mod common;
 
 use common::convert;
 use common::forge::{Model, Tensor};
-use fathom_gguf::TensorType;
+use fathom_gguf::{OwnedArray, OwnedValue, TensorType};
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -135,7 +135,15 @@ fn every_layout_is_named_and_runs() {
         let (_folder, path) = written(&model);
         let told = inspect(&path);
         assert_eq!(told["layout"], layout);
-        assert_eq!(told["runs"], true, "{layout}: {}", told["problems"]);
+        // Those without a tokenizer run on ids alone, and nothing else is wrong with them.
+        let mut problems =
+            told["problems"].as_array().unwrap().iter().map(|problem| problem.as_str().unwrap());
+        assert!(
+            problems.all(|problem| problem.contains("tokenizer.ggml.model")),
+            "{layout}: {}",
+            told["problems"]
+        );
+        assert_eq!(told["runs"], layout == "deepseek32" && mtp, "{layout}: {}", told["problems"]);
         assert_eq!((told["mtp"].is_object(), told["indexer"] == true), (mtp, layout == "deepseek32"));
         let (code, told) = json(&["doctor", "--json"], &path);
         assert_eq!((code, &told["model"]["fits"]), (0, &true.into()), "{layout}");
@@ -200,6 +208,54 @@ fn any_gguf_can_be_looked_at() {
     // An empty file of no tensors and no metadata is a valid GGUF file.
     let (_folder, path) = written(&Model { metadata: Vec::new(), tensors: Vec::new() });
     assert_eq!(inspect(&path)["architecture"], Json::Null);
+}
+
+/// What `run` refuses is not called fit to run, and one that only continues plain text is called that.
+#[test]
+fn what_loading_refuses_is_told_beforehand() {
+    let good = Model::read(&convert("base", "f32").path);
+    let runs = |model: &Model| {
+        let (_folder, path) = written(model);
+        let done =
+            common::fathom().args(["run", "-n", "1", "--no-cache"]).arg(&path).arg("hi").output().unwrap();
+        (inspect(&path), done.status.code(), String::from_utf8(done.stderr).unwrap())
+    };
+    let told = inspect(&convert("base", "f32").path);
+    assert_eq!((&told["runs"], &told["chat"]), (&true.into(), &true.into()), "{}", told["problems"]);
+    type Damage = (&'static str, fn(&mut Model));
+    let damages: [Damage; 5] = [
+        ("tokenizer.ggml.pre", |model| model.set("tokenizer.ggml.pre", "llama-bpe")),
+        ("tokenizer.ggml.model", |model| model.unset("tokenizer.ggml.model")),
+        ("tokenizer.ggml.eos_token_id", |model| model.unset("tokenizer.ggml.eos_token_id")),
+        ("blk.1.attn_norm.weight", |model| {
+            model.tensor("blk.1.attn_norm.weight").bytes[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+        }),
+        ("output_norm.weight", |model| {
+            model.tensor("output_norm.weight").bytes[..4].copy_from_slice(&1e6f32.to_le_bytes());
+        }),
+    ];
+    for (what, damage) in damages {
+        let mut model = good.clone();
+        damage(&mut model);
+        let (told, code, message) = runs(&model);
+        assert_eq!((code, &told["runs"], &told["chat"]), (Some(3), &false.into(), &false.into()), "{what}");
+        assert!(
+            told["problems"].to_string().contains(what) && message.contains(what),
+            "{what}: {told}{message}"
+        );
+    }
+    let mut plain = good.clone();
+    plain.unset("tokenizer.chat_template");
+    let tokens = plain.metadata.iter_mut().find(|(key, _)| key == "tokenizer.ggml.tokens");
+    let Some((_, OwnedValue::Array(OwnedArray::Str(tokens)))) = tokens else { panic!("no tokens") };
+    let marker = tokens.iter_mut().find(|token| *token == "｜DSML｜").unwrap();
+    *marker = "｜XSML｜".to_owned();
+    let (told, code, message) = runs(&plain);
+    assert_eq!((&told["runs"], &told["chat"]), (&true.into(), &false.into()), "{}", told["problems"]);
+    assert!(code == Some(3) && message.contains("--raw"), "{message}");
+    let (_folder, path) = written(&plain);
+    let text = String::from_utf8(fathom(&["inspect"], &path).stdout).unwrap();
+    assert!(text.contains("Fathom runs it             as plain text only (fathom run --raw):"), "{text}");
 }
 
 #[test]

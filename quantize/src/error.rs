@@ -121,6 +121,11 @@ pub enum Error {
         /// What it is read as.
         input: PathBuf,
     },
+    /// `-` where a file is to be.
+    #[error(
+        "-: expected the name of a file to write, which standard output is not; give a name (./- for a file that is called -)"
+    )]
+    StandardOutput,
     /// No file can have this name there.
     #[error("{}: cannot write a file of this name: {source}; give another name", .path.display())]
     NoSuchName {

@@ -39,6 +39,10 @@ impl Target {
     /// # Errors
     /// If something has the name that may not give way.
     pub fn check(&self) -> Result<PathBuf, Error> {
+        // Elsewhere that stands for standard output, which cannot be written to at many places at once.
+        if self.path.as_os_str() == "-" {
+            return Err(Error::StandardOutput);
+        }
         if let Some(input) = self.inputs.iter().find(|input| disk::same_file(input, &self.path)) {
             return Err(Error::IsInput { path: self.path.clone(), input: input.clone() });
         }
@@ -50,7 +54,9 @@ impl Target {
         let found = match fs::symlink_metadata(&self.path) {
             Ok(found) => found,
             // Nothing in the way; the folder is made, or missed, by whoever writes.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(self.path.clone()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(self.path.clone());
+            }
             // A name that is too long, or of a form that the disk cannot have: asked now, because the unfinished file has another.
             Err(source) => return Err(Error::NoSuchName { path: self.path.clone(), source }),
         };

@@ -35,6 +35,9 @@ pub enum TokenKind {
     Unused = 5,
 }
 
+/// The keys that GGUF has for ends beside `eos`: of a turn, of a message.
+const MORE_ENDS: [&str; 2] = ["eot", "eom"];
+
 /// A tokenizer as GGUF stores it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tokenizer {
@@ -52,11 +55,16 @@ pub struct Tokenizer {
     pub add_bos: Option<bool>,
     /// Whether encoders put the last token themselves.
     pub add_eos: Option<bool>,
+    /// What ends an answer beside `eos`, at most as many as GGUF has keys for ([`MORE_ENDS`]).
+    pub more_ends: Vec<u32>,
+    /// What the files say and GGUF has no place for, in lines for the person who converts.
+    pub notes: Vec<String>,
     /// Chat templates by name; the one without a name is the default.
     pub chat_templates: Vec<(Option<String>, String)>,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object: a tokenizer.json")]
 struct TokenizerJson {
     model: Model,
     #[serde(default)]
@@ -68,6 +76,7 @@ struct TokenizerJson {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object: the tokenizer's model")]
 struct Model {
     r#type: Option<String>,
     vocab: BTreeMap<String, u32>,
@@ -83,13 +92,14 @@ struct Model {
 
 /// Older files have one text, newer ones a pair.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected merges as texts `left right` or as pairs of texts")]
 enum Merge {
     Text(String),
     Pair(String, String),
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object: an added token")]
 struct Added {
     id: u32,
     content: String,
@@ -124,6 +134,7 @@ impl Matching {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(expecting = "an object: a tokenizer_config.json")]
 struct TokenizerConfig {
     bos_token: Option<Named>,
     eos_token: Option<Named>,
@@ -136,6 +147,7 @@ struct TokenizerConfig {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object: an added token")]
 struct Redefined {
     content: String,
     #[serde(flatten)]
@@ -143,31 +155,33 @@ struct Redefined {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a token's text, or an object with its text as `content`")]
 enum Named {
     Text(String),
     Token { content: String },
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a template's text, or a list of objects with `name` and `template`")]
 enum Templates {
     One(String),
     Many(Vec<Template>),
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with `name` and `template`")]
 struct Template {
     name: String,
     template: String,
 }
 
-#[derive(Deserialize)]
+/// The fields of config.json as they stand: an id, a list of ids, -1 or null for none.
+#[derive(Default, Deserialize)]
+#[serde(expecting = "an object: a config.json")]
 struct ModelIds {
-    bos_token_id: Option<u32>,
-    /// One id or a list of them.
+    bos_token_id: Option<Value>,
     eos_token_id: Option<Value>,
-    pad_token_id: Option<u32>,
+    pad_token_id: Option<Value>,
 }
 
 impl Tokenizer {
@@ -187,13 +201,15 @@ impl Tokenizer {
         let redefined = config.added_tokens_decoder.iter().flat_map(BTreeMap::values);
         check_matching(redefined.map(|token| (token.content.as_str(), &token.matching)))
             .map_err(|problem| Error::Tokenizer { path: config_path.clone(), problem })?;
-        let model: ModelIds = read_json(&folder.join("config.json"))?.unwrap_or(ModelIds {
-            bos_token_id: None,
-            eos_token_id: None,
-            pad_token_id: None,
-        });
-        let id_of = |named: &Option<Named>, otherwise: Option<u32>| match named {
-            None => Ok(otherwise.filter(|id| (*id as usize) < vocab_size)),
+        config
+            .check_added(&ids)
+            .map_err(|problem| Error::Tokenizer { path: config_path.clone(), problem })?;
+        let model: ModelIds = read_json(&folder.join("config.json"))?.unwrap_or_default();
+        let [bos, ends, padding] = model
+            .ids(vocab_size)
+            .map_err(|problem| Error::Tokenizer { path: folder.join("config.json"), problem })?;
+        let id_of = |named: &Option<Named>, otherwise: Option<&u32>| match named {
+            None => Ok(otherwise.copied()),
             Some(Named::Text(text) | Named::Token { content: text }) => match ids.get(text.as_str()) {
                 Some(id) => Ok(Some(*id)),
                 None => Err(Error::Tokenizer {
@@ -202,10 +218,20 @@ impl Tokenizer {
                 }),
             },
         };
+        let eos = id_of(&config.eos_token, ends.first())?;
+        let mut more_ends: Vec<u32> = ends.into_iter().filter(|id| Some(*id) != eos).collect();
+        let not_kept = more_ends.split_off(more_ends.len().min(MORE_ENDS.len()));
+        let notes = (!not_kept.is_empty()).then(|| {
+            format!(
+                "config.json: GGUF has no place for so many values of eos_token_id: {not_kept:?} will not end an answer"
+            )
+        });
         Ok(Some(Tokenizer {
-            bos: id_of(&config.bos_token, model.bos_token_id)?,
-            eos: id_of(&config.eos_token, model.eos())?,
-            padding: id_of(&config.pad_token, model.pad_token_id)?,
+            bos: id_of(&config.bos_token, bos.first())?,
+            eos,
+            padding: id_of(&config.pad_token, padding.first())?,
+            more_ends,
+            notes: notes.into_iter().collect(),
             add_bos: config.add_bos_token,
             add_eos: config.add_eos_token,
             chat_templates: chat_templates(folder, config.chat_template)?,
@@ -229,6 +255,9 @@ impl Tokenizer {
             if let Some(id) = id {
                 put(&format!("ggml.{key}_token_id"), id.into());
             }
+        }
+        for (key, id) in MORE_ENDS.iter().zip(&self.more_ends) {
+            put(&format!("ggml.{key}_token_id"), (*id).into());
         }
         for (key, flag) in [("bos", self.add_bos), ("eos", self.add_eos)] {
             if let Some(flag) = flag {
@@ -412,12 +441,53 @@ impl Merge {
     }
 }
 
-impl ModelIds {
-    fn eos(&self) -> Option<u32> {
-        let value = self.eos_token_id.as_ref()?;
-        let first = value.as_array().map_or(Some(value), |list| list.first())?;
-        first.as_u64().and_then(|id| u32::try_from(id).ok())
+impl TokenizerConfig {
+    /// What is added here again is what tokenizer.json has: a token of its own, or another one, would give other ids.
+    fn check_added(&self, ids: &BTreeMap<&str, u32>) -> Result<(), String> {
+        for (id, token) in self.added_tokens_decoder.iter().flatten() {
+            let text = &token.content;
+            let expected = ids.get(text.as_str()).map(u32::to_string);
+            if expected.as_ref() != Some(id) {
+                let expected = expected.map_or("no such token".to_owned(), |id| format!("id {id}"));
+                return Err(format!(
+                    "added_tokens_decoder: token {text:?}: expected {expected} as tokenizer.json says, found id {id}; download both \
+                     files again, or remove added_tokens_decoder"
+                ));
+            }
+        }
+        Ok(())
     }
+}
+
+impl ModelIds {
+    /// The ids that begin, end and fill; those beyond the vocabulary are nobody's.
+    fn ids(&self, vocab_size: usize) -> Result<[Vec<u32>; 3], String> {
+        let read = |name, value: &Option<Value>, most| {
+            let ids = value.as_ref().map_or(Ok(Vec::new()), |value| token_ids(name, value, most))?;
+            Ok::<_, String>(ids.into_iter().filter(|id| (*id as usize) < vocab_size).collect())
+        };
+        Ok([
+            read("bos_token_id", &self.bos_token_id, 1)?,
+            read("eos_token_id", &self.eos_token_id, usize::MAX)?,
+            read("pad_token_id", &self.pad_token_id, 1)?,
+        ])
+    }
+}
+
+/// The ids of one field of config.json; -1 and null stand for none.
+fn token_ids(name: &str, value: &Value, most: usize) -> Result<Vec<u32>, String> {
+    let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+    let id = |value: &Value| match value.as_i64() {
+        Some(-1) => Some(None),
+        Some(id) => u32::try_from(id).ok().map(Some),
+        None => value.is_null().then_some(None),
+    };
+    let ids: Option<Vec<Option<u32>>> = list.iter().map(id).collect();
+    let ids: Option<Vec<u32>> = ids.map(|ids| ids.into_iter().flatten().collect());
+    ids.filter(|ids| ids.len() <= most).ok_or_else(|| {
+        let expected = if most == 1 { "the id of a token" } else { "the id of a token or a list of ids" };
+        format!("{name}: expected {expected} (-1 or null: none), found {value}")
+    })
 }
 
 /// Markers that some checkpoints forget to flag.
@@ -453,12 +523,23 @@ fn chat_templates(
     configured: Option<Templates>,
 ) -> Result<Vec<(Option<String>, String)>, Error> {
     let mut templates = match configured {
-        None => Vec::new(),
+        None => Vec::<(Option<String>, String)>::new(),
         Some(Templates::One(template)) => vec![(None, template)],
         Some(Templates::Many(list)) => {
             list.into_iter().map(|t| (Some(t.name).filter(|name| name != "default"), t.template)).collect()
         }
     };
+    for (at, (name, _)) in templates.iter().enumerate() {
+        if templates[..at].iter().any(|(other, _)| other == name) {
+            return Err(Error::Tokenizer {
+                path: folder.join("tokenizer_config.json"),
+                problem: format!(
+                    "chat_template: expected one template of each name, found two named {:?}; remove one",
+                    name.as_deref().unwrap_or("default")
+                ),
+            });
+        }
+    }
     // An empty text is no template.
     templates.retain(|(_, template)| !template.trim().is_empty());
     let path = folder.join("chat_template.jinja");

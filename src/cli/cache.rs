@@ -73,6 +73,12 @@ fn chosen<'s>(shelves: &'s [Shelf], names: &[String]) -> Result<Vec<&'s Shelf>, 
     names
         .iter()
         .map(|name| {
+            if name.is_empty() {
+                return Err(Failure::usage(
+                    "NAME: expected a name that `fathom cache ls` shows, or the first letters of one, found nothing; --all removes \
+                     everything",
+                ));
+            }
             let mut found = shelves.iter().filter(|shelf| shelf.name.starts_with(&**name));
             match (found.next(), found.next()) {
                 (Some(shelf), None) => Ok(shelf),

@@ -1,15 +1,15 @@
 //! What `quantize` asks of a checkpoint before a byte is written: that nothing of it which counts is left out, and that this
 //! program would take the file.
 
-use super::Failure;
+use super::{Failure, print};
 use crate::chat::{Chat, ChatError};
-use crate::config::{Config, Overrides};
+use crate::config::{Config, Overrides, strange_json};
 use crate::counted::counted;
 use crate::names;
 use crate::tokenizer::Tokenizer;
 use fathom_gguf::{GgufFile, OwnedValue, Writer};
 use fathom_quantize::input;
-use fathom_quantize::plan::{Role, TensorPlan};
+use fathom_quantize::plan::TensorPlan;
 use fathom_quantize::source::{Checkpoint, Found, Source, scale_name};
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -18,10 +18,10 @@ use std::path::Path;
 /// Names that a message lists.
 const SHOWN: usize = 5;
 
-/// Arrays that no tensor is made of: refused where they would change what the model says, otherwise told.
+/// Arrays that no tensor is made of: told where it is known that they change nothing, otherwise refused, as those of a GGUF file are.
 ///
 /// # Errors
-/// Arrays of the model's own layers that config.json does not account for.
+/// Arrays that config.json does not account for.
 pub(super) fn check_leftovers(
     checkpoint: &Checkpoint,
     config: &Config,
@@ -36,15 +36,14 @@ pub(super) fn check_leftovers(
     leftovers.sort_unstable();
     let is_here = |name: &str| matches!(checkpoint.find(name), Found::Here(_));
     let counting: Vec<&str> =
-        leftovers.iter().copied().filter(|name| is_here(name) && counts(name, config)).collect();
+        leftovers.iter().copied().filter(|name| is_here(name) && !is_harmless(name, config)).collect();
     if !counting.is_empty() {
         return Err(Failure::invalid(format!(
-            "{}: config.json does not account for {} that would change what the model says: {}; \
-             check n_shared_experts, n_routed_experts, first_k_dense_replace and num_hidden_layers, or download config.json \
-             again. Nothing was written",
+            "{}: {} that the model of config.json does not have, and that would change what it says: {}; {}. Nothing was written",
             checkpoint.folder().display(),
             counted(counting.len(), "tensor"),
-            listed(&counting)
+            listed(&counting),
+            advice(&counting, config)
         )));
     }
     if !leftovers.is_empty() {
@@ -58,20 +57,132 @@ pub(super) fn check_leftovers(
     Ok(())
 }
 
-/// Whether a model with this array computes something else than one without: an array of the model in a layer that should not have
-/// it, or a bias or a norm that the architecture does not have. A dense sibling's indexer is left out as llama.cpp leaves it out.
-fn counts(name: &str, config: &Config) -> bool {
-    let known = names::find_hf(name);
-    let below = name.strip_prefix("model.layers.").and_then(|rest| rest.split_once('.'));
-    let layer = below.and_then(|(layer, _)| layer.parse::<usize>().ok());
-    if layer.is_some_and(|layer| layer >= config.n_layers_with_mtp()) || (layer.is_none() && known.is_none())
-    {
-        return name == "lm_head.bias" || name == "model.norm.bias";
+/// Names that all differ from the published ones are one fault, not one for each tensor.
+///
+/// # Errors
+/// A checkpoint in which no tensor of the model has its name.
+pub(super) fn check_names(checkpoint: &Checkpoint, plan: &[TensorPlan]) -> Result<(), Failure> {
+    let expected = || {
+        plan.iter().flat_map(|tensor| tensor.origin.sources(&tensor.shape)).map(|(name, _)| name.to_owned())
+    };
+    let in_model = |name: &String| name.starts_with("model.");
+    let Some(first) = checkpoint.names().next() else { return Ok(()) };
+    if expected().filter(in_model).any(|name| checkpoint.contains(&name)) {
+        return Ok(());
     }
-    let is_indexers = |role: Role| role == Role::Indexer || name.contains(".indexer.");
-    match known {
-        Some((spec, _)) => config.indexer.is_some() || !is_indexers(spec.role),
-        None => name.ends_with(".bias") || name.ends_with("norm.weight"),
+    // The same tensor under another beginning shows what is different.
+    let twin = expected().filter(in_model).find_map(|name| {
+        let below = &name["model.".len()..];
+        let found = checkpoint.names().find(|found| {
+            found.strip_suffix(below).is_some_and(|start| start.is_empty() || start.ends_with('.'))
+        })?;
+        Some((name.clone(), found.to_owned(), found[..found.len() - below.len()].to_owned()))
+    });
+    let (expected, found, next) = match twin {
+        Some((expected, found, start)) => (
+            expected,
+            found,
+            format!(
+                "; the names begin with `{start}` instead of `model.`: save the model under its published names"
+            ),
+        ),
+        None => (
+            "model.embed_tokens.weight".to_owned(),
+            first.to_owned(),
+            ": convert the published checkpoint".to_owned(),
+        ),
+    };
+    Err(Failure::invalid(format!(
+        "{}: expected tensors with names like {expected}, found names like {}{next}. Nothing was written",
+        checkpoint.folder().display(),
+        print::plain(&found)
+    )))
+}
+
+/// Says what lies in the checkpoint and is not used.
+pub(super) fn tell_ignored(checkpoint: &Checkpoint, config: &Config) {
+    let folder = checkpoint.folder();
+    let unknown = strange_json::unknown(checkpoint.config());
+    if !unknown.is_empty() {
+        let names: Vec<&str> = unknown.iter().map(String::as_str).collect();
+        tell!(
+            "note: config.json has fields that Fathom does not know and does not use: {}",
+            print::plain(&names.join(", "))
+        );
+    }
+    if config.tie_word_embeddings && checkpoint.contains("lm_head.weight") {
+        tell!("note: config.json says tie_word_embeddings, but there is an lm_head.weight: it is used");
+    }
+    let shards: HashSet<&OsStr> = checkpoint.shards().filter_map(Path::file_name).collect();
+    let mut beside: Vec<String> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name())
+        .filter(|name| !shards.contains(name.as_os_str()))
+        .map(|name| name.to_string_lossy().into_owned())
+        .filter(|name| name.ends_with(".safetensors") || name == "adapter_config.json")
+        .collect();
+    beside.sort_unstable();
+    if !beside.is_empty() {
+        let beside: Vec<&str> = beside.iter().map(String::as_str).collect();
+        tell!(
+            "note: {} not part of the checkpoint and not read: {}",
+            if beside.len() == 1 { "this is" } else { "these are" },
+            print::plain(&listed(&beside))
+        );
+    }
+}
+
+/// What programs that train or serve store beside a model's own arrays, and what none of them changes.
+const HARMLESS: [&str; 6] = [
+    // Follows from config.json; old versions of transformers saved it.
+    "rotary_emb.inv_freq",
+    // How a cache of keys and values in FP8 is scaled; the caches here have scales of their own.
+    "self_attn.k_scale",
+    "self_attn.v_scale",
+    "self_attn.kv_scale",
+    // How activations are rounded to 8 bits before a product; here they are not.
+    ".input_scale",
+    ".activation_scale",
+];
+
+/// Beginnings of the names of other models' arrays that lie beside the text model: it computes the same without them.
+const STRANGERS: [&str; 8] = [
+    "vision",
+    "visual.",
+    "model.vision",
+    "model.visual.",
+    "multi_modal_projector.",
+    "mm_projector.",
+    "model.mm_projector.",
+    "audio",
+];
+
+/// Whether a model computes the same without this array. A dense sibling's indexer is left out as llama.cpp leaves it out.
+fn is_harmless(name: &str, config: &Config) -> bool {
+    let is_indexers = name.starts_with("model.layers.") && name.contains(".indexer.");
+    HARMLESS.iter().any(|end| name.ends_with(end))
+        || STRANGERS.iter().any(|start| name.starts_with(start))
+        || (config.indexer.is_none() && is_indexers)
+}
+
+/// What to do about arrays that have no place.
+fn advice(names: &[&str], config: &Config) -> &'static str {
+    let has = |part: &str| names.iter().any(|name| name.contains(part));
+    let layer = |name: &str| name.strip_prefix("model.layers.")?.split_once('.')?.0.parse::<usize>().ok();
+    let known =
+        names.iter().any(|name| names::find_hf(name.strip_suffix("_scale_inv").unwrap_or(name)).is_some());
+    if known {
+        "check n_shared_experts, n_routed_experts, first_k_dense_replace and num_hidden_layers, or download config.json again"
+    } else if has("lora_") || has(".adapter") {
+        "these belong to an adapter: merge it into the model first"
+    } else if has("_scale") || has("smooth") || has("_zero_point") || has("_packed") {
+        "these belong to a quantization that Fathom does not decode: convert DeepSeek's own FP8 checkpoint or a BF16 copy of it"
+    } else if names.iter().any(|name| layer(name).is_some_and(|layer| layer >= config.n_layers_with_mtp())) {
+        "check num_hidden_layers and num_nextn_predict_layers, or download config.json again"
+    } else {
+        "they belong to another model, or to a change of this one that Fathom does not know: convert the published checkpoint"
     }
 }
 

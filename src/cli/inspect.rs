@@ -2,8 +2,9 @@
 
 use super::Failure;
 use super::loading::map;
-use super::model::Which;
+use super::model::{Which, check_sizes};
 use super::print::{self, Sheet, bytes, quoted};
+use crate::chat::Chat;
 use crate::config::{Config, ConfigError, Overrides};
 use crate::inventory::{Inventory, Share};
 use crate::unread;
@@ -16,7 +17,7 @@ use std::collections::BTreeMap;
 /// Show what is in a GGUF file, and whether Fathom runs it.
 ///
 /// Shown are the model's numbers, its tokenizer, types and sizes by role, and the metadata. Any valid GGUF file will do.
-/// Only headers are read, so this is fast for models of any size.
+/// Of the weights only norms and biases are read, so this is fast for models of any size.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     #[command(flatten)]
@@ -65,6 +66,8 @@ struct Report<'r, 'd> {
     config: Option<Config>,
     /// Why Fathom does not run it; empty: it does.
     problems: Vec<String>,
+    /// Why it has no chat: then it runs as plain text only.
+    no_chat: Option<String>,
     /// What it holds that is not used.
     notes: Vec<String>,
     tokenizer: Option<Tokenizer<'d>>,
@@ -86,7 +89,7 @@ impl<'r, 'd> Report<'r, 'd> {
         let (config, mut problems) = match Config::from_gguf(gguf.metadata(), &Overrides::default()) {
             Ok(config) => {
                 let problems =
-                    Weights::survey(gguf, &config).map_or_else(|error| error.problems, |_| Vec::new());
+                    Weights::check(gguf, &config).map_or_else(|error| error.problems, |()| Vec::new());
                 (Some(config), problems)
             }
             Err(ConfigError::Invalid(problems)) => (None, problems),
@@ -96,8 +99,17 @@ impl<'r, 'd> Report<'r, 'd> {
             problems.push(error.to_string());
             None
         });
+        let no_chat = config.as_ref().and_then(|config| match text_problem(gguf, config) {
+            Ok(no_chat) => no_chat,
+            // Already said above, where a key has another type.
+            Err(problem) if problems.contains(&problem) => None,
+            Err(problem) => {
+                problems.push(problem);
+                None
+            }
+        });
         let notes = config.as_ref().map_or(Vec::new(), |config| unread::notes(gguf, config, false));
-        Report { gguf, inventory: Inventory::take(gguf), config, problems, notes, tokenizer }
+        Report { gguf, inventory: Inventory::take(gguf), config, problems, no_chat, notes, tokenizer }
     }
 
     fn architecture(&self) -> Option<&'d str> {
@@ -109,6 +121,15 @@ impl<'r, 'd> Report<'r, 'd> {
         // Numbers, flags and names: nothing in them can fail to be JSON.
         self.config.as_ref().map(|config| serde_json::to_value(config).expect("numbers are JSON"))
     }
+}
+
+/// Why the model cannot be run on text, or why it has no chat: what loading would say.
+fn text_problem(gguf: &Gguf<'_>, config: &Config) -> Result<Option<String>, String> {
+    let tokenizer =
+        crate::tokenizer::Tokenizer::from_gguf(gguf.metadata()).map_err(|error| error.to_string())?;
+    check_sizes(&tokenizer, config.vocab_size)?;
+    let chat = Chat::new(&tokenizer).and_then(|chat| chat.check());
+    Ok(chat.err().map(|error| error.to_string()))
 }
 
 fn text_of<'d>(metadata: &Metadata<'d>, key: &str) -> Option<&'d str> {
@@ -178,6 +199,7 @@ impl Report<'_, '_> {
             "mtp": inventory.mtp.map(|(layer, share)| with_share(json!({ "layer": layer }), &share)),
             "runs": self.problems.is_empty(),
             "problems": self.problems,
+            "chat": self.problems.is_empty() && self.no_chat.is_none(),
             "notes": self.notes,
             "config": self.numbers(),
             "tokenizer": self.tokenizer.as_ref().map(Tokenizer::to_json),
@@ -310,8 +332,14 @@ impl Report<'_, '_> {
                 total.bits_per_weight()
             ),
         );
-        sheet.row("Fathom runs it", if self.problems.is_empty() { "yes" } else { "no:" });
-        for problem in &self.problems {
+        let runs = match &self.no_chat {
+            _ if !self.problems.is_empty() => "no:",
+            Some(_) => "as plain text only (fathom run --raw):",
+            None => "yes",
+        };
+        sheet.row("Fathom runs it", runs);
+        let no_chat = self.no_chat.iter().filter(|_| self.problems.is_empty());
+        for problem in self.problems.iter().chain(no_chat) {
             sheet.line(format_args!("  {problem}"));
         }
         for note in &self.notes {

@@ -5,7 +5,7 @@ use super::meter::Meter;
 use super::room::{self, Named};
 use super::settings::aliases::BUILT_IN;
 use super::{Failure, print, signals};
-use crate::config::{Config, Overrides};
+use crate::config::{Config, ConfigError, Overrides};
 use crate::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
 use crate::machine::{Memory, lock_limit};
 use crate::mmap::{Guard, MapError, Mapping, Watch};
@@ -86,7 +86,15 @@ impl LoadArgs {
         let (mapping, name) = map(model)?;
         let invalid = |error: &dyn Display| Failure::invalid(format!("{name}: {error}"));
         let gguf = mapping.gguf().map_err(Failure::invalid)?;
-        let config = Config::of(&gguf, &overrides).map_err(|e| invalid(&e))?;
+        // The file's own numbers are not to blame for those that replace them.
+        let alone = || Config::of(&gguf, &overrides.without_values()).is_ok();
+        let config = Config::of(&gguf, &overrides).map_err(|error| match error {
+            ConfigError::Invalid(problems) if !overrides.is_empty() && alone() => Failure::usage(format!(
+                "--override-kv: {name} has numbers that fit together, these do not: {}",
+                problems.join("; ")
+            )),
+            error => invalid(&error),
+        })?;
         for (key, meant) in overrides.without_effect(gguf.metadata()) {
             let meant = meant.map_or(String::new(), |meant| format!("; did you mean {meant}?"));
             tell!("warning: --override-kv: {} has no effect{meant}", print::plain(&key));

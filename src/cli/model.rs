@@ -173,7 +173,7 @@ fn tell_worth(opened: &Opened, worth: &str) {
 }
 
 /// An id that only one of the two knows would end a session in its middle.
-fn check_sizes(tokenizer: &Tokenizer, vocab_size: usize) -> Result<(), String> {
+pub(super) fn check_sizes(tokenizer: &Tokenizer, vocab_size: usize) -> Result<(), String> {
     let n_tokens = tokenizer.n_tokens();
     if n_tokens == vocab_size {
         return Ok(());

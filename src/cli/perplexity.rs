@@ -13,6 +13,7 @@ use fathom_quantize::output::Target;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use std::io::{IsTerminal, stderr, stdout};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -37,7 +38,7 @@ pub struct Args {
     file: Option<PathBuf>,
     /// Maximum number of chunks to score [default: all].
     #[arg(long, value_name = "N")]
-    chunks: Option<usize>,
+    chunks: Option<NonZeroUsize>,
     /// Write the model's predictions to this file, for comparing other models with it.
     #[arg(long, value_name = "FILE", conflicts_with = "kl_base")]
     save_base: Option<PathBuf>,
@@ -151,13 +152,13 @@ fn chunks(args: &Args, loaded: &Loaded<'_>, base: Option<&Base<'_>>) -> Result<C
         Some(path) => {
             let tokens = loaded.tokenizer.encode_plain(&read_text(path)?);
             let bos = loaded.tokenizer.adds_bos().then(|| loaded.tokenizer.bos()).flatten();
-            let chunks = Chunks::new(tokens, n_ctx, bos, args.chunks)
+            let chunks = Chunks::new(tokens, n_ctx, bos, args.chunks.map(NonZeroUsize::get))
                 .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
             Some((path, chunks))
         }
     };
     let Some(base) = base else { return Ok(of_file.expect("a text or a base, says clap").1) };
-    let wanted = base.chunks().first(args.chunks.unwrap_or(usize::MAX));
+    let wanted = base.chunks().first(args.chunks.map_or(usize::MAX, NonZeroUsize::get));
     match of_file {
         Some((path, chunks)) if !chunks.tokens().starts_with(wanted.tokens()) => {
             Err(Failure::usage(format!(

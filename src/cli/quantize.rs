@@ -144,6 +144,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
     })
     .map_err(|e| Failure::invalid(format!("{}: {e}", folder.display())))?;
     let plan = names::plan(&config, |name| checkpoint.contains(name));
+    checkpoint::check_names(&checkpoint, &plan)?;
+    checkpoint::tell_ignored(&checkpoint, &config);
     let encodings = recipe.assign(&plan)?;
     let mut metadata = config.to_gguf();
     metadata.extend(metadata::general(
@@ -157,7 +159,10 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let tokenizer = Tokenizer::read(&folder, config.vocab_size)?;
     let has_tokenizer = tokenizer.is_some();
     match tokenizer {
-        Some(tokenizer) => metadata.extend(tokenizer.to_gguf()),
+        Some(tokenizer) => {
+            tokenizer.notes.iter().for_each(|note| tell!("note: {note}"));
+            metadata.extend(tokenizer.to_gguf());
+        }
         None => {
             tell!("note: {} has no tokenizer.json: the file will contain only weights", folder.display());
             metadata.extend(no_tokenizer());
@@ -173,14 +178,14 @@ pub fn run(args: Args) -> Result<(), Failure> {
     writing::write(&job, &target, args.threads, args.json)
 }
 
-/// Files of the kinds that a checkpoint has: whichever of them are read, none is written over.
+/// Files of a checkpoint's folder: whichever of them are read, none is written over. Its .gguf files were made of it.
 fn files(folder: &Path) -> Vec<PathBuf> {
-    let is_read = |path: &PathBuf| {
-        path.extension().is_some_and(|end| ["json", "jinja", "safetensors"].iter().any(|kind| end == *kind))
+    let is_its_own = |path: &PathBuf| {
+        path.is_file() && !path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"))
     };
     // A folder that cannot be listed is an error as soon as it is opened.
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).filter(is_read).collect()
+    entries.map(|entry| entry.path()).filter(is_its_own).collect()
 }
 
 /// What config.json says of the weights, as the one of the built-in model does.

@@ -156,6 +156,7 @@ impl From<Error> for Failure {
             | Error::IsInput { .. }
             | Error::NotAFile(_)
             | Error::NoSuchName { .. }
+            | Error::StandardOutput
             | Error::FolderInUse(_) => Failure::usage(message),
             Error::Json { .. }
             | Error::NotText { .. }

@@ -92,7 +92,9 @@ impl<'j> Fields<'j> {
     /// A whole number; null is no number.
     pub(super) fn size(&mut self, name: &str) -> Option<usize> {
         let value = self.field(name)?;
-        let size = value.as_u64().and_then(|n| usize::try_from(n).ok());
+        // Programs in other languages write whole numbers as 4096.0.
+        let whole = |x: f64| (x >= 0.0 && x.fract() == 0.0 && x < (1u64 << 53) as f64).then_some(x as u64);
+        let size = value.as_u64().or_else(|| whole(value.as_f64()?)).and_then(|n| usize::try_from(n).ok());
         if size.is_none() {
             self.wrong(name, "a whole number", value);
         }

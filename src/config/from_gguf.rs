@@ -2,7 +2,7 @@
 
 use super::keys;
 use super::overrides::{Overrides, Scalar, scalar_of};
-use super::{Config, ConfigError, IndexerConfig, Yarn};
+use super::{Config, ConfigError, IndexerConfig, LATENT_NORM_EPS, Yarn};
 use crate::closest::closest;
 use crate::inventory::has_indexer;
 use fathom_gguf::{Gguf, Metadata, Value};
@@ -62,7 +62,7 @@ impl Reader<'_, '_> {
             value => scalar_of(value),
         };
         if scalar.is_none() {
-            self.problems.push(format!("{key}: expected a number or a flag, found {}", value.kind()));
+            self.problems.push(format!("{key}: expected a number from 0 or a flag, found {}", shown(value)));
         }
         scalar
     }
@@ -140,6 +140,17 @@ impl Reader<'_, '_> {
     }
 }
 
+/// A value that is no number from 0: itself if it is short, otherwise what it is.
+fn shown(value: &Value<'_>) -> String {
+    match *value {
+        Value::I8(v) => v.to_string(),
+        Value::I16(v) => v.to_string(),
+        Value::I32(v) => v.to_string(),
+        Value::I64(v) => v.to_string(),
+        ref other => other.kind().to_string(),
+    }
+}
+
 fn has_zero(array: &fathom_gguf::Array<'_>) -> bool {
     array.values().any(|value| scalar_of(&value) == Some(Scalar::Int(0)))
 }
@@ -205,6 +216,9 @@ impl Reader<'_, '_> {
             (self.need("attention.key_length"), self.need("attention.value_length"))
         };
         self.check_keys();
+        if split {
+            self.check_widths(key, value, qk_rope_head_dim);
+        }
         let told = |key| self.metadata.get(&self.key(key)).is_some();
         let can_do_without = self.overrides.dense && !told("attention.indexer.top_k");
         let indexer = (self.arch == "deepseek32" && !can_do_without).then(|| IndexerConfig {
@@ -212,6 +226,9 @@ impl Reader<'_, '_> {
             head_dim: self.need("attention.indexer.key_length"),
             topk: self.need("attention.indexer.top_k"),
         });
+        if indexer.is_some() {
+            self.check_index_norm();
+        }
         let dense = self.size("leading_dense_block_count").unwrap_or(0);
         let has_moe = dense < blocks;
         let n_routed_experts = if has_moe { self.need("expert_count") } else { 0 };
@@ -249,6 +266,35 @@ impl Reader<'_, '_> {
             rope_theta: self.float("rope.freq_base").unwrap_or(10000.0),
             yarn: self.yarn(),
             tie_word_embeddings: false,
+        }
+    }
+
+    /// Files with the split tell the latent's widths beside a head's; ik_llama.cpp's tell a head's twice. Others are another model's.
+    fn check_widths(&mut self, key: usize, value: usize, rope: usize) {
+        let rank = self.size("attention.kv_lora_rank").unwrap_or(0);
+        let widths = [("attention.key_length", rank + rope, key), ("attention.value_length", rank, value)];
+        for (name, latent, head) in widths {
+            if let Some(found) = self.size(name)
+                && found != latent
+                && found != head
+            {
+                let name = self.key(name);
+                self.problems.push(format!(
+                    "{name}: expected {latent}, the latent's width, or {head}, a head's, found {found}"
+                ));
+            }
+        }
+    }
+
+    /// The indexer's LayerNorm has an epsilon of its own.
+    fn check_index_norm(&mut self) {
+        if let Some(found) = self.float("attention.layer_norm_epsilon")
+            && found != LATENT_NORM_EPS
+        {
+            let key = self.key("attention.layer_norm_epsilon");
+            self.problems.push(format!(
+                "{key}: expected {LATENT_NORM_EPS:e}, found {found:e}; Fathom supports no other value"
+            ));
         }
     }
 

@@ -19,7 +19,7 @@ const FIRST_K_DENSE_REPLACE: usize = 3;
 const ROUTED_SCALING_FACTOR: f32 = 2.5;
 
 /// Switches of this family and of its relatives.
-const SWITCHES: [(&str, Plain); 23] = [
+pub(super) const SWITCHES: [(&str, Plain); 23] = [
     ("scoring_func", Plain::Word("sigmoid")),
     ("topk_method", Plain::Word("noaux_tc")),
     ("hidden_act", Plain::Word("silu")),
@@ -77,7 +77,8 @@ fn is_sparse(json: &Map<String, Value>) -> Result<bool, ConfigError> {
     let model_type = json.get("model_type").filter(|name| !name.is_null());
     let text = |value: Option<&Value>| value.map(|value| value.as_str().unwrap_or("").to_owned());
     match (text(named).as_deref(), text(model_type).as_deref()) {
-        (Some("DeepseekV32ForCausalLM"), _) | (None, Some("deepseek_v32")) => Ok(true),
+        (Some("DeepseekV32ForCausalLM"), None | Some("" | "deepseek_v32" | "deepseek_v3"))
+        | (None, Some("deepseek_v32")) => Ok(true),
         (Some("DeepseekV3ForCausalLM"), None | Some("" | "deepseek_v3")) | (None, Some("deepseek_v3")) => {
             Ok(false)
         }
@@ -305,6 +306,13 @@ mod tests {
         let lists =
             with(|json| json["mlp_layer_types"] = json!(["dense", "dense", "sparse", "sparse", "sparse"]));
         assert_eq!(lists.unwrap().first_k_dense_replace, 2, "transformers goes by the list");
+        let float = with(|json| json["rope_scaling"]["original_max_position_embeddings"] = json!(4096.0));
+        assert_eq!(float.unwrap().yarn, read(&published()).unwrap().yarn);
+        let text = with(|json| json["rope_scaling"]["factor"] = "40".into()).unwrap_err();
+        assert!(
+            text.contains("factor: expected a number, found `40`") && !text.contains("missing"),
+            "{text}"
+        );
         let alias = with(|json| json["num_experts"] = remove(json, "n_routed_experts"));
         assert_eq!(alias.unwrap().n_routed_experts, 32);
     }

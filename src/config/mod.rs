@@ -9,6 +9,7 @@ mod from_json;
 pub(crate) mod keys;
 mod overrides;
 mod rope_json;
+pub(crate) mod strange_json;
 mod to_gguf;
 
 pub use overrides::Overrides;

@@ -65,6 +65,17 @@ impl Overrides {
         Overrides { dense, ..self }
     }
 
+    /// The same without a value replaced.
+    #[must_use]
+    pub fn without_values(&self) -> Overrides {
+        Overrides { values: Vec::new(), ..*self }
+    }
+
+    /// Whether nothing is replaced.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<Scalar> {
         self.values.iter().rev().find(|(k, _)| k == key).map(|(_, value)| value.clone())
     }

@@ -124,7 +124,10 @@ fn yarn(fields: &mut Fields<'_>, object: &Map<String, Value>, outside: Outside) 
         }
     }
     let Some(factor) = factor else {
-        fields.missing("factor");
+        // One of another kind has been named already.
+        if fields.value("factor").is_none() {
+            fields.missing("factor");
+        }
         return None;
     };
     let inside = fields.value("original_max_position_embeddings");

@@ -65,7 +65,7 @@ impl<'d> Draw<'d> {
                 .and_then(|logits| name(self.tokenizer, self.tools, begun, logits).ok_or(NoToken::AllBanned)),
         };
         let token = token.map_err(Stop::NoToken)?;
-        match following.filter(|_| token != self.tokenizer.eos()) {
+        match following.filter(|_| !self.tokenizer.is_end(token)) {
             Some(following) => following.push(token).map(|()| token).map_err(Stop::Constraint),
             None => Ok(token),
         }

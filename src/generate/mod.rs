@@ -196,7 +196,7 @@ fn run(
     usage.cached = session.common_prefix(request.prompt).min(request.prompt.len() - 1);
     // Of a prompt that is there to its end the last token is computed once more, for its logits.
     usage.recalled = recalled.min(usage.cached);
-    let (n_ctx, eos) = (session.n_ctx(), writer.eos);
+    let n_ctx = session.n_ctx();
     let mut kept = usage.cached;
     let logits = session.sync_while(request.prompt, &mut |held, done| {
         kept = held;
@@ -223,7 +223,7 @@ fn run(
             Err(stop) => break stop,
         };
         usage.generated += 1;
-        if token == eos {
+        if writer.tokenizer.is_end(token) {
             break Stop::Eos;
         }
         if let ControlFlow::Break(stop) = writer.token(token) {
@@ -245,7 +245,7 @@ fn run(
 
 /// From tokens to events.
 struct Writer<'w> {
-    eos: u32,
+    tokenizer: &'w Tokenizer,
     decoder: TextDecoder<'w>,
     /// None: all is content.
     parser: Option<Parser>,
@@ -264,7 +264,7 @@ impl<'w> Writer<'w> {
         sink: &'w mut dyn FnMut(&Event) -> ControlFlow<()>,
     ) -> Writer<'w> {
         Writer {
-            eos: tokenizer.eos(),
+            tokenizer,
             decoder: tokenizer.decoder(Controls::Keep),
             parser: request.start.map(|start| Parser::new(start, request.tools.to_vec())),
             stops: Stops::new(request.stops),

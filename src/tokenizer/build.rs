@@ -78,6 +78,7 @@ impl Tokenizer {
     pub fn from_gguf(metadata: &Metadata<'_>) -> Result<Tokenizer, TokenizerError> {
         check_label(metadata, "tokenizer.ggml.model", "`gpt2`", &["gpt2"])?;
         check_label(metadata, "tokenizer.ggml.pre", "`deepseek-v3`", &LABELS)?;
+        check_switches(metadata)?;
         let texts = required(TOKENS, "an array of strings", metadata.strings(TOKENS)?)?;
         let kinds = required(KINDS, "an array of integers", metadata.i32s(KINDS)?)?;
         let merges = required(MERGES, "an array of strings", metadata.strings(MERGES)?)?;
@@ -97,9 +98,36 @@ impl Tokenizer {
             bos: id(metadata, "tokenizer.ggml.bos_token_id", n_tokens)?,
             adds_bos: metadata.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(false),
             eos,
+            more_ends: more_ends(metadata, n_tokens)?,
             chat_template: metadata.str("tokenizer.chat_template")?.map(str::to_owned),
             table: parts.table,
         })
+    }
+}
+
+/// What else ends an answer: a turn, a message.
+fn more_ends(metadata: &Metadata<'_>, n_tokens: usize) -> Result<Vec<u32>, TokenizerError> {
+    let keys = ["tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id"];
+    let ids: Result<Vec<_>, _> = keys.into_iter().map(|key| id(metadata, key, n_tokens)).collect();
+    Ok(ids?.into_iter().flatten().collect())
+}
+
+/// Keys of other tokenizers, under which text gives other ids.
+fn check_switches(metadata: &Metadata<'_>) -> Result<(), TokenizerError> {
+    let other = |key, expected, found: String| Err(TokenizerError::OtherTokenizer { key, expected, found });
+    for key in [
+        "tokenizer.ggml.ignore_merges",
+        "tokenizer.ggml.add_space_prefix",
+        "tokenizer.ggml.remove_extra_whitespaces",
+    ] {
+        if metadata.bool(key)? == Some(true) {
+            return other(key, "false", "true".to_owned());
+        }
+    }
+    let key = "tokenizer.ggml.precompiled_charsmap";
+    match metadata.array(key)? {
+        Some(map) if !map.is_empty() => other(key, "none", format!("{} bytes", map.len())),
+        _ => Ok(()),
     }
 }
 

@@ -35,6 +35,8 @@ pub struct Tokenizer {
     bos: Option<u32>,
     adds_bos: bool,
     eos: u32,
+    /// What ends an answer beside it.
+    more_ends: Vec<u32>,
     chat_template: Option<String>,
 }
 
@@ -127,9 +129,14 @@ impl Tokenizer {
         self.adds_bos
     }
 
-    /// Ends an answer: generation stops here and nowhere else.
+    /// Ends an answer, also in prompts.
     pub fn eos(&self) -> u32 {
         self.eos
+    }
+
+    /// Whether an answer ends with this token.
+    pub fn is_end(&self, id: u32) -> bool {
+        id == self.eos || self.more_ends.contains(&id)
     }
 
     /// The template inside the file, if there is one.

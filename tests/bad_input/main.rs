@@ -106,6 +106,9 @@ fn check(rows: &[Row]) {
                 );
                 assert!(out.is_empty(), "{what}, {verb}: an answer and an error");
             }
+            if verb == "inspect" && by == By::Loading {
+                assert!(!out.contains("Fathom runs it             yes"), "{what}: {out}");
+            }
             let told = if refuses { message } else { out };
             if refuses || by == By::Loading {
                 for words in says {

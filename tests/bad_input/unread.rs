@@ -1,6 +1,6 @@
 //! Files whose metadata does not account for all that they hold: refused where the answers would be wrong, told where they are not.
 
-use super::{By, Row, put_model, run};
+use super::{By, Row, put_model, put_shards, run};
 use crate::common::convert;
 use crate::common::forge::{Model, Tensor};
 use fathom_gguf::TensorType;
@@ -11,7 +11,56 @@ fn bias(name: &str, n: usize) -> Tensor {
 
 const ACCOUNTS: &str = "the metadata does not describe this tensor";
 
-pub const REFUSED: [Row; 13] = [
+pub const REFUSED: [Row; 18] = [
+    (
+        "another epsilon of the indexer's norm",
+        |dir, mut model| {
+            model.set("deepseek32.attention.layer_norm_epsilon", 0.5f32);
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &["deepseek32.attention.layer_norm_epsilon: expected 1e-6, found 5e-1", "again"],
+    ),
+    (
+        "another width of the latent",
+        |dir, mut model| {
+            model.set("deepseek32.attention.key_length", 7u32);
+            model.set("deepseek32.attention.value_length", 7u32);
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &["attention.key_length: expected 144", "attention.value_length: expected 136", "found 7", "again"],
+    ),
+    (
+        "a number below 0",
+        |dir, mut model| {
+            model.set("deepseek32.block_count", -4i32);
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &["deepseek32.block_count: expected a number from 0 or a flag, found -4", "again"],
+    ),
+    (
+        "blocks of another version",
+        |dir, mut model| {
+            model.set("general.quantization_version", 99u32);
+            let gate = model.tensor("blk.0.ffn_gate.weight");
+            (gate.ty, gate.bytes) = (TensorType::Q8_0, vec![0; 144 * 2 * 34]);
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &["general.quantization_version: expected 2, found 99", "again"],
+    ),
+    (
+        "a later shard of another model",
+        |dir, model| {
+            let mut shards = model.shards(2);
+            shards[1].set("deepseek32.rope.freq_base", 5.0f32);
+            put_shards(dir, &shards)
+        },
+        By::Loading,
+        &["deepseek32.rope.freq_base: expected the value of the first shard", "again"],
+    ),
     (
         "shared experts without their number",
         |dir, mut model| {
@@ -233,6 +282,17 @@ fn what_changes_nothing_is_taken_and_told() {
         "{said}"
     );
 
+    let contrary = with(|model| {
+        model.set("deepseek32.expert_shared_feed_forward_length", 999u32);
+        model.set("general.quantization_version", 99u32);
+    });
+    let (found, said) = logits(&contrary, &[]);
+    assert!(found == expected && said.contains("expert_shared_feed_forward_length is 999"), "{said}");
+    assert!(said.contains("general.quantization_version: expected 2, found 99"), "{said}");
+    let unscaled = with(|model| model.set("deepseek32.rope.scaling.type", "none"));
+    let (_, said) = logits(&unscaled, &[]);
+    assert!(said.contains("positions are not scaled") && said.contains("factor is 40"), "{said}");
+
     let sibling = with(|model| {
         let keys: Vec<_> = model.metadata.iter().map(|(key, _)| key.clone()).collect();
         for key in keys.iter().filter(|key| key.starts_with("deepseek32.")) {
@@ -250,4 +310,21 @@ fn what_changes_nothing_is_taken_and_told() {
     let folder = tempfile::tempdir().unwrap();
     let shown = run("inspect", &put_model(folder.path(), &sibling));
     assert!(String::from_utf8_lossy(&shown.stdout).contains("says that attention is dense"));
+}
+
+/// A value that was given on the command line is the command line's fault.
+#[test]
+fn numbers_that_were_replaced_are_not_the_files_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let done = crate::common::fathom()
+        .arg("logits")
+        .arg(put_model(folder.path(), &Model::read(&convert("base", "f32").path)))
+        .args(["--tokens", "0,5", "-o"])
+        .arg(folder.path().join("logits.bin"))
+        .args(["--override-kv", "deepseek32.expert_used_count=int:99"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(2), "{said}");
+    assert!(said.contains("--override-kv") && said.contains("99") && !said.contains("Fetch"), "{said}");
 }

@@ -49,16 +49,19 @@ struct Array {
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object with `weight_map`: tensor names and their files")]
 struct Index {
     weight_map: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object: a config.json")]
 struct ConfigJson {
     quantization_config: Option<QuantizationConfig>,
 }
 
 #[derive(Deserialize)]
+#[serde(expecting = "an object")]
 struct QuantizationConfig {
     quant_method: Option<String>,
     fmt: Option<String>,
@@ -97,8 +100,11 @@ impl Checkpoint {
             Some(index) => checkpoint.open_indexed(index.weight_map),
             None => {
                 let name = single_file(folder)?;
-                let problem = checkpoint.open_shard(&name, None).err();
-                checkpoint.problems.extend(problem);
+                // Without its only file every tensor is missing: that line says all of it.
+                checkpoint.open_shard(&name, None).map_err(|problem| Error::Incomplete {
+                    place: folder.display().to_string(),
+                    problems: vec![problem],
+                })?;
             }
         }
         checkpoint.take_block_scales();

@@ -238,11 +238,14 @@ fn array_problems(source: &dyn Source, name: &str, shape: &[usize]) -> Vec<Strin
         Dtype::F8E4M3 => problems
             .extend(scale_problem(scales, &stored.shape, source.scale_block(), || source.beside(name))),
         Dtype::F32 | Dtype::F16 | Dtype::BF16 => {
-            if let Found::Here(_) = scales {
-                problems.push(format!(
-                    ": stored as {} and yet it has a `_scale_inv`; expected scales only beside F8_E4M3",
-                    stored.dtype
-                ));
+            let other = source.find(&format!("{name}_scale"));
+            for (end, found) in [("_scale_inv", scales), ("_scale", other)] {
+                if let Found::Here(_) = found {
+                    problems.push(format!(
+                        ": stored as {} and yet it has a `{end}`; expected scales only beside F8_E4M3",
+                        stored.dtype
+                    ));
+                }
             }
         }
         Dtype::F8E8M0 | Dtype::Other(_) => {

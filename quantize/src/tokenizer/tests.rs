@@ -254,3 +254,63 @@ fn a_byte_order_mark_is_taken() {
     fs::write(temp.path().join("tokenizer.json"), format!("\u{feff}{}", tokenizer_json())).unwrap();
     assert!(Tokenizer::read(temp.path(), 12).unwrap().is_some());
 }
+
+/// As many programs write them: -1 for none, a list of one, a list of several.
+#[test]
+fn ids_of_the_models_config_are_taken_as_they_are_written_or_named() {
+    let files = |model: &Value| {
+        let json = tokenizer_json();
+        read(&[("tokenizer.json", &json), ("config.json", model)], 12)
+    };
+    let found = files(&json!({"bos_token_id": [0], "eos_token_id": 1, "pad_token_id": -1})).unwrap().unwrap();
+    assert_eq!((found.bos, found.eos, found.padding), (Some(0), Some(1), None));
+    assert!(found.more_ends.is_empty() && found.notes.is_empty());
+    let found = files(&json!({"bos_token_id": null, "eos_token_id": [1, 7, 99, 8, 6]})).unwrap().unwrap();
+    assert_eq!((found.bos, found.eos, found.more_ends.as_slice()), (None, Some(1), &[7, 8][..]));
+    assert!(found.notes[0].contains("eos_token_id: [6]"), "{:?}", found.notes);
+    let keys = found.to_gguf();
+    let value = |key: &str| keys.iter().find(|(k, _)| k == key).map(|(_, value)| value.clone());
+    assert_eq!(value("tokenizer.ggml.eot_token_id"), Some(7u32.into()));
+    assert_eq!(value("tokenizer.ggml.eom_token_id"), Some(8u32.into()));
+    for (name, value) in [
+        ("bos_token_id", json!("0")),
+        ("bos_token_id", json!([0, 1])),
+        ("pad_token_id", json!(-2)),
+        ("pad_token_id", json!(1.5)),
+        ("eos_token_id", json!(["a"])),
+        ("eos_token_id", json!(1u64 << 40)),
+    ] {
+        let error = files(&json!({ name: value })).unwrap_err().to_string();
+        assert!(error.contains(&format!("config.json: {name}: expected the id of a token")), "{error}");
+    }
+}
+
+#[test]
+fn files_that_contradict_each_other_are_refused() {
+    let config = |config: &Value| {
+        read(&[("tokenizer.json", &tokenizer_json()), ("tokenizer_config.json", config)], 12)
+    };
+    let again =
+        |id: &str, text: &str| json!({"added_tokens_decoder": {id: {"content": text, "special": true}}});
+    config(&again("8", "<think>")).unwrap();
+    for (id, text, says) in [("8", "<｜User｜>", "expected id 7"), ("10", "<tool>", "expected no such token")]
+    {
+        let error = config(&again(id, text)).unwrap_err().to_string();
+        assert!(
+            error.contains("tokenizer_config.json: added_tokens_decoder") && error.contains(says),
+            "{error}"
+        );
+    }
+    let twice = json!({"chat_template": [{"name": "default", "template": "a"}, {"name": "default", "template": "b"}]});
+    let error = config(&twice).unwrap_err().to_string();
+    assert!(error.contains("found two named \"default\""), "{error}");
+    for (name, value) in [("bos_token", json!(["a"])), ("chat_template", json!({"default": "x"}))] {
+        let error = config(&json!({ name: value })).unwrap_err().to_string();
+        assert!(
+            !error.contains("untagged") && !error.contains("Named") && error.contains("expected"),
+            "{error}"
+        );
+    }
+    let error = read(&[("tokenizer.json", &json!([1]))], 12).unwrap_err().to_string();
+    assert!(!error.contains("struct") && !error.contains("TokenizerJson"), "{error}");
+}
