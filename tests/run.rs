@@ -536,3 +536,20 @@ fn a_model_without_a_chat_format_continues_raw_text() {
     assert!(text(&refused.stderr).contains("run --raw"), "{}", text(&refused.stderr));
     assert_eq!(code(&run(&["-p", "x", "--raw", "-n", "3"])), 0);
 }
+
+#[test]
+fn a_model_that_is_missing_is_told_before_a_prompt_that_is() {
+    for name in ["nowhere.gguf", "nowhere/model", "DeepSeek-V3.2", "deepseek-v3"] {
+        for verb in ["run", "chat"] {
+            let mut command = common::fathom();
+            let done = command.args([verb, name]).stdin(Stdio::null()).output().unwrap();
+            let told = text(&done.stderr);
+            assert!(
+                code(&done) == 3 && told.contains(&format!("{name}: expected a GGUF file")),
+                "{verb}: {told}"
+            );
+        }
+    }
+    let done = common::fathom().args(["run", "builtin"]).stdin(Stdio::null()).output().unwrap();
+    assert!(code(&done) == 2 && text(&done.stderr).contains("expected a prompt"), "{done:?}");
+}

@@ -197,6 +197,40 @@ fn a_run_obeys_files_variables_and_flags_in_this_order() {
 }
 
 #[test]
+fn a_variable_that_means_nothing_is_told_by_every_verb() {
+    let home = Home::new("", "");
+    for (name, told) in [
+        ("FATHOM_CTX_SIZ", true),
+        ("FATHOM_NOPE", true),
+        ("FATHOM_CTX_SIZE", false),
+        ("FATHOM_CI_LARGE", false),
+        ("FATHOM_TOOL_NAME", false),
+        ("FATHOM", false),
+    ] {
+        let done = home.command(&["models"]).env(name, "1").output().unwrap();
+        let note = format!("note: {name}: no setting has this name");
+        assert_eq!(stderr(&done).contains(&note), told, "{name}: {}", stderr(&done));
+    }
+    let done = home.command(&["models"]).env("FATHOM_NOPE", "").output().unwrap();
+    assert!(!stderr(&done).contains("FATHOM_NOPE"), "it sets nothing");
+}
+
+#[test]
+fn numbers_of_threads_that_no_machine_has_are_refused() {
+    let home = Home::new("", "");
+    for args in [
+        &["run", "-p", "hi"][..],
+        &["quantize", "nowhere", "-o", "x"],
+        &["synth", "--preset", "v3.2", "--checkpoint", "x"],
+        &["bench"],
+    ] {
+        let done = home.run(&[args, &["-t", "99999"]].concat());
+        assert_eq!(done.status.code(), Some(2), "{args:?}");
+        assert!(stderr(&done).contains("from 1 to 1024, found `99999`"), "{args:?}: {}", stderr(&done));
+    }
+}
+
+#[test]
 fn a_name_that_is_none_is_told_with_those_that_are() {
     let home = Home::new("", "[aliases]\nlarge = '/models/large.gguf'\n");
     let done = home.run(&["inspect", "lagre"]);

@@ -59,10 +59,14 @@ pub fn run(mut args: Args, settings: &Settings) -> Result<(), Failure> {
             ));
         }
         let how = How { talk: &args.talk, keep: &args.keep, raw: None, json: None, schema: schema.as_ref() };
-        let prompt = args.prompt.with_stdin(None, "a prompt on stdin, with -p TEXT or in -f FILE")?;
+        let prompt = args.prompt.with_stdin(None, "a prompt on stdin, with -p TEXT or in -f FILE");
+        let prompt = prompt.map_err(|why| args.model.missing().unwrap_or(why))?;
         return run::answer(&args.model, &how, toolbox, prompt);
     }
     let first = args.prompt.text(None)?;
+    if args.session.as_ref().is_some_and(|name| name.trim().is_empty()) {
+        return Err(Failure::usage("--session: expected the name of a conversation, found an empty one"));
+    }
     let mut begin = match args.session {
         Some(name) => Some(Begin::Named(name)),
         None => args.go_on.then_some(Begin::Last),

@@ -6,11 +6,12 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Command};
 use fathom_simd::Format;
 use std::ffi::OsStr;
+use std::num::NonZeroUsize;
 
 /// No context or batch comes near; below it no size of a buffer overflows.
 const MOST_TOKENS: usize = 1 << 24;
-/// No machine has more cores.
-const MOST_THREADS: usize = 4096;
+/// So many are of use nowhere, and many more make a machine unusable.
+const MOST_THREADS: usize = 1024;
 
 /// A number of tokens.
 pub(super) fn token_count(text: &str) -> Result<usize, String> {
@@ -27,6 +28,14 @@ pub(super) fn thread_count(text: &str) -> Result<usize, String> {
     match text {
         "-1" => Ok(default_threads()),
         _ => from_to(1, MOST_THREADS, text),
+    }
+}
+
+/// A number of threads of the verbs that write models.
+pub(super) fn some_threads(text: &str) -> Result<NonZeroUsize, String> {
+    match text {
+        "-1" => Ok(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)),
+        _ => from_to(1, MOST_THREADS, text).map(|n| NonZeroUsize::new(n).unwrap_or(NonZeroUsize::MIN)),
     }
 }
 
@@ -101,8 +110,11 @@ mod tests {
     fn threads_may_be_left_to_the_program() {
         assert_eq!(thread_count("-1"), Ok(default_threads()));
         assert_eq!(thread_count("3"), Ok(3));
-        for wrong in ["-2", "0"] {
-            assert!(thread_count(wrong).unwrap_err().contains("from 1 to 4096"), "{wrong}");
+        assert_eq!(some_threads("3").map(NonZeroUsize::get), Ok(3));
+        assert!(some_threads("-1").is_ok());
+        for wrong in ["-2", "0", "1025", "99999"] {
+            assert!(some_threads(wrong).unwrap_err().contains("from 1 to 1024"), "{wrong}");
+            assert!(thread_count(wrong).unwrap_err().contains("from 1 to 1024"), "{wrong}");
         }
     }
 }

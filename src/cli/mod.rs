@@ -187,6 +187,8 @@ impl Cli {
                 },
             ) => Ok(Cli { settings, ..cli }),
             Ok(cli) => {
+                let unknown = settings.notes.iter().map(|note| format!("{note}; it has no effect"));
+                unknown.for_each(|note| tell!("note: {}", print::plain(&note)));
                 line.notes.iter().for_each(|note| tell!("note: {}", print::plain(note)));
                 wrong.map_or(Ok(Cli { settings, ..cli }), Err)
             }

@@ -3,6 +3,7 @@
 use super::Failure;
 use super::flags::{index_type, latent_type, token_count, tokens_or_none};
 use super::loading::{Asked, LoadArgs, Opened};
+use super::settings::BUILT_IN;
 use crate::cache::{CacheTypes, IndexType};
 use crate::generate::{Event, Outcome, Request, generate};
 use crate::mmap::Guard;
@@ -127,6 +128,12 @@ impl ModelArgs {
     /// Whether everything is to be done that is refused otherwise.
     pub(super) fn is_forced(&self) -> bool {
         self.load.is_forced()
+    }
+
+    /// What there is to say of a model that was named and is not there.
+    pub(super) fn missing(&self) -> Option<Failure> {
+        let path = self.which.path()?;
+        if path == Path::new(BUILT_IN) || path.exists() { None } else { self.open().err() }
     }
 
     /// Maps the model's files, or the built-in one's bytes, checks them, and brings the weights into memory, with

@@ -1,6 +1,6 @@
 //! `fathom quantize`: a checkpoint to one GGUF file.
 
-use super::flags::OneOf;
+use super::flags::{OneOf, some_threads};
 use super::writing;
 use super::{Failure, checkpoint};
 use crate::config::Config;
@@ -45,7 +45,7 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
     /// Number of threads [default: all cores].
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = some_threads)]
     threads: Option<NonZeroUsize>,
     /// Print sizes and times as one JSON object.
     #[arg(long)]

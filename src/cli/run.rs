@@ -71,7 +71,9 @@ const EXPECTED: &str =
 pub fn run(args: Args) -> Result<(), Failure> {
     let (toolbox, schema) = (args.tools.toolbox()?, args.schema.schema()?);
     let words = (!args.words.is_empty()).then(|| args.words.join(" "));
-    let prompt = args.prompt.with_stdin(words, EXPECTED)?;
+    let prompt = args.prompt.with_stdin(words, EXPECTED);
+    // A word that was taken for a model may be one that is not there, which is more than a prompt that is missing.
+    let prompt = prompt.map_err(|why| args.model.missing().unwrap_or(why))?;
     let how = How {
         talk: &args.talk,
         keep: &args.keep,

@@ -1,6 +1,6 @@
 //! `fathom synth`: a made-up model of true size, for benchmarks and tests of scale.
 
-use super::flags::OneOf;
+use super::flags::{OneOf, some_threads};
 use super::writing;
 use super::{Failure, print, signals};
 use crate::config::Config;
@@ -49,7 +49,7 @@ pub struct Args {
     #[arg(long)]
     force: bool,
     /// Number of threads [default: all cores].
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", allow_negative_numbers = true, value_parser = some_threads)]
     threads: Option<NonZeroUsize>,
 }
 

@@ -1,6 +1,6 @@
 //! What a line that begins with a slash or an exclamation mark means.
 
-use super::table::{DESTRUCTIVE, ROWS, Row, Takes, unaliased};
+use super::table::{DESTRUCTIVE, ELSEWHERE, ROWS, Row, SETTINGS, Takes, unaliased};
 use crate::closest::closest;
 use rustyline::completion::unescape;
 use std::path::PathBuf;
@@ -124,11 +124,7 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
             paths => paths,
         }),
         "/glob" => Command::Glob(at_home(&some("PATTERN")?).to_string_lossy().into_owned()),
-        "/set" => Command::Set(match rest.split_once(char::is_whitespace) {
-            None if rest.is_empty() => None,
-            None => return Err(format!("expected /set {rest} VALUE, found no value")),
-            Some((name, value)) => Some((name.to_owned(), value.trim().to_owned())),
-        }),
+        "/set" => return set(rest),
         "/tools" => Command::Tools,
         "/stats" => Command::Stats,
         "/context" => Command::Context,
@@ -173,6 +169,54 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
     })
 }
 
+/// What stands behind `/set`: a setting of ours, or what ollama's `/set` takes.
+fn set(rest: &str) -> Result<Command, String> {
+    let (name, value) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let value = value.trim();
+    let stats = |value: &str| Ok(Command::Set(Some(("stats".to_owned(), value.to_owned()))));
+    match (name, value) {
+        ("", _) => Ok(Command::Set(None)),
+        ("parameter", value) if !value.starts_with("parameter") => set(value),
+        ("system", text) => parse(&format!("/system {text}")),
+        ("think", "") => Ok(Command::Think(Some(true))),
+        ("nothink", "") => Ok(Command::Think(Some(false))),
+        ("think", value) => parse(&format!("/think {value}")),
+        ("verbose", "") => stats("on"),
+        ("quiet", "") => stats("off"),
+        ("history" | "nohistory", "") => {
+            Err("what you type and the conversation are saved, unless the chat was started with --no-history"
+                .to_owned())
+        }
+        ("wordwrap" | "nowordwrap", "") => {
+            Err("on a terminal, answers are always wrapped between words".to_owned())
+        }
+        ("format" | "noformat", _) => {
+            Err("start the chat with --json-schema to have answers in JSON".to_owned())
+        }
+        (name, "") => match setting(name) {
+            Some(name) => Err(format!("expected /set {name} VALUE, found no value")),
+            None => Err(no_setting(name)),
+        },
+        (name, value) => Ok(Command::Set(Some((name.to_owned(), value.to_owned())))),
+    }
+}
+
+/// The setting of this name, as people write it.
+fn setting(name: &str) -> Option<&'static str> {
+    let name = name.replace('-', "_");
+    let name = match name.as_str() {
+        "temp" => "temperature",
+        "typical" => "typical_p",
+        name => name,
+    };
+    SETTINGS.into_iter().find(|known| *known == name)
+}
+
+/// That there is no such setting, and what there is.
+pub(super) fn no_setting(name: &str) -> String {
+    format!("there is no setting {name}; there are {}", SETTINGS.join(", "))
+}
+
 /// What stands behind an exclamation mark.
 fn shell(text: &str) -> Result<Command, String> {
     let (command, sends) = text.strip_prefix('!').map_or((text, false), |command| (command, true));
@@ -195,14 +239,31 @@ fn block(text: &str) -> Result<usize, String> {
 }
 
 fn unknown(word: &str) -> String {
-    // What somebody types again without a thought takes nothing away.
-    let harmless = ROWS.iter().map(|row| row.name).filter(|name| !DESTRUCTIVE.contains(name));
-    match closest(word, harmless, 0.75) {
-        Some(name) => format!("there is no {word}; did you mean {name}? /help lists the commands"),
-        None => {
-            format!("there is no {word}; /help lists the commands, a space before the slash sends it as text")
-        }
+    let bare = word.trim_start_matches('/');
+    if bare.is_empty() {
+        return "expected a command, found only a slash; /help lists the commands, a space before the slash sends it as text"
+            .to_owned();
     }
+    let elsewhere =
+        ELSEWHERE.iter().find(|(name, _)| name.trim_start_matches('/').eq_ignore_ascii_case(bare));
+    if let Some((_, here)) = elsewhere {
+        return format!("there is no {word}; {here}");
+    }
+    if let Some(setting) = setting(bare) {
+        return format!("there is no {word}; did you mean /set {setting} VALUE?");
+    }
+    // What somebody types again without a thought takes nothing away. The slash is no likeness.
+    let harmless = ROWS.iter().map(|row| row.name).filter(|name| !DESTRUCTIVE.contains(name));
+    match closest(bare, harmless.filter_map(|name| name.strip_prefix('/')), 0.75) {
+        // Another answer in the place of the last one is for who nearly wrote it.
+        Some("regen") if closest(bare, ["regen", "retry"], 0.9).is_none() => no_command(word),
+        Some(name) => format!("there is no {word}; did you mean /{name}? /help lists the commands"),
+        None => no_command(word),
+    }
+}
+
+fn no_command(word: &str) -> String {
+    format!("there is no {word}; /help lists the commands, a space before the slash sends it as text")
 }
 
 /// A path as completion writes it: spaces behind a backslash, or all of it quoted; `~/` is the home folder.
@@ -302,6 +363,17 @@ mod tests {
     }
 
     #[test]
+    fn words_of_ollama_do_what_they_do_there() {
+        let set = |name: &str, value: &str| Ok(Command::Set(Some((name.into(), value.into()))));
+        assert_eq!(parse("/set parameter temperature 0.1"), set("temperature", "0.1"));
+        assert_eq!(parse("/set system Be brief."), Ok(Command::System(Some(Some("Be brief.".into())))));
+        assert_eq!(parse("/set think"), Ok(Command::Think(Some(true))));
+        assert_eq!(parse("/set nothink"), Ok(Command::Think(Some(false))));
+        assert_eq!(parse("/set verbose"), set("stats", "on"));
+        assert_eq!(parse("/set quiet"), set("stats", "off"));
+    }
+
+    #[test]
     fn mistakes_say_what_to_type() {
         let error = |line: &str| parse(line).unwrap_err();
         assert!(error("/sve x").contains("did you mean /save?"), "{}", error("/sve x"));
@@ -315,6 +387,25 @@ mod tests {
         assert!(error("/think maybe").contains("/think off"));
         assert!(error("/read").contains("/read FILE"));
         assert!(error("/set seed").contains("/set seed VALUE"));
+        assert!(error("/set wings").contains("there is no setting wings"));
+        for (word, here) in [
+            ("/reset", "did you mean /new?"),
+            ("/show info", "/model"),
+            ("/stop", "Ctrl-C or Esc"),
+            ("/temp 1", "did you mean /set temperature VALUE?"),
+            ("/top-k 3", "did you mean /set top_k VALUE?"),
+            ("/", "found only a slash"),
+            ("/regn", "did you mean /regen?"),
+            ("/x", "a space before the slash"),
+            ("/set nohistory", "--no-history"),
+            ("/set wordwrap", "wrapped between words"),
+            ("/set format json", "--json-schema"),
+        ] {
+            assert!(error(word).contains(here), "{}", error(word));
+        }
+        for far in ["/register", "/x", "/remove", "/regenerate-all-of-it"] {
+            assert!(!error(far).contains("/regen?"), "{}", error(far));
+        }
         assert!(error("/regen it").contains("takes no argument"));
         assert!(error("/thinking").contains("/thinking hide"));
         assert!(error("/export file.md").contains("/export md FILE"));

@@ -272,6 +272,8 @@ const BLOCK: &str = "\"\"\"";
 /// Whether a message may end here.
 pub(super) fn is_complete(text: &str) -> bool {
     match text.trim_start().strip_prefix(BLOCK) {
+        // A text in one line that only begins so: nobody opened a block who closed it before its end.
+        Some(rest) if !rest.contains('\n') && rest.contains(BLOCK) => true,
         Some(rest) => rest.trim_end().ends_with(BLOCK),
         None => n_trailing_backslashes(text).is_multiple_of(2),
     }
@@ -405,6 +407,7 @@ mod tests {
         assert_eq!(meant("one line"), "one line");
         assert_eq!(meant("\"\"\"\na\n\n  b\\\n\"\"\""), "a\n\n  b\\");
         assert_eq!(meant("\"\"\"a \"quoted\" word\"\"\" "), "a \"quoted\" word");
+        assert_eq!(meant("\"\"\"doc\"\"\" explain"), "\"\"\"doc\"\"\" explain", "text behind it");
         assert_eq!(meant("a\\\nb"), "a\nb");
         assert_eq!(meant("a \\\\"), "a \\\\", "two backslashes are text");
         assert_eq!(meant("pasted\nlines"), "pasted\nlines");

@@ -1,7 +1,7 @@
 //! What the commands of a conversation do.
 
-use super::command::Command;
-use super::table::{SETTINGS, help};
+use super::command::{Command, no_setting};
+use super::table::help;
 use super::{Edited, Flow, GO_ON, Repl, Totals, Trouble, editor, export, tell, tell_prose};
 use crate::chat::{Conversation, Message, System};
 use crate::cli::show::aside;
@@ -163,7 +163,7 @@ impl Repl<'_, '_> {
             "stats" => self.stats = on_or_off(value)?,
             _ => match sampling.adjust.set(&name, value) {
                 Some(set) => set?,
-                None => return Err(format!("there is no setting {name}; there are {}", SETTINGS.join(", "))),
+                None => return Err(no_setting(&name)),
             },
         }
         aside(&format!("{name} = {value}"));
@@ -229,6 +229,8 @@ impl Repl<'_, '_> {
         let mut text = String::new();
         for message in &messages {
             let (who, said) = match message {
+                // It only says which tools there are.
+                Message::System(system) if system.content.is_empty() => continue,
                 Message::System(system) => ("system", system.content.as_str()),
                 Message::User(said) => ("you", said.as_str()),
                 Message::Assistant(answer) => {

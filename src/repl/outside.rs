@@ -8,6 +8,7 @@ use crate::cli::{below, print, signals, wrap};
 use crate::counted::counted;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use fathom_quantize::Error;
 use fathom_quantize::output::{Appending, Target};
 use std::fs;
 use std::io::{IsTerminal, Read, Write, stderr, stdout};
@@ -73,7 +74,14 @@ impl Repl<'_, '_> {
             file.write(text.as_bytes())?;
             file.finish(|| false)
         });
-        written.map_err(|error| error.to_string())?;
+        written.map_err(|error| match error {
+            // An answer has no smaller type.
+            Error::DiskFull { path, needed, available } => format!(
+                "{}: {needed} bytes are needed and {available} are available; make room, or choose another disk",
+                path.display()
+            ),
+            error => error.to_string(),
+        })?;
         if let Some(there) = there {
             // Who may read or run it does not change; where that cannot be kept, the text is there all the same.
             let _ = fs::set_permissions(path, there.permissions());

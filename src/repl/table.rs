@@ -115,6 +115,19 @@ pub(super) const ALIASES: [(&str, &str); 7] = [
     ("/q", "/quit"),
 ];
 
+/// Commands that other programs have, and what stands for them here.
+pub(super) const ELSEWHERE: [(&str, &str); 6] = [
+    ("/regenerate", "did you mean /regen?"),
+    ("/reset", "did you mean /new? It starts a new conversation"),
+    (
+        "/show",
+        "/model shows the model, /set the settings, /system the system prompt; `fathom inspect` tells more of a file",
+    ),
+    ("/stop", "Ctrl-C or Esc stops an answer; --stop gives a stop string when the chat is started"),
+    ("/info", "/model shows the model, /context and /stats how far the conversation is"),
+    ("/multiline", "put a message of several lines between \"\"\" and \"\"\""),
+];
+
 /// What takes something away.
 pub(super) const DESTRUCTIVE: [&str; 3] = ["/delete", "/new", "/undo"];
 

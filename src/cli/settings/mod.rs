@@ -29,6 +29,23 @@ pub(crate) const USER_VARIABLE: &str = "FATHOM_CONFIG";
 /// Variables of ours that are no flags.
 const OTHER_VARIABLES: [&str; 4] = [SYSTEM_VARIABLE, USER_VARIABLE, "FATHOM_CACHE_DIR", "FATHOM_SIMD"];
 
+/// Variables of this project's tests and measurements, and of what tools are told; a name that ends with a star stands for all
+/// that begin so.
+const NO_SETTINGS: [&str; 12] = [
+    "FATHOM_BENCH_*",
+    "FATHOM_BIN",
+    "FATHOM_BLESS",
+    "FATHOM_CI_*",
+    "FATHOM_FUZZ_*",
+    "FATHOM_GGML_*",
+    "FATHOM_ONLY_LEVELS",
+    "FATHOM_REQUIRE_*",
+    "FATHOM_TEST_*",
+    "FATHOM_TOOL_ARGUMENTS",
+    "FATHOM_TOOL_NAME",
+    "FATHOM_WRITE_*",
+];
+
 /// A file that is looked at.
 #[derive(Clone, Debug)]
 pub struct Source {
@@ -85,7 +102,9 @@ impl Settings {
     pub fn read() -> Settings {
         let set = |name: &OsStr| std::env::var_os(name).filter(|value| !value.is_empty());
         let mut settings = Settings::from(set);
-        let names = std::env::vars_os().map(|(name, _)| name);
+        // An empty one sets nothing, whatever its name.
+        let names = std::env::vars_os().filter(|(_, value)| !value.is_empty()).map(|(name, _)| name);
+        let names = names.filter(|name| !is_of_the_project(name));
         settings.notes = said::unknown_variables(names, &settings.catalogue, &OTHER_VARIABLES);
         settings
     }
@@ -209,6 +228,15 @@ impl Settings {
             (verb.name.as_str(), verb.flags.iter().map(one).collect())
         })
     }
+}
+
+/// Whether a variable is known, and no setting.
+fn is_of_the_project(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    NO_SETTINGS.iter().any(|known| match known.strip_suffix('*') {
+        Some(beginning) => name.starts_with(beginning),
+        None => name == *known,
+    })
 }
 
 fn built_in(flag: &Flag) -> Setting {
