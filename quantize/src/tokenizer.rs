@@ -55,7 +55,7 @@ pub struct Tokenizer {
     pub add_bos: Option<bool>,
     /// Whether encoders put the last token themselves.
     pub add_eos: Option<bool>,
-    /// What ends an answer beside `eos`, at most as many as GGUF has keys for ([`MORE_ENDS`]).
+    /// What ends an answer beside `eos`, at most as many as GGUF has keys for (`MORE_ENDS`).
     pub more_ends: Vec<u32>,
     /// What the files say and GGUF has no place for, in lines for the person who converts.
     pub notes: Vec<String>,
