@@ -74,7 +74,7 @@ def render(messages, thinking):
     format does.
     """
     last = max(i for i, m in enumerate(messages) if m["role"] == "user")
-    out, open_results = [(BOS, 0)], 0
+    out, open_results = [(BOS, GIVEN)], 0
     for i, m in enumerate(messages):
         opening = THINK if thinking and i >= last else END_THINK
         if m["role"] == "system":

@@ -26,7 +26,7 @@ class Render(unittest.TestCase):
         messages = [dict(role="user", content="Hi"), dict(role="assistant", content="Hello.", reasoning="Greet.")]
         self.assertEqual(
             chat.render(messages, True),
-            [("<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜><think>", 0), ("Greet.</think>Hello.<｜end▁of▁sentence｜>", 1)],
+            [("<｜begin▁of▁sentence｜><｜User｜>Hi<｜Assistant｜><think>", chat.GIVEN), ("Greet.</think>Hello.<｜end▁of▁sentence｜>", 1)],
         )
         self.assertEqual(
             chat.plain(chat.render(messages, False)),
