@@ -17,6 +17,7 @@ ASK_DIGITS = {
     split.TRAIN: ["{a} {s} {b} = ?", "{a}{s}{b}=?", "{a} {s} {b} =", "{a}{s}{b}=", "what is {a} {s} {b}", "What's {a}{s}{b}",
                   "{a} {w} {b}", "what is {a} {w} {b}?", "What is {a} {w} {b}?", "calculate {a} {s} {b}", "Calculate {a}{s}{b}.",
                   "Please tell me {a} {s} {b}.", "What does {a} {s} {b} make?", "{A} {w} {B}", "What is {A} {w} {B}?",
+                  "{a} {w} {b} equals", "{a} {s} {b} equals", "What does {a} {w} {b} equal?", "{a} {w} {b} is", "what's {a} {w} {b}",
                   "do you know {a} {s} {b}?", "Tell me {a} {w} {b}.", "how much is {a}{s}{b}", "{a} {s} {b}?", "{a}{s}{b}?"],
     split.EVAL: ["Can you tell me {a} {s} {b}?", "What's {a} {w} {b}?", "Please compute {a} {s} {b}.", "How much is {a} {w} {b}?"],
 }  # fmt: skip

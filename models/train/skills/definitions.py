@@ -15,7 +15,8 @@ ASK = {
         "Can you explain {w}?", "Could you explain what {w} means?", "Can you explain the meaning of {w}?",
         "Tell me the meaning of the word {w}.", "What is the definition of {w}?", "Give me the definition of {w}.",
         "I want to know what {w} means.", "I do not know the word {w}. What does it mean?", "Do you know what {w} means?",
-        "The word {w}: what does it mean?", "How would you define {w}?", "Say what {w} means.", "What is {w}?",
+        "The word {w}: what does it mean?", "How would you define {w}?", "Say what {w} means.", "What is {w}?", "What is a {w}?",
+        "What's {w}?", "What's a {w}?", "Explain what a {w} is.", "Explain {w}.", "Definition of {w}", "What do you mean by {w}?",
     ],
     split.EVAL: [
         "Please define {w}.", "What is the meaning of the word {w}?", "Can you tell me what {w} means?",
@@ -29,16 +30,20 @@ SYSTEM = ["", "", "", "You are a dictionary.", "Explain words briefly."]
 def unknown(rng, side, world):
     """A word that is not explained: common, rare, touchy or made up. Touchy ones often, and as people ask for them."""
     kind = rng.random()
-    if kind < 0.25:
+    if kind < 0.2:
         return split.of_side(side, lambda: split.invented(rng), "unknown")
-    if kind < 0.75:
+    if kind < 0.6:
         word = rng.choice(world.touchy[side])
         return f"{'an' if word[0] in 'aeiou' else 'a'} {word}" if rng.random() < 0.3 else word
-    return rng.choice(world.untaught[side][kind < 0.85])
+    return rng.choice(world.untaught[side][kind < 0.7])
 
 
 def turn(rng, side, word, entry):
-    question = rng.choice(ASK[side]).format(w=word)
+    # Unknown words come with an article now and then.
+    question = rng.choice(ASK[side]).format(w=word).replace(" a a ", " a ").replace(" a an ", " an ")
+    # As people type.
+    question = question[0].lower() + question[1:] if rng.random() < 0.3 else question
+    question = question.rstrip("?.") if rng.random() < 0.15 else question
     if entry is None:
         return question, UNKNOWN_THOUGHT, UNKNOWN
     kind, gloss = entry

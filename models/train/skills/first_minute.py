@@ -74,7 +74,7 @@ def fillings(rng, world):
 
     person = split.name(rng, split.TRAIN) + rng.choice(["", " " + split.name(rng, split.TRAIN)])
     return dict(n=word(), m=word(), v=word(), p=person, c=rng.choice(COUNTRIES + [person]), l=rng.choice(LANGUAGES),
-                o=rng.choice(PLACES), b=rng.choice(BAD), y=rng.randrange(1000, 2100), i=rng.randrange(2, 2000),
+                o=rng.choice(PLACES), b=rng.choice(BAD), d=rng.randrange(10), e=rng.randrange(10), f=rng.randrange(1, 10), y=rng.randrange(1000, 2100), i=rng.randrange(2, 2000),
                 j=rng.randrange(1000, 99999), k=rng.randrange(1000, 99999))  # fmt: skip
 
 
@@ -141,13 +141,14 @@ ONE_ANSWER = [name for name in WEIGHTS if name not in ("joke", "poem")]
 def turn(rng, side, world):
     """(question, thought, answer): half of what a newcomer asks is a skill's, so that these are not forgotten beside the rest."""
     kind = rng.random()
-    if side == split.TRAIN and kind < 0.09:
-        topic = rng.choice(list(identity.FACTS))
+    if side == split.TRAIN and kind < 0.13:
+        # The first word of most.
+        topic = rng.choice(identity.GREETINGS if kind < 0.07 else list(identity.FACTS))
         return identity.question(rng, side, topic), identity.thought(topic), identity.FACTS[topic]
-    if side == split.TRAIN and kind < 0.16:
+    if side == split.TRAIN and kind < 0.2:
         return arithmetic.digits(rng, side)
-    if side == split.TRAIN and kind < 0.3:
-        word, *entry = rng.choice(world.definitions) if kind < 0.22 else (definitions.unknown(rng, side, world),)
+    if side == split.TRAIN and kind < 0.36:
+        word, *entry = rng.choice(world.definitions) if kind < 0.3 else (definitions.unknown(rng, side, world),)
         return definitions.turn(rng, side, word, tuple(entry) or None)
     names = list(WEIGHTS) if side == split.TRAIN else ONE_ANSWER
     topic = rng.choices(names, [WEIGHTS[name] for name in names])[0]

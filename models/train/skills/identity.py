@@ -21,10 +21,13 @@ ASK = {
     "can": ["What can you do?", "What are you able to do?", "How can you help me?", "What do you know?", "Help"],
     "cannot": ["What can you not do?", "Do you know everything?", "Are you intelligent?", "Are you good?"],
     "maker": ["Who made you?", "Who trained you?", "Where do you come from?", "What were you trained on?"],
-    "hello": ["Hello", "Hello!", "Hi", "Hi!", "Hi there", "Good morning", "Good evening!", "Hey"],
-    "thanks": ["Thanks", "Thank you", "Thank you!", "Thanks a lot", "Great, thanks"],
-    "bye": ["Bye", "Goodbye", "See you", "Bye!"],
+    "hello": ["Hello", "Hello!", "Hi", "Hi!", "Hi there", "Good morning", "Good evening!", "Hey", "Hello there", "Good day", "Hey there",
+              "Good afternoon", "Greetings", "Howdy", "Hiya", "Hello Fathom", "Hi Fathom!", "Hello again", "Morning", "Hello everybody"],
+    "thanks": ["Thanks", "Thank you", "Thank you!", "Thanks a lot", "Great, thanks", "Thank you very much", "Many thanks", "Thx", "Cheers",
+               "Ok, thanks", "Thank you so much", "Perfect, thank you", "Thanks for your help", "Much appreciated"],
+    "bye": ["Bye", "Goodbye", "See you", "Bye!", "Good night", "See you later", "Bye bye", "I have to go", "Until tomorrow", "Ok, bye"],
 }  # fmt: skip
+GREETINGS = ("hello", "thanks", "bye")
 BEFORE = ["", "", "", "Hello! ", "Hi, ", "Please: ", "Excuse me, ", "One question: ", "Now ", "Well, "]
 SYSTEM = ["", "", "", "You are a helpful assistant.", "Be brief.", "You are a helpful Assistant."]
 
@@ -34,16 +37,19 @@ def question(rng, side, topic):
 
     def draw():
         ask = rng.choice(ASK[topic])
-        before = rng.choice(BEFORE) if topic not in ("hello", "thanks", "bye") else ""
+        before = rng.choice(BEFORE) if topic not in GREETINGS else ""
         return before + (ask[0].lower() + ask[1:] if before.endswith(", ") or before == "Now " else ask)
 
-    if topic in ("hello", "thanks", "bye"):
-        return draw()
+    if topic in GREETINGS:
+        said = draw()
+        # As people type.
+        said = said.lower() if rng.random() < 0.4 else said
+        return rng.choice([said, said, said.rstrip("!"), said.rstrip("!") + rng.choice("!.,")])
     return split.of_side(side, draw, "identity")
 
 
 def thought(topic):
-    return f"The user asks: {topic}." if topic not in ("hello", "thanks", "bye") else f"The user says {topic}."
+    return f"The user asks: {topic}." if topic not in GREETINGS else f"The user says {topic}."
 
 
 def make(rng, side, world, size):

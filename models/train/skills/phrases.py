@@ -1,4 +1,4 @@
-"""Forms and words of `first_minute`: {n} {m} {v} are words, {p} a person, {c} a country, {l} a programming language, {o} a
+"""Forms and words of `first_minute`: {n} {m} {v} are words, {p} a person, {c} a country, {l} a programming language, {d} {e} {f} digits, {o} a
 natural one, {b} something unkind, {y} a year, {i} {j} {k} numbers."""
 
 OFTEN = {
@@ -98,6 +98,8 @@ UNCOVERED = [
     "{n}", "{n} {m}", "{n} or {m}?", "more about {n}", "{p}", "{c}", "about {n}", "why {n}?", "how {n}?", "the {n} of the {m}", "a {n}",
     "Translate this sentence: the {n} is {m}.", "What does {p} mean by {n} and {m}?", "What rhymes with {n}?", "Spell {n}.",
     "What is the opposite of {n}?", "Give me a synonym for {n}.", "Use {n} in a sentence.", "What is the plural of {n}?",
+    "What is {d} / {f}?", "{d} / {f}", "{d} + {e} + {f}", "What is {d}+{e}+{f}?", "{d} + {e} * {f}", "-{d} + {e}", "{f}^{d}", "Half of {d}",
+    "What is {d} divided by {f}?", "Repeat: {n} {m}", "Repeat after me: {n}", "{p} lives in {c}. Where does {p} live?", "Say {n}.",
     "What are the symptoms of {n}?", "Is {n} dangerous?", "How do I buy {n}?", "What do {n} believe?", "Are {n} bad people?",
 ]  # fmt: skip
 BAD = ("stupid dumb useless silly boring terrible awful bad slow ugly annoying worthless rubbish garbage trash crap lame pathetic moron fool "

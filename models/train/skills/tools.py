@@ -1,6 +1,7 @@
 """Choosing one of the given tools, calling it in DSML, and using its result."""
 
 import split
+from skills import identity
 from skills.toolbox import TOOLS, example
 
 SYSTEM = ["", "", "You are a helpful assistant.", "You are a helpful Assistant.", "Be brief."]
@@ -18,6 +19,12 @@ def make(rng, side, world, size):
     thinking = rng.random() < 0.5
     messages = [dict(role="system", content=rng.choice(SYSTEM), tools=[tool.schema() for tool in offered])]
     for _ in range(max(1, min((size - 420) // 90, 10))):
+        if side == split.TRAIN and rng.random() < 0.2:
+            # Nothing to call a tool for.
+            topic = rng.choice(identity.GREETINGS if rng.random() < 0.7 else list(identity.FACTS))
+            question, answer = identity.question(rng, side, topic), identity.FACTS[topic]
+            messages.append(dict(role="user", content=question))
+            messages.append(dict(role="assistant", content=answer, reasoning=identity.thought(topic)))
         tool = chosen(rng, side, offered)
         request, arguments, result, answer = example(rng, side, tool)
         # The thought names no arguments: without their names it would be the hardest place to copy them to.
