@@ -1,10 +1,10 @@
 //! Which token is next.
 //!
 //! The syntax of tool calls is taken greedily and their values are sampled: a tag that is drawn at a high temperature is
-//! soon none, and a call is lost with it, while what stands in the values is as free as any other text. The answer may end
-//! anywhere, in a value too: a model that has lost its way through a call is not kept from ending it. Biases hold
-//! everywhere, and where no tools were announced, the mark of calls is banned by one. Content may have to have a form; then
-//! other tokens are masked before anything is drawn.
+//! soon none, and a call is lost with it, while what stands in the values is as free as any other text. Behind the mark of
+//! calls only what may stand there is taken. The answer may end anywhere, in a value too: a model that has lost its way
+//! through a call is not kept from ending it. Biases hold everywhere, and where no tools were announced, the mark of calls
+//! is banned by one. Content may have to have a form; then other tokens are masked before anything is drawn.
 
 use super::constraint::Following;
 use super::{Request, Stop};
@@ -59,10 +59,13 @@ impl<'d> Draw<'d> {
             Place::Syntax => {
                 self.sampler.biased(logits).and_then(|logits| best_allowed(logits).ok_or(NoToken::AllBanned))
             }
-            Place::Name(begun) => self
-                .sampler
-                .biased(logits)
-                .and_then(|logits| name(self.tokenizer, self.tools, begun, logits).ok_or(NoToken::AllBanned)),
+            Place::Opening(texts, begun) => {
+                best_of_biased(&mut self.sampler, self.tokenizer, &rests(texts, begun), logits)
+            }
+            Place::Name(begun) => {
+                let names = self.tools.iter().map(|tool| format!("{}\">", tool.name()));
+                best_of_biased(&mut self.sampler, self.tokenizer, &rests(names, begun), logits)
+            }
         };
         let token = token.map_err(Stop::NoToken)?;
         match following.filter(|_| !self.tokenizer.is_end(token)) {
@@ -82,10 +85,23 @@ fn ban_calls(sampling: &mut Sampling, tokenizer: &Tokenizer) {
     sampling.logit_bias.extend(marks.map(|id| (id, f32::NEG_INFINITY)));
 }
 
-/// The best token with which the name of an announced tool goes on, or ends; without any the best of all.
-fn name(tokenizer: &Tokenizer, tools: &[Tool], begun: &str, logits: &[f32]) -> Option<u32> {
-    let rests: Vec<String> =
-        tools.iter().filter_map(|tool| Some(format!("{}\">", tool.name().strip_prefix(begun)?))).collect();
+/// What is left of those texts that begin so.
+fn rests(texts: impl IntoIterator<Item = impl AsRef<str>>, begun: &str) -> Vec<String> {
+    texts.into_iter().filter_map(|text| text.as_ref().strip_prefix(begun).map(str::to_owned)).collect()
+}
+
+/// As [`best_of`], with the biases that hold everywhere.
+fn best_of_biased(
+    sampler: &mut Sampler,
+    tokenizer: &Tokenizer,
+    rests: &[String],
+    logits: &[f32],
+) -> Result<u32, NoToken> {
+    sampler.biased(logits).and_then(|logits| best_of(tokenizer, rests, logits).ok_or(NoToken::AllBanned))
+}
+
+/// The best token with which one of the texts goes on, or ends; without any the best of all.
+fn best_of(tokenizer: &Tokenizer, rests: &[String], logits: &[f32]) -> Option<u32> {
     let fits = |id: u32| {
         let bytes = tokenizer.bytes(id).unwrap_or_default();
         let goes_on =

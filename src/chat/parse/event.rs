@@ -22,6 +22,8 @@ pub enum Place<'p> {
     Value,
     /// The tags of tool calls and what stands between them; behind a block of calls, where nothing should follow.
     Syntax,
+    /// Behind the mark of a tag that opens a block or a call: one of these texts, of which this much is there.
+    Opening(&'static [&'static str], &'p str),
     /// The name of a tool, of which this much is there.
     Name(&'p str),
 }

@@ -112,12 +112,20 @@ impl Parser {
         let is_syntax = match &self.state {
             State::Block => match tags::name_begun(held()) {
                 Some(begun) => return Place::Name(begun),
-                None => true,
+                None => match tags::opening_begun(&tags::CALLS, held()) {
+                    Some(begun) => return Place::Opening(&tags::CALLS, begun),
+                    None => true,
+                },
             },
             State::Call(_) => true,
             State::Value(..) | State::Bare(..) => begins_tag(&self.held[self.searched..]),
             State::Content if self.behind_calls && held().is_empty() => true,
-            State::Content | State::Reasoning if !self.tools.is_empty() => tags::is_marked(held()),
+            State::Content | State::Reasoning if !self.tools.is_empty() => {
+                match tags::opening_begun(&tags::OPENINGS, held()) {
+                    Some(begun) => return Place::Opening(&tags::OPENINGS, begun),
+                    None => tags::is_marked(held()),
+                }
+            }
             State::Broken(_) => tags::is_marked(&self.held[self.searched..]),
             State::Start | State::Content | State::Reasoning => false,
         };

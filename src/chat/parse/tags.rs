@@ -193,6 +193,17 @@ pub(super) fn is_marked(text: &str) -> bool {
     ["<", "</"].iter().any(|begin| text.strip_prefix(begin).is_some_and(|rest| rest.starts_with(DSML)))
 }
 
+/// What may follow the mark of calls where no call has begun.
+pub(super) static OPENINGS: [&str; 3] = ["function_calls>", "tool_calls>", "invoke name=\""];
+/// What may follow it between the calls of a block.
+pub(super) static CALLS: [&str; 1] = ["invoke name=\""];
+
+/// What is there of one of the openings, behind the mark; `None`: no mark, or something else behind it.
+pub(super) fn opening_begun<'t>(openings: &[&str], text: &'t str) -> Option<&'t str> {
+    let begun = text.strip_prefix('<')?.strip_prefix(DSML)?;
+    openings.iter().any(|opening| opening.starts_with(begun)).then_some(begun)
+}
+
 /// The name in a tag that calls a tool, as far as it is there; `None`: no such tag, or its name is complete.
 pub(super) fn name_begun(text: &str) -> Option<&str> {
     let open = Matcher::new(text).constant("<");

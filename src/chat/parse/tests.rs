@@ -461,6 +461,7 @@ fn the_parser_knows_where_syntax_is() {
             Place::Free => "free",
             Place::Value => "value",
             Place::Syntax => "syntax",
+            Place::Opening(..) => "opening",
             Place::Name(_) => "name",
         };
     }
@@ -475,6 +476,19 @@ fn the_parser_knows_where_syntax_is() {
     let mut parser = Parser::new(Start::Content, weather());
     parser.push(&format!("<function_calls>{unmarked}"));
     assert_eq!(parser.place(), Place::Name("wea"));
+    // In content, a mark can only begin a block or a call.
+    let mut parser = Parser::new(Start::Content, weather());
+    parser.push("x\n\n<｜DSML｜");
+    assert_eq!(parser.place(), Place::Opening(&tags::OPENINGS, ""));
+    parser.push("function_");
+    assert_eq!(parser.place(), Place::Opening(&tags::OPENINGS, "function_"));
+    parser.push("calls>");
+    assert_eq!(parser.place(), Place::Syntax);
+    parser.push("\n<｜DSML｜in");
+    assert_eq!(parser.place(), Place::Opening(&tags::CALLS, "in"));
+    let mut parser = Parser::new(Start::Content, weather());
+    parser.push("x\n<｜DSML｜para");
+    assert!(!matches!(parser.place(), Place::Opening(..)));
 }
 
 /// What a long answer costs grows with its length, not with its square, whatever it consists of.
@@ -542,7 +556,10 @@ fn streamed(answer: &str) -> Vec<Event> {
         for event in parser.push(piece) {
             push_joined(&mut all, event, &mut String::new());
         }
-        assert!(matches!(parser.place(), Place::Free | Place::Value | Place::Syntax | Place::Name(_)));
+        assert!(matches!(
+            parser.place(),
+            Place::Free | Place::Value | Place::Syntax | Place::Opening(..) | Place::Name(_)
+        ));
         rest = later;
     }
     for event in parser.finish(End::Eos) {
