@@ -193,12 +193,13 @@ impl Parser {
     pub(super) fn accept_plain_close(&mut self) {
         match std::mem::replace(&mut self.state, State::Content) {
             State::Value(mut open, parameter) if parameter.marked => match tags::plain_end(&self.held) {
-                Some((place, length)) => {
+                // A tag with the mark that never came to its end is no part of a value.
+                Some((place, length)) if !tags::holds_marked(&self.held[..place]) => {
                     let raw = self.take(place);
                     open.raw.extend([raw.as_str(), &self.take(length)]);
                     self.argument(open, parameter, raw);
                 }
-                None => self.state = State::Value(open, parameter),
+                _ => self.state = State::Value(open, parameter),
             },
             other => self.state = other,
         }

@@ -193,6 +193,11 @@ pub(super) fn is_marked(text: &str) -> bool {
     ["<", "</"].iter().any(|begin| text.strip_prefix(begin).is_some_and(|rest| rest.starts_with(DSML)))
 }
 
+/// Whether such a tag begins anywhere in a text.
+pub(super) fn holds_marked(text: &str) -> bool {
+    text.match_indices('<').any(|(at, _)| is_marked(&text[at..]))
+}
+
 /// What may follow the mark of calls where no call has begun.
 pub(super) static OPENINGS: [&str; 3] = ["function_calls>", "tool_calls>", "invoke name=\""];
 /// What may follow it between the calls of a block.

@@ -443,6 +443,18 @@ fn only_what_may_become_a_tag_is_held_back() {
 }
 
 #[test]
+fn a_tag_that_never_ends_is_no_part_of_a_value() {
+    let answer = "<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"weather\">\n\
+                  <｜DSML｜parameter name=\"city\" string=\"true\">Paris</parameter>\n\
+                  <｜DSML｜parameter name='=\"true\">Rome</parameter>\n</invoke>\n</function_calls>";
+    let mut parser = Parser::new(Start::Content, weather());
+    let mut events = parser.push(answer);
+    events.extend(parser.finish(End::Eos));
+    assert!(!events.iter().any(|event| matches!(event, Event::Call(_))), "{events:?}");
+    assert!(matches!(events.last(), Some(Event::Unfinished { .. })), "{events:?}");
+}
+
+#[test]
 fn the_parser_knows_where_syntax_is() {
     let answer =
         format!("Need <it>.</think>I <b>look</b>.\n\n{}", one("city", " string=\"true\"", "a<b </i> c"));
