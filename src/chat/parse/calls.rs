@@ -137,7 +137,7 @@ impl Parser {
             Ok((place, Tag { kind, marked, length })) => {
                 let is_end = matches!(kind, Kind::EndInvoke | Kind::EndCalls | Kind::Invoke { .. });
                 let object = &self.held[..place];
-                if is_end && braces.may_end(object) && tools::exact_object(object).is_some() {
+                if is_end && braces.may_end(object) && bare_object(object).is_some() {
                     let raw = self.take(place);
                     if kind == Kind::EndInvoke {
                         self.held.drain(..length);
@@ -185,7 +185,7 @@ impl Parser {
     }
 
     pub(super) fn bare(&mut self, mut open: Open, raw: &str) {
-        open.arguments = tools::exact_object(raw).unwrap_or_default();
+        open.arguments = bare_object(raw).unwrap_or_default();
         self.call(open);
     }
 
@@ -216,6 +216,11 @@ impl Parser {
         (self.at_start, self.behind_calls) = (false, false);
         self.events.push(Event::Unfinished { name: open.name, raw: open.raw + rest });
     }
+}
+
+/// Arguments that are one object of JSON; a tag with the mark is no part of it.
+pub(super) fn bare_object(text: &str) -> Option<Map<String, Value>> {
+    tools::exact_object(text).filter(|_| !tags::holds_marked(text))
 }
 
 /// The newline before a tag belongs to the tag, and so does the tag's indent.

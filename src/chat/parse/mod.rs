@@ -154,7 +154,7 @@ impl Parser {
             State::Start | State::Content => self.content(&rest),
             State::Reasoning => self.reasoning(&rest),
             State::Call(open) if end == End::Eos && rest.trim().is_empty() => self.call(open),
-            State::Bare(open, _) if end == End::Eos && tools::exact_object(&rest).is_some() => {
+            State::Bare(open, _) if end == End::Eos && calls::bare_object(&rest).is_some() => {
                 self.bare(open, &rest);
             }
             State::Call(open) | State::Value(open, _) | State::Bare(open, _) | State::Broken(open) => {
