@@ -43,6 +43,7 @@ const JSON_CHARS: usize = 100_000;
 /// A file that is no valid GGUF.
 pub fn run(args: Args) -> Result<(), Failure> {
     let (mapping, _) = map(args.which.path())?;
+    mapping.expect_few_reads();
     let gguf = mapping.gguf().map_err(Failure::invalid)?;
     let report = Report::new(&gguf);
     if args.json {

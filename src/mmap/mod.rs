@@ -252,6 +252,17 @@ impl Mapping {
         warm::warm(&mapped.collect::<Vec<_>>(), placement, watch)
     }
 
+    /// Says that little of the files will be read, here and there: pages of 2 MiB around each piece would be most of the work.
+    pub fn expect_few_reads(&self) {
+        #[cfg(target_os = "linux")]
+        for file in &self.files {
+            if let Bytes::Mapped(map, _) = &file.bytes {
+                // Where it cannot be said, large pages serve as well, more slowly.
+                let _ = map.advise(memmap2::Advice::NoHugePage);
+            }
+        }
+    }
+
     /// Bytes that [`Mapping::warm`] and [`Mapping::into_memory`] have to bring in.
     pub fn mapped_bytes(&self) -> u64 {
         let mapped = self.files.iter().filter(|file| matches!(file.bytes, Bytes::Mapped(..)));
