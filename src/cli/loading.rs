@@ -3,7 +3,7 @@
 use super::flags::thread_count;
 use super::meter::Meter;
 use super::room::{self, Named};
-use super::settings::aliases::BUILT_IN;
+use super::settings::is_builtin;
 use super::{Failure, print, signals};
 use crate::config::{Config, ConfigError, Overrides};
 use crate::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
@@ -253,10 +253,6 @@ pub(super) fn map_files(path: &Path) -> Result<Mapping, Failure> {
         Some(file) if is_builtin(path) => Ok(Mapping::of_bytes(builtin::NAME, file)),
         _ => Mapping::open(path).map_err(Failure::invalid),
     }
-}
-
-fn is_builtin(path: &Path) -> bool {
-    path == Path::new(BUILT_IN) && !path.exists()
 }
 
 /// The files of a model, or the built-in one, and what to call it.

@@ -3,17 +3,14 @@
 use super::Failure;
 use super::flags::{index_type, latent_type, token_count, tokens_or_none};
 use super::loading::{Asked, LoadArgs, Opened};
-use super::settings::BUILT_IN;
+use super::settings::is_builtin;
 use crate::cache::{CacheTypes, IndexType};
-use crate::generate::{Event, Outcome, Request, generate};
 use crate::mmap::Guard;
 use crate::prompt_cache::{Folder, Key, Known};
-use crate::session::{Session, SessionError};
 use crate::tokenizer::Tokenizer;
 use crate::{Engine, SessionOptions};
 use fathom_quantize::metadata::{DEMONSTRATION_WEIGHTS, RANDOM_WEIGHTS, WEIGHTS_KEY};
 use fathom_simd::Format;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 /// Which model.
@@ -79,19 +76,6 @@ pub struct Loaded<'m> {
 }
 
 impl Loaded<'_> {
-    /// Makes an answer.
-    ///
-    /// # Errors
-    /// As [`generate`].
-    pub fn answer(
-        &self,
-        session: &mut Session<'_>,
-        request: &Request<'_>,
-        sink: &mut dyn FnMut(&Event) -> ControlFlow<()>,
-    ) -> Result<Outcome, SessionError> {
-        generate(session, self.tokenizer, request, sink)
-    }
-
     /// Where its file is, from anywhere; `None`: it is built in.
     pub(crate) fn path(&self) -> Option<PathBuf> {
         if self.opened.is_builtin() {
@@ -133,7 +117,7 @@ impl ModelArgs {
     /// What there is to say of a model that was named and is not there.
     pub(super) fn missing(&self) -> Option<Failure> {
         let path = self.which.path()?;
-        if path == Path::new(BUILT_IN) || path.exists() { None } else { self.open().err() }
+        if is_builtin(path) || path.exists() { None } else { self.open().err() }
     }
 
     /// Maps the model's files, or the built-in one's bytes, checks them, and brings the weights into memory, with

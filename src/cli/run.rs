@@ -11,7 +11,7 @@ use super::tools::ToolArgs;
 use super::{Failure, calls, print, signals};
 use crate::Session;
 use crate::chat::{Chat, Message, Prompt, Spoken, Start, Tool, ToolCall};
-use crate::generate::{Constraint, Event, Outcome, Request, Stop};
+use crate::generate::{Constraint, Event, Outcome, Request, Stop, generate};
 use crate::sampler::NoToken;
 use crate::tools::Toolbox;
 use serde_json::{Value, json};
@@ -304,7 +304,7 @@ fn generate_shown(
         interrupt: signals.flag(),
     };
     let mut face = Face::new(how, !wanted.tools.is_empty());
-    let outcome = loaded.answer(session, &request, &mut |event| face.event(event));
+    let outcome = generate(session, loaded.tokenizer, &request, &mut |event| face.event(event));
     // The line is ended also where an error comes.
     let closed = face.finish();
     let outcome = outcome?;

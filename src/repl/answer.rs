@@ -9,7 +9,7 @@ use crate::cli::progress::PromptProgress;
 use crate::cli::show::{self, Show, aside};
 use crate::cli::signals::{self, terminal};
 use crate::cli::{Failure, calls, keep};
-use crate::generate::{Event, Outcome, Request, Stop, Usage};
+use crate::generate::{Event, Outcome, Request, Stop, Usage, generate};
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::slice::from_ref;
@@ -210,27 +210,28 @@ impl Repl<'_, '_> {
         };
         let mut progress = Some(PromptProgress::new());
         let kept = &mut self.kept;
-        let outcome = self.loaded.answer(&mut self.session, &request, &mut |event| match event {
-            Event::Prompt { done, total } if done == total => {
-                progress = None;
-                GO_ON
-            }
-            Event::Prompt { done, total } => {
-                progress.iter().for_each(|progress| progress.at(*done, *total));
-                GO_ON
-            }
-            Event::Part(part) => {
-                so_far.take(part);
-                if let Some(unfinished) = so_far.due() {
-                    kept.keep_beside(unfinished);
+        let outcome =
+            generate(&mut self.session, self.loaded.tokenizer, &request, &mut |event| match event {
+                Event::Prompt { done, total } if done == total => {
+                    progress = None;
+                    GO_ON
                 }
-                show.part(part)
-            }
-            Event::Repeats(cycle) => {
-                show.repeats(*cycle);
-                GO_ON
-            }
-        });
+                Event::Prompt { done, total } => {
+                    progress.iter().for_each(|progress| progress.at(*done, *total));
+                    GO_ON
+                }
+                Event::Part(part) => {
+                    so_far.take(part);
+                    if let Some(unfinished) = so_far.due() {
+                        kept.keep_beside(unfinished);
+                    }
+                    show.part(part)
+                }
+                Event::Repeats(cycle) => {
+                    show.repeats(*cycle);
+                    GO_ON
+                }
+            });
         let stopped = request.interrupt.load(Ordering::Relaxed);
         if let Some(watch) = &mut watch {
             self.input.take_back(watch, stopped);

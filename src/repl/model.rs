@@ -7,7 +7,7 @@ use super::{Edited, Flow, Repl, Setup, Totals, Trouble, tell_prose};
 use crate::chat::Chat;
 use crate::cli::model::Loaded;
 use crate::cli::named::Named;
-use crate::cli::settings::BUILT_IN;
+use crate::cli::settings::is_builtin;
 use crate::cli::{Failure, calls};
 use crate::generate::Constraint;
 use crate::{Session, builtin};
@@ -92,7 +92,7 @@ impl Repl<'_, '_> {
     /// Breaks if there is another model to load.
     pub(super) fn change_model(&mut self, wanted: &Path) -> Result<Flow, Trouble> {
         let path = self.settings.named_model(wanted)?;
-        let is_builtin = path == Path::new(BUILT_IN) && !path.exists();
+        let is_builtin = is_builtin(&path);
         if !is_builtin && !path.exists() {
             return Err(Trouble::Mistake(format!(
                 "{}: there is no such file or folder; `fathom models` lists the models on this machine",

@@ -198,10 +198,11 @@ pub(super) fn holds_marked(text: &str) -> bool {
     text.match_indices('<').any(|(at, _)| is_marked(&text[at..]))
 }
 
+const INVOKE: &str = "invoke name=\"";
 /// What may follow the mark of calls where no call has begun.
-pub(super) static OPENINGS: [&str; 3] = ["function_calls>", "tool_calls>", "invoke name=\""];
+pub(super) static OPENINGS: [&str; 3] = ["function_calls>", "tool_calls>", INVOKE];
 /// What may follow it between the calls of a block.
-pub(super) static CALLS: [&str; 1] = ["invoke name=\""];
+pub(super) static CALLS: [&str; 1] = [INVOKE];
 
 /// What is there of one of the openings, behind the mark; `None`: no mark, or something else behind it.
 pub(super) fn opening_begun<'t>(openings: &[&str], text: &'t str) -> Option<&'t str> {

@@ -10,6 +10,11 @@ use std::path::{Path, PathBuf};
 /// The name of the model inside the program.
 pub(crate) const BUILT_IN: &str = "builtin";
 
+/// Whether this names the built-in model; a file of that name is meant first.
+pub(crate) fn is_builtin(path: &Path) -> bool {
+    path == Path::new(BUILT_IN) && !path.exists()
+}
+
 /// Whether a text can only be a name: no folder before it, nothing after it.
 pub(super) fn is_name(text: &str) -> bool {
     !text.contains(['/', '\\'])

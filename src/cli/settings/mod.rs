@@ -11,7 +11,7 @@ mod said;
 pub use said::{Alias, Origin};
 
 use super::{Cli, Failure};
-pub(crate) use aliases::BUILT_IN;
+pub(crate) use aliases::{BUILT_IN, is_builtin};
 use catalogue::{Catalogue, Flag, Kind, Meaning, Verb};
 pub(crate) use catalogue::{MODEL, MODEL_FLAG};
 use clap::{Command, CommandFactory};
