@@ -256,9 +256,9 @@ impl Kept {
         self.remembers && self.failed.is_none()
     }
 
-    /// Whether just this is in a file that the person named.
-    fn is_filed(&self, text: &str) -> bool {
-        self.file.as_ref().is_some_and(|file| file.text == text)
+    /// The file that the person named, if just this is in it.
+    fn filed(&self, text: &str) -> Option<&Filed> {
+        self.file.as_ref().filter(|file| file.text == text)
     }
 
     fn name(&self) -> Option<&str> {
@@ -343,7 +343,7 @@ impl Repl<'_, '_> {
     pub(super) fn leave_conversation(&mut self) -> Result<(), String> {
         self.keep_conversation();
         let Some(Failed { why, text }) = &self.kept.failed else { return Ok(()) };
-        if self.kept.is_filed(text) || self.kept.known_unsaved.as_ref() == Some(text) {
+        if self.kept.filed(text).is_some() || self.kept.known_unsaved.as_ref() == Some(text) {
             return Ok(());
         }
         let told = format!(
@@ -593,7 +593,7 @@ impl Repl<'_, '_> {
     pub(super) fn farewell(&self) -> Result<(), Failure> {
         let name = self.kept.name();
         if let Some(Failed { why, text }) = &self.kept.failed {
-            if let Some(file) = self.kept.file.as_ref().filter(|file| file.text == *text) {
+            if let Some(file) = self.kept.filed(text) {
                 aside(&format!("saved in {0}; /load {0} resumes it", file.path.display()));
                 return Ok(());
             }
