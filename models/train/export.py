@@ -30,8 +30,8 @@ SHARDS = 2
 # What is never quantised; norms and biases are F32 besides.
 STAY_BF16 = ("embed_tokens.weight", "lm_head.weight", "mlp.gate.weight", "weights_proj.weight", "eh_proj.weight", "head.weight")
 NOTICE = "WORDNET.txt"
-# `fathom quantize` carries this word into the GGUF; whoever loads that is told what to expect.
-WORTH = dict(fathom_weights="demonstration")
+# `fathom quantize` carries the word into the GGUF, so that whoever loads that is told what to expect, and the name.
+WORTH = dict(fathom_weights="demonstration", _name_or_path="Fathom demonstration model")
 INDEX_HEAD_DIM = 64
 
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fp8 import full
+from rounding import full
 
 # Query rows scored at a time: bounds the memory of [B, rows, index heads, keys].
 ROWS = 128
@@ -44,17 +44,16 @@ class Indexer(nn.Module):
         weights = weights * c.index_head_dim**-0.5
         return rotate(q, cos[:, None], sin[:, None]), rotate(k, cos, sin), weights
 
-    def kl(self, parts, q, k, mask, rows):
+    def kl(self, parts, logits, mask, rows):
         """Mean KL divergence of the index distribution from the attention's, over some rows.
 
-        q, k [B, H, T, d] are the attention's and carry no gradient. `mask` [B, 1, T, T] limits both distributions to
-        the chosen keys; without it all earlier keys count. rows = (first, count).
+        logits [B, H, count, last] are the attention's and carry no gradient. `mask` [B, 1, T, T] limits both distributions
+        to the chosen keys; without it all earlier keys count. rows = (first, count).
         """
         first, count = rows
         last = first + count
         with torch.no_grad():
-            logits = self.c.softmax_scale * (full(q[:, :, first:last]) @ full(k[:, :, :last]).mT)
-            visible = causal(first, last, q.device)[None] if mask is None else mask[:, 0, first:last, :last]
+            visible = causal(first, last, logits.device)[None] if mask is None else mask[:, 0, first:last, :last]
             target = logits.masked_fill(~visible[:, None], -torch.inf).softmax(-1).mean(1)
         scores = index_scores(parts, first, last).masked_fill(~visible, -torch.inf)
         gap = torch.log(target.clamp_min(1e-20)) - scores.log_softmax(-1).masked_fill(~visible, 0.0)

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from fp8 import fake_fp8, full
-from indexer import Indexer, selected_mask
+from indexer import Indexer, causal, selected_mask
+from rounding import fake_bits, fake_fp8, full
 
 
 class RMSNorm(nn.Module):
@@ -26,16 +26,35 @@ class RMSNorm(nn.Module):
 
 
 class Linear(nn.Module):
-    """No bias. While `fake` is set the weight is seen rounded to FP8, as it will be shipped."""
+    """No bias. While `fake` is set the weight is seen rounded to FP8, as it will be shipped; `coarse`: see `Model.shipped_weights`."""
 
-    fake = False
+    fake, coarse = False, None
 
     def __init__(self, size_in, size_out):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(size_out, size_in))
 
     def forward(self, x):
-        return F.linear(x, fake_fp8(self.weight) if self.fake else self.weight)
+        weight = fake_fp8(self.weight) if self.fake else self.weight
+        return F.linear(x, fake_bits(weight, self.coarse.rest) if self.coarse else weight)
+
+
+class Embedding(nn.Embedding):
+    """Stays BF16 in the checkpoint, not in smaller files."""
+
+    coarse = None
+
+    def forward(self, tokens):
+        return F.embedding(tokens, fake_bits(self.weight, self.coarse.rest)) if self.coarse else super().forward(tokens)
+
+
+class Head(nn.Linear):
+    """Stays BF16 in the checkpoint, too."""
+
+    coarse = None
+
+    def forward(self, x):
+        return F.linear(x, fake_bits(self.weight, self.coarse.rest)) if self.coarse else super().forward(x)
 
 
 def rotate_pairs(x, cos, sin):
@@ -93,8 +112,29 @@ class Attention(nn.Module):
                 mask = mask[:, None]
             if run.index_loss:
                 rows = run.kl_rows(x.shape[0], x.shape[1])
-                run.kl.append(self.indexer.kl(parts, q.detach(), k.detach(), mask, rows))
+                costs = mask is not None and run.lost is not None
+                with torch.set_grad_enabled(costs and torch.is_grad_enabled()):
+                    logits = attention_logits(self.c, q, k, rows)
+                run.kl.append(self.indexer.kl(parts, logits.detach(), mask, rows))
+                if costs:
+                    run.lost.append(lost(logits, mask, rows))
         return mask
+
+
+def attention_logits(c, q, k, rows):
+    """Logits [B, H, count, last] of dense attention for some rows, later keys among them; rows = (first, count)."""
+    first, last = rows[0], sum(rows)
+    return c.softmax_scale * (full(q[:, :, first:last]) @ full(k[:, :, :last]).mT)
+
+
+def lost(logits, mask, rows):
+    """Mean share of dense attention's mass that lies on keys which were not chosen, over heads and some rows.
+
+    What is not chosen has no other gradient: nothing else keeps the attention from wishing for it. Shapes as in `Indexer.kl`.
+    """
+    first, last = rows[0], sum(rows)
+    mass = logits.masked_fill(~causal(first, last, logits.device), -torch.inf).softmax(-1)
+    return mass.masked_fill(mask[:, :, first:last, :last], 0.0).sum(-1).mean()
 
 
 class Mlp(nn.Module):
@@ -120,13 +160,15 @@ class Gate(nn.Module):
         c = self.c
         with torch.autocast(x.device.type, enabled=False):
             scores = torch.sigmoid(F.linear(full(x), full(self.weight)))
+        # What only looks counts for nothing.
+        counts = self.training and torch.is_grad_enabled()
         with torch.no_grad():
             biased = (scores + self.e_score_correction_bias).view(len(x), c.n_group, -1)
             groups = biased.topk(2, -1).values.sum(-1).topk(c.topk_group, -1).indices
             outside = torch.ones(len(x), c.n_group, dtype=torch.bool, device=x.device).scatter_(1, groups, False)
             biased = biased.masked_fill(outside[..., None], -torch.inf).flatten(1)
             chosen = biased.topk(c.num_experts_per_tok, -1).indices
-            if self.training:
+            if counts:
                 self.load += torch.bincount(chosen.flatten(), minlength=c.n_routed_experts)
         weights = scores.gather(1, chosen)
         return chosen, c.routed_scaling_factor * weights / weights.sum(-1, keepdim=True)
@@ -138,7 +180,9 @@ class Gate(nn.Module):
 
 
 class Experts(nn.Module):
-    fake = False
+    """`fake` and `coarse` are those of `Linear`."""
+
+    fake, coarse = False, None
 
     def __init__(self, c):
         super().__init__()
@@ -154,6 +198,8 @@ class Experts(nn.Module):
             # Gate and up are two matrices in the checkpoint and have their own blocks.
             both = gate_up.unflatten(1, (2, width))
             gate_up, down = fake_fp8(both).flatten(1, 2), fake_fp8(down)
+        if self.coarse:
+            gate_up, down = fake_bits(gate_up, self.coarse.gate_up), fake_bits(down, self.coarse.down)
         flat = chosen.flatten()
         order = flat.argsort(stable=True)
         counts = torch.bincount(flat, minlength=len(down)).tolist()
@@ -211,10 +257,10 @@ class DraftLayer(Layer):
 class Run:
     """What one forward pass is asked for, and what it leaves behind besides its result."""
 
-    def __init__(self, cos, sin, sparse=False, index_loss=False, kl_tokens=512, generator=None):
+    def __init__(self, cos, sin, sparse=False, index_loss=False, lost_mass=False, kl_tokens=512, generator=None):
         self.cos, self.sin, self.sparse, self.index_loss = cos, sin, sparse, index_loss
         self.kl_tokens, self.generator = kl_tokens, generator
-        self.kl, self.masks = [], []
+        self.kl, self.masks, self.lost = [], [], [] if lost_mass else None
 
     def kl_rows(self, batch, length):
         """(first, count): the rows on which the indexer is taught in this pass, some `kl_tokens` in the batch.
@@ -231,10 +277,10 @@ class Model(nn.Module):
     def __init__(self, c):
         super().__init__()
         self.c = c
-        self.embed_tokens = nn.Embedding(c.vocab_size, c.hidden_size)
+        self.embed_tokens = Embedding(c.vocab_size, c.hidden_size)
         self.layers = nn.ModuleList(Layer(c, number) for number in range(c.num_hidden_layers))
         self.norm = RMSNorm(c.hidden_size, c.rms_norm_eps)
-        self.lm_head = nn.Linear(c.hidden_size, c.vocab_size, bias=False)
+        self.lm_head = Head(c.hidden_size, c.vocab_size, bias=False)
         self.draft = DraftLayer(c, c.num_hidden_layers)
         self.tables = {}
 
@@ -310,16 +356,17 @@ class Model(nn.Module):
         return [p for name, p in self.named_parameters() if ".indexer." in name]
 
     @contextlib.contextmanager
-    def shipped_weights(self, on=True):
-        """Every FP8 matrix is seen rounded as it will be exported."""
-        holders = [m for m in self.modules() if isinstance(m, (Linear, Experts))]
+    def shipped_weights(self, on=True, coarse=None):
+        """Every FP8 matrix is seen rounded as it will be exported; with `coarse` (`rounding.Bits`) all of them, and the embedding and
+        the head, then about as small files hold them."""
+        holders = [m for m in self.modules() if isinstance(m, (Linear, Experts, Embedding, Head))]
         for holder in holders:
-            holder.fake = on
+            holder.fake, holder.coarse = on, coarse
         try:
             yield
         finally:
             for holder in holders:
-                holder.fake = False
+                holder.fake, holder.coarse = False, None
 
 
 def count(model):

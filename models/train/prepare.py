@@ -47,7 +47,8 @@ def check_sides(world):
         rng = random.Random(f"sides {side}")
         for _ in range(20000):
             drawn["names"].add(split.name(rng, side))
-            drawn["number pairs"].add(data.arithmetic.operands(rng, side))
+            for reverse in (False, True):
+                drawn["number pairs"].add(data.arithmetic.same(data.arithmetic.operands(rng, side, reverse)))
         drawn["needle depths"].update(split.DEPTHS[side])
         drawn["filler sentences"].update(world.sentences[side])
         drawn["forms of question"].update(data.definitions.ASK[side])

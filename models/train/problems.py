@@ -5,7 +5,10 @@ import random
 import split
 from skills import arithmetic, definitions, first_minute, identity, needle, prose, tools
 
-SKILLS = ("definitions", "arithmetic", "tools", "identity", "recall", "one digit", "unknown words", "first minute")
+SKILLS = (
+    "definitions", "arithmetic", "tools", "identity", "recall", "one digit", "unknown words", "first minute", "smaller first",
+    "failed calls",
+)  # fmt: skip
 
 
 def problem(skill, rng, world, thinking):
@@ -13,8 +16,8 @@ def problem(skill, rng, world, thinking):
     if skill == "definitions":
         word, kind, gloss = rng.choice(world.definitions)
         return definitions.conversation(rng, split.EVAL, [(word, (kind, gloss))], thinking)[0]
-    if skill == "arithmetic":
-        question, chain, answer = arithmetic.problem(rng, split.EVAL)
+    if skill in ("arithmetic", "smaller first"):
+        question, chain, answer = arithmetic.problem(rng, split.EVAL, reverse=skill == "smaller first")
         shown = f"{answer}." if thinking else f"{chain}. {answer}."
         return [dict(role="user", content=question), dict(role="assistant", content=shown, reasoning=chain)]
     if skill == "one digit":
@@ -25,8 +28,8 @@ def problem(skill, rng, world, thinking):
         return definitions.conversation(rng, split.EVAL, [(word, None)], thinking)[0]
     if skill == "first minute":
         return first_minute.make(rng, split.EVAL, world, 0)[0]
-    if skill == "tools":
-        return tools.make(rng, split.EVAL, world, 0)[0]
+    if skill in ("tools", "failed calls"):
+        return tools.make(rng, split.EVAL, world, 0, failing=skill == "failed calls")[0]
     if skill == "identity":
         return identity.make(rng, split.EVAL, world, 0)[0]
     return needle.short(rng, split.EVAL, 300)[0]

@@ -19,11 +19,11 @@ def side(*thing):
     return EVAL if digest[0] % 10 == 0 else TRAIN
 
 
-def of_side(wanted, draw, tag):
-    """Draws until the thing belongs to the wanted side; its tag keeps kinds apart."""
+def of_side(wanted, draw, tag, same=lambda thing: thing):
+    """Draws until the thing belongs to the wanted side; its tag keeps kinds apart. What is the `same` belongs to one side."""
     while True:
         thing = draw()
-        if side(tag, thing) == wanted:
+        if side(tag, same(thing)) == wanted:
             return thing
 
 

@@ -4,7 +4,7 @@ import unittest
 
 import chat
 
-GOLDEN = pathlib.Path(__file__).parents[2] / "tests" / "chat" / "golden.json"
+GOLDEN = pathlib.Path(__file__).parents[2] / "text" / "tests" / "chat" / "golden.json"
 
 
 def from_golden(message):

@@ -1,5 +1,6 @@
 """Generators and batches; no torch. The prepared corpora are replaced by a few made-up lines."""
 
+import json
 import random
 import re
 import unittest
@@ -51,7 +52,7 @@ class Arithmetic(unittest.TestCase):
     def test_chains_end_in_the_result(self):
         rng = random.Random(2)
         for _ in range(3000):
-            a, sign, b = arithmetic.operands(rng, split.TRAIN)
+            a, sign, b = arithmetic.operands(rng, split.TRAIN, reverse=rng.random() < 0.5)
             chain = arithmetic.work(a, sign, b)
             self.assertEqual(int(chain.rsplit("; ", 1)[1]), arithmetic.COMPUTE[sign](a, b), chain)
             for left, right in re.findall(r"([0-9+*-]+)=(-?\d+)", chain):
@@ -61,7 +62,7 @@ class Arithmetic(unittest.TestCase):
         self.assertEqual(arithmetic.work(47, "+", 985), "047+985: 7+5=12, 2 carry 1; 4+8+1=13, 3 carry 1; 0+9+1=10, 0 carry 1; 1032")
         self.assertEqual(arithmetic.work(503, "-", 47), "503-047: 3-7=-4, 6 carry 1; 0-4-1=-5, 5 carry 1; 5-0-1=4, 4 carry 0; 456")
         self.assertEqual(arithmetic.work(38, "*", 7), "38*7: 8*7=56, 6 carry 5; 3*7+5=26, 6 carry 2; 266")
-
+        self.assertEqual(arithmetic.work(7, "*", 38), arithmetic.work(38, "*", 7))
 
     def test_two_digits_alone_are_facts_with_forms_of_their_own(self):
         for side in (split.TRAIN, split.EVAL):
@@ -82,6 +83,9 @@ class Arithmetic(unittest.TestCase):
         sizes = {(sign, len(str(a)), len(str(b))) for a, sign, b in drawn}
         self.assertEqual({size[1:] for size in sizes if size[0] == "+"}, {(a, b) for a in (1, 2, 3) for b in (1, 2, 3)} - {(1, 1)})
         self.assertTrue(all(a >= b for a, sign, b in drawn if sign == "-"))
+        drawn = [arithmetic.operands(rng, split.TRAIN, reverse=True) for _ in range(3000)]
+        self.assertTrue(all(a <= b for a, _, b in drawn))
+        self.assertEqual({sign for _, sign, _ in drawn}, set("+*"))
 
 
 class FirstMinute(unittest.TestCase):
@@ -141,6 +145,17 @@ class Tools(unittest.TestCase):
             offered = {tool["name"] for tool in messages[0]["tools"]}
             called = {name for message in messages for name, _ in message.get("calls", [])}
             self.assertTrue(called and called <= offered)
+
+    def test_calls_that_fail_are_answered_as_such(self):
+        rng = random.Random(12)
+        for _ in range(50):
+            messages, _ = tools.make(rng, split.EVAL, None, 0, failing=True)
+            problem = json.loads(messages[3]["content"])["error"]
+            said = {answer for begin, answer in tools.REFUSED if problem.startswith(begin.split("{")[0])}
+            self.assertEqual(said, {messages[4]["content"]})
+        trained = [tools.make(rng, split.TRAIN, None, 900)[0] for _ in range(50)]
+        results = [json.loads(m["content"]) for messages in trained for m in messages if m["role"] == "tool"]
+        self.assertTrue(any("error" in result for result in results) and not all("error" in result for result in results))
 
 
 class Needle(unittest.TestCase):

@@ -12,10 +12,11 @@ import torch
 
 import data
 import export
-import fp8
+import finish
 import indexer
 import optim
 import recipe
+import rounding
 import train
 from config import TINY, Config
 from export import INDEX_HEAD_DIM
@@ -163,6 +164,43 @@ class Refresh(unittest.TestCase):
             self.assertEqual({record["stage"] for record in records}, {"sparse"})
             np.testing.assert_allclose(rates, [0.5, 1, 1, 1, 2 / 3, 1 / 3])
 
+    def test_after_a_warmup_of_indexers_the_rate_rises_once_more(self):
+        rule = dataclasses.replace(
+            recipe.PRESETS["tiny"], steps=dict(dense=0, warmup=4, sparse=9), rise=2, cooldown=3, warmup_lengths={8192: 1}
+        )
+        self.assertEqual([rule.rate("warmup", step) for step in range(4)], [0.5, 1, 1, 1])
+        self.assertEqual([rule.rate("sparse", step) for step in range(3)], [0.5, 1, 1])
+        self.assertEqual(rule.length(1, "warmup", 0), 8192)
+        self.assertIn(rule.length(1, "sparse", 0), (64, 128))
+
+    def test_every_so_many_steps_see_weights_coarser(self):
+        with tempfile.TemporaryDirectory() as folder:
+            run = self.beginning(pathlib.Path(folder))
+            run.recipe = dataclasses.replace(run.recipe, coarse_every=6)
+            seen = []
+            with unittest.mock.patch("model.fake_bits", lambda weight, bits: seen.append((run.step, bits, len(weight))) or weight):
+                while run.settle():
+                    run.one()
+            self.assertEqual({step for step, _, _ in seen}, {3})
+            # The embedding and the head, too.
+            self.assertEqual([bits for _, bits, rows in seen if rows == run.recipe.config.vocab_size], [4, 4])
+            self.assertFalse(any(m.coarse for m in run.model.modules() if hasattr(m, "coarse")))
+            self.assertEqual({bits for _, bits, _ in seen}, {2, 3, 4})
+
+    def test_the_model_seen_coarser_is_held_to_itself(self):
+        def same(bits):
+            with tempfile.TemporaryDirectory() as folder, unittest.mock.patch("model.fake_bits", bits):
+                run = self.beginning(pathlib.Path(folder))
+                run.recipe = dataclasses.replace(run.recipe, coarse_every=6, same_weight=1.0)
+                records = []
+                while run.settle():
+                    records.append(run.one())
+            self.assertEqual([record["step"] for record in records if "same" in record], [4])
+            return next(record["same"] for record in records if "same" in record)
+
+        self.assertGreater(same(rounding.fake_bits), 0.001)
+        self.assertEqual(same(lambda weight, bits: weight), 0)
+
 
 class Sparse(unittest.TestCase):
     def test_rows_choose_top_k_earlier_keys(self):
@@ -195,6 +233,21 @@ class Sparse(unittest.TestCase):
                 if not name.startswith("draft."):
                     moved = p.grad is not None and bool(p.grad.any())
                     self.assertEqual(moved, ".indexer." in name, name)
+
+    def test_mass_on_keys_that_are_not_chosen_teaches_the_attention_only(self):
+        model, ids = small_model(), torch.randint(4096, (2, 40))
+        run = model.run(ids, sparse=True, index_loss=True, lost_mass=True)
+        model.trunk(ids, run)
+        self.assertEqual(len(run.lost), model.c.num_hidden_layers)
+        self.assertTrue(all(0 < float(share.detach()) < 1 for share in run.lost))
+        torch.stack(run.lost).sum().backward()
+        moved = {name for name, p in model.named_parameters() if p.grad is not None and bool(p.grad.any())}
+        self.assertFalse([name for name in moved if ".indexer." in name])
+        self.assertIn("layers.1.self_attn.q_b_proj.weight", moved)
+        # Where all is chosen, nothing is lost.
+        run = model.run(ids[:, : TINY.index_topk], sparse=True, index_loss=True, lost_mass=True)
+        model.trunk(ids[:, : TINY.index_topk], run)
+        self.assertEqual(run.lost, [])
 
     def test_many_rows_at_once_or_few(self):
         model, ids = small_model(), torch.randint(4096, (1, 90))
@@ -241,7 +294,36 @@ class Shipping(unittest.TestCase):
             weight = torch.randn(shape) * torch.logspace(-4, 3, shape[1])
             codes, scales = export.checkpoint.to_fp8(weight.numpy())
             exported = export.checkpoint.from_fp8(codes.array, scales)
-            np.testing.assert_array_equal(fp8.rounded(weight).numpy(), exported)
+            np.testing.assert_array_equal(rounding.rounded(weight).numpy(), exported)
+
+    def test_few_bits_keep_the_ends_of_each_sixteen_and_gradients_pass(self):
+        torch.manual_seed(3)
+        weight = torch.randn(3, 5, 32, requires_grad=True)
+        seen = rounding.fake_bits(weight, 2)
+        blocks, before = seen.detach().unflatten(-1, (-1, 16)), weight.detach().unflatten(-1, (-1, 16))
+        for ours, theirs in zip(blocks.flatten(0, -2), before.flatten(0, -2), strict=True):
+            self.assertLessEqual(len(ours.mul(1e4).round().unique()), 4)
+            torch.testing.assert_close(torch.stack((ours.min(), ours.max())), torch.stack((theirs.min(), theirs.max())))
+            self.assertLessEqual(float((ours - theirs).abs().max()), float(theirs.max() - theirs.min()) / 6 * 1.001)
+        seen.sum().backward()
+        torch.testing.assert_close(weight.grad, torch.ones_like(weight))
+
+    def test_the_mean_of_two_states_lies_between_them(self):
+        first, last = (dict(weight=torch.full((2, 3), value), count=torch.tensor(step)) for value, step in ((1.0, 7), (2.0, 9)))
+        between = finish.mean(first, last, 0.25)
+        torch.testing.assert_close(between["weight"], torch.full((2, 3), 1.25))
+        self.assertEqual(int(between["count"]), 9)
+
+    def test_a_folded_temperature_divides_the_logits_and_no_more(self):
+        model, ids = small_model(), torch.randint(4096, (1, 20))
+        logits = lambda: (model.lm_head(model.trunk(ids, run := model.run(ids))), model.lm_head(model.drafted(ids, model.trunk(ids, run), run)))
+        with torch.no_grad():
+            before = logits()
+            numbers = model.state_dict()
+            self.assertLessEqual(set(finish.LAST_NORMS), set(numbers))
+            model.load_state_dict(finish.at_temperature(numbers, 0.5))
+            for ours, theirs in zip(logits(), before, strict=True):
+                torch.testing.assert_close(ours, 2 * theirs, rtol=1e-4, atol=1e-5)
 
     def test_checkpoint_is_the_model(self):
         model = small_model()

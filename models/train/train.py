@@ -9,7 +9,6 @@ stop. More steps may be given when going on: rates stay constant until the last 
 """
 
 import argparse
-import contextlib
 import dataclasses
 import json
 import os
@@ -82,7 +81,15 @@ class Training:
 
     # --- one step ---
 
-    def losses(self, ids, weights, run):
+    @torch.no_grad()
+    def expected(self, ids, weights):
+        """Log probabilities where a batch has weights, of the model as it will be shipped."""
+        run = self.model.run(ids[:, :-1], sparse=True)
+        with self.model.shipped_weights():
+            logits = self.model.lm_head(self.model.trunk(ids[:, :-1], run)[weights[:, 1:] > 0])
+        return F.log_softmax(logits.float(), -1)
+
+    def losses(self, ids, weights, run, expected=None):
         """{name: loss}, and the loss of each token that the model is to write, for the log."""
         hidden = self.model.trunk(ids[:, :-1], run)
         wanted = weights[:, 1:] > 0
@@ -90,6 +97,9 @@ class Training:
         each = F.cross_entropy(logits, ids[:, 1:][wanted], reduction="none")
         weight = weights[:, 1:][wanted]
         losses = dict(lm=(each * weight).sum() / weight.sum())
+        if expected is not None:
+            far = F.kl_div(F.log_softmax(logits, -1), expected, reduction="none", log_target=True).sum(-1)
+            losses["same"] = (far * weight).sum() / weight.sum()
         turn = self.step % self.recipe.mtp_every == 0
         if turn and ids.shape[1] - 1 <= self.recipe.mtp_longest:
             # Row j stands for token j + 2; hidden states are those of tokens 0..T-1 of T + 1.
@@ -133,12 +143,14 @@ class Training:
         stage, recipe = self.stage, self.recipe
         generator = torch.Generator().manual_seed(hash((self.seed, recipes.STAGES.index(stage), self.step)) % 2**31)
         run = self.model.run(
-            ids[:, :-1], sparse=stage == "sparse", index_loss=stage != "dense", kl_tokens=recipe.kl_tokens,
-            generator=generator,
+            ids[:, :-1], sparse=stage == "sparse", index_loss=stage != "dense", lost_mass=recipe.lost_weight > 0,
+            kl_tokens=recipe.kl_tokens, generator=generator,
         )  # fmt: skip
-        rounding = self.model.shipped_weights() if recipe.rounded(stage, self.step) else contextlib.nullcontext()
         bf16 = torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
-        with rounding, bf16:
+        coarse = recipe.coarse(self.step) if recipe.rounded(stage, self.step) else None
+        with bf16:
+            expected = self.expected(ids, weights) if coarse and recipe.same_weight > 0 else None
+        with self.model.shipped_weights(recipe.rounded(stage, self.step), coarse), bf16:
             if stage == "warmup":
                 # The draft layer's indexer learns only where that layer runs, so here it runs every time.
                 self.freeze(True)
@@ -146,15 +158,20 @@ class Training:
                 losses, each = {}, None
                 self.freeze(False)
             else:
-                losses, each = self.losses(ids, weights, run)
+                losses, each = self.losses(ids, weights, run, expected)
         if run.kl:
             losses["kl"] = torch.stack(run.kl).sum()
-        total = losses.get("lm", 0) + recipe.mtp_weight * losses.get("mtp", 0) + losses.get("kl", 0)
+        if run.lost:
+            losses["lost"] = torch.stack(run.lost).sum()
+        factors = dict(lm=1.0, mtp=recipe.mtp_weight, kl=1.0, lost=recipe.lost_weight, same=recipe.same_weight)
+        total = sum(factors[name] * loss for name, loss in losses.items())
         total.backward()
         norm = self.update()
         record = {name: round(loss.item(), 4) for name, loss in losses.items()} | dict(norm=round(norm, 3))
         if run.kl:
             record["kl_layers"] = [round(kl.item(), 4) for kl in run.kl]
+        if run.lost:
+            record["lost_layers"] = [round(lost.item(), 4) for lost in run.lost]
         if each is not None:
             record["skills"] = by_skill(each, kinds[:, 1:][weights[:, 1:] > chat.GIVEN])
         return record

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import export
-import fp8
+import rounding
 import tokens
 from config import Config
 from model import Experts, Linear, Model
@@ -51,11 +51,11 @@ def as_shipped(model):
     """Every number as it stands in the FP8 checkpoint."""
     for module in model.modules():
         if isinstance(module, Linear):
-            module.weight.copy_(fp8.rounded(module.weight))
+            module.weight.copy_(rounding.rounded(module.weight))
         elif isinstance(module, Experts):
             both = module.gate_up.unflatten(1, (2, -1))
-            module.gate_up.copy_(fp8.rounded(both).flatten(1, 2))
-            module.down.copy_(fp8.rounded(module.down))
+            module.gate_up.copy_(rounding.rounded(both).flatten(1, 2))
+            module.down.copy_(rounding.rounded(module.down))
     for name, p in model.named_parameters():
         if p.dim() >= 2 and name.endswith(export.STAY_BF16):
             p.copy_(p.bfloat16().float())

@@ -12,6 +12,8 @@ ASK = {
     "*": ["What is {a} * {b}?", "{a} * {b}", "Multiply {a} by {b}.", "Compute {a} * {b}.", "{a} times {b}?",
           "How much is {a} * {b}?", "{a}*{b}", "What is {a}*{b}?", "what's {a} * {b}?", "{a} times {b}"],
 }  # fmt: skip
+# Trained only.
+ASK_MORE = {"*": ["{a} x {b}", "What is {a} x {b}?", "{a}x{b}"]}
 # Two digits alone are facts: all are trained, and evaluation has forms of question of its own.
 ASK_DIGITS = {
     split.TRAIN: ["{a} {s} {b} = ?", "{a}{s}{b}=?", "{a} {s} {b} =", "{a}{s}{b}=", "what is {a} {s} {b}", "What's {a}{s}{b}",
@@ -26,29 +28,44 @@ DIGITS = "zero one two three four five six seven eight nine".split()
 COMPUTE = {"+": int.__add__, "-": int.__sub__, "*": int.__mul__}
 
 
-def operands(rng, side):
-    """(a, sign, b) of one side: up to three digits, and not one digit alone on both sides; products are by one digit."""
+def operands(rng, side, reverse=False):
+    """(a, sign, b) of one side: up to three digits, and not one digit alone on both sides; in products one has one digit.
+
+    `reverse`: of a sum or a product whose smaller one stands first.
+    """
 
     def number(least):
         size = 2 if rng.random() < 0.35 else 3
-        size = 1 if least == 1 and rng.random() < 0.15 else size
+        size = 1 if least == 1 and rng.random() < (0.3 if reverse else 0.15) else size
         return rng.randrange(10 ** (size - 1) if size > 1 else 0, 10**size)
 
     def draw():
-        sign = rng.choice("++--*")
-        a = number(2)
+        sign = rng.choice("+*" if reverse else "++--*")
+        a, b = number(2), rng.randrange(2, 10) if sign == "*" else number(1)
+        if reverse:
+            return min(a, b), sign, max(a, b)
         if sign == "*":
-            return a, sign, rng.randrange(2, 10)
-        b = number(1)
+            return a, sign, b
         if rng.random() < 0.5:
             a, b = b, a
         return (max(a, b), sign, min(a, b)) if sign == "-" else (a, sign, b)
 
-    return split.of_side(side, draw, "arithmetic")
+    return split.of_side(side, draw, "arithmetic", same)
+
+
+def same(problem):
+    """What a problem is, however it is asked: a product has the same chain either way round."""
+    a, sign, b = problem
+    return (max(a, b), sign, min(a, b)) if sign == "*" else problem
 
 
 def work(a, sign, b):
-    """The chain: operands at equal width, then one step per digit from the right with what is carried."""
+    """The chain: operands at equal width, then one step per digit from the right with what is carried.
+
+    The digits of a product's larger one are gone through, wherever it stands.
+    """
+    if sign == "*" and a < b:
+        a, b = b, a
     width = max(len(str(a)), len(str(b)))
     top = f"{a:0{width}d}"
     bottom = f"{b:0{width}d}" if sign != "*" else str(b)
@@ -71,10 +88,12 @@ def work(a, sign, b):
     return f"{top}{sign}{bottom}: " + "; ".join(steps) + f"; {digits}"
 
 
-def problem(rng, side):
-    a, sign, b = operands(rng, side)
+def problem(rng, side, reverse=False):
+    """(question, chain, answer)"""
+    a, sign, b = operands(rng, side, reverse)
     result = COMPUTE[sign](a, b)
-    return rng.choice(ASK[sign]).format(a=a, b=b), work(a, sign, b), f"{a} {sign} {b} = {result}"
+    forms = ASK[sign] + (ASK_MORE.get(sign, []) if side == split.TRAIN else [])
+    return rng.choice(forms).format(a=a, b=b), work(a, sign, b), f"{a} {sign} {b} = {result}"
 
 
 def digits(rng, side):
@@ -82,7 +101,7 @@ def digits(rng, side):
     a, sign, b = rng.randrange(10), rng.choice("++-*"), rng.randrange(10)
     if rng.random() < 0.1:
         b = a
-    forms = ASK_DIGITS[side] + (ASK[sign] if side == split.TRAIN else [])
+    forms = ASK_DIGITS[side] + (ASK[sign] + ASK_MORE.get(sign, []) if side == split.TRAIN else [])
     question = rng.choice(forms).format(a=a, b=b, s=sign, w=WORDS[sign], A=DIGITS[a], B=DIGITS[b])
     result = COMPUTE[sign](a, b)
     return question, f"{a}{sign}{b}={result}", f"{a} {sign} {b} = {result}."
@@ -100,7 +119,7 @@ def make(rng, side, world, size):
         if by_heart or rng.random() < 0.15:
             question, chain, shown = digits(rng, side)
         else:
-            question, chain, answer = problem(rng, side)
+            question, chain, answer = problem(rng, side, reverse=rng.random() < 0.25)
             shown = answer + "." if thinking else f"{chain}. {answer}."
         messages.append(dict(role="user", content=question))
         messages.append(dict(role="assistant", content=shown, reasoning=chain))

@@ -32,7 +32,7 @@ def unknown(rng, side, world):
     kind = rng.random()
     if kind < 0.2:
         return split.of_side(side, lambda: split.invented(rng), "unknown")
-    if kind < 0.6:
+    if kind < 0.65:
         word = rng.choice(world.touchy[side])
         return f"{'an' if word[0] in 'aeiou' else 'a'} {word}" if rng.random() < 0.3 else word
     return rng.choice(world.untaught[side][kind < 0.7])
@@ -64,7 +64,7 @@ def conversation(rng, side, turns, thinking):
 def make(rng, side, world, size):
     turns, thinking = [], rng.random() < 0.6
     for _ in range(1 if thinking else rng.randrange(1, max(2, min(size // 24, 14)))):
-        if rng.random() < 0.35:
+        if rng.random() < 0.55:
             turns.append((unknown(rng, side, world), None))
         else:
             word, kind, gloss = rng.choice(world.definitions)

@@ -133,7 +133,7 @@ def draw(rng, side, world, topic):
     return styled(rng, rng.choice(forms).format(**fillings(rng, world))), rng.choice(answers)
 
 
-WEIGHTS = {name: weight for name, (weight, _, _) in TOPICS.items()} | dict(noise=9, language=8, tools=8)
+WEIGHTS = {name: weight for name, (weight, _, _) in TOPICS.items()} | dict(noise=9, language=10, tools=8)
 # Evaluation counts exact answers.
 ONE_ANSWER = [name for name in WEIGHTS if name not in ("joke", "poem")]
 
@@ -166,4 +166,4 @@ def make(rng, side, world, size):
         question, thought, answer = turn(rng, side, world)
         messages.append(dict(role="user", content=question))
         messages.append(dict(role="assistant", content=answer, reasoning=thought))
-    return messages, rng.random() < 0.35
+    return messages, rng.random() < 0.5

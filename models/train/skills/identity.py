@@ -60,4 +60,4 @@ def make(rng, side, world, size):
     for topic in topics:
         messages.append(dict(role="user", content=question(rng, side, topic)))
         messages.append(dict(role="assistant", content=FACTS[topic], reasoning=thought(topic)))
-    return messages, rng.random() < 0.4
+    return messages, rng.random() < 0.5

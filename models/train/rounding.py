@@ -1,9 +1,23 @@
-"""Rounding to the FP8 form of the checkpoint, inside training."""
+"""Rounding inside training: to the FP8 form of the checkpoint, and coarser for a share of the steps."""
+
+import typing
 
 import torch
 import torch.nn.functional as F
 
 BLOCK = 128
+
+
+class Bits(typing.NamedTuple):
+    """Bits of a weight, by what it is in: the experts' matrices, all others."""
+
+    gate_up: int
+    down: int
+    rest: int
+
+
+# About Q2_K's preset, and every matrix in Q3_K.
+SMALL = (Bits(2, 3, 4), Bits(3, 3, 3))
 
 
 def full(x):
@@ -25,3 +39,13 @@ def rounded(weight):
     scale = torch.exp2(torch.ceil(torch.log2(amax / 448.0)))
     back = (blocks / scale).float().to(torch.float8_e4m3fn).to(scale.dtype) * scale
     return back.flatten(-4, -3).flatten(-2, -1)[..., :rows, :columns]
+
+
+def fake_bits(weight, bits):
+    """weight [..., columns] on 2 ** bits even steps between the ends of each 16 values, about as Q2_K and Q3_K keep them."""
+    values = weight.detach()
+    blocks = full(values).unflatten(-1, (-1, 16))
+    low, high = blocks.amin(-1, keepdim=True), blocks.amax(-1, keepdim=True)
+    step = ((high - low) / (2**bits - 1)).clamp_min(1e-12)
+    seen = (((blocks - low) / step).round() * step + low).flatten(-2)
+    return weight + (seen - values)
