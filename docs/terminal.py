@@ -21,7 +21,7 @@ COLUMNS, LINES = 118, 26
 CELL = (8.4, 18)
 MARGIN = 14
 # What the person types, each when the one before is answered.
-TYPED = ["What does river mean?", "What is 412 - 87?", "/think on", "What does the word hill mean?", "/context"]
+TYPED = ["What does river mean?", "What is 412 - 87?", "/think on", "What does the word tree mean?", "/context"]
 INK = "#d8dee4"
 DIM = "#8b949e"
 COLOURS = {"red": "#ff7b72", "green": "#7ee787", "brown": "#e3b341", "blue": "#79c0ff", "magenta": "#d2a8ff",

@@ -1,23 +1,8 @@
 //! Fathom: DeepSeek-V3.2 on a workstation's CPU.
 //!
-//! A path becomes a [`mmap::Mapping`], the mapping an [`Engine`] (a loaded model), the engine any number of
-//! [`Session`]s (timelines). `Session::sync` takes the whole list of tokens and reuses what it already computed.
-//!
-//! ```no_run
-//! use fathom::{Engine, Session, SessionOptions, cache::{CacheTypes, IndexType}, config::Overrides, mmap::Mapping};
-//! use fathom::threads::{Seats, default_threads};
-//! use fathom_simd::{Format, Kernels};
-//!
-//! let mapping = Mapping::open("model.gguf".as_ref())?;
-//! let kernels = Kernels::from_env()?;
-//! let engine = Engine::load(mapping.shards(), &Overrides::default(), kernels, &Seats::of(default_threads()))?;
-//! let cache = CacheTypes { latent: Format::BF16, index: IndexType::Q8 };
-//! let options = SessionOptions { n_ctx: 4096, batch: 512, cache, ..SessionOptions::default() };
-//! let mut session = Session::new(&engine, options)?;
-//! let logits = session.sync(&[0, 5, 7])?;
-//! println!("{} logits", logits.len());
-//! # Ok::<(), Box<dyn std::error::Error>>(())
-//! ```
+//! This is the program: its commands, the conversation, the tools of a model. What it is made of are crates of their own:
+//! `fathom_engine` goes from a file to logits, `fathom_text` from text to tokens and back, `fathom_quantize` makes files of
+//! checkpoints, `fathom_measure` tells how fast and how good.
 #![deny(unsafe_code)]
 #![cfg_attr(not(test), deny(clippy::disallowed_macros))]
 
@@ -26,37 +11,13 @@ macro_rules! tell {
     ($($line:tt)*) => { $crate::cli::print::tell(format_args!($($line)*)) };
 }
 
-pub mod bench;
 pub mod builtin;
-pub mod cache;
-pub mod chat;
 pub mod cli;
 mod closest;
-pub mod config;
-mod contained;
-mod counted;
-pub mod engine;
 mod files;
-pub mod fit;
+#[cfg(test)]
+#[path = "../text/src/fuzz.rs"]
+mod fuzz;
 pub mod generate;
-pub mod inventory;
-pub mod machine;
-pub mod mmap;
-pub mod model;
-pub mod names;
-pub mod perplexity;
-pub mod placement;
-pub mod probe;
-pub mod prompt_cache;
 mod repl;
-pub mod sampler;
-pub mod scratch;
-pub mod session;
-pub mod threads;
-pub mod tokenizer;
 pub mod tools;
-mod unread;
-pub mod weights;
-
-pub use engine::{Engine, LoadError};
-pub use session::{Session, SessionError, SessionMemory, SessionOptions, Wanted};

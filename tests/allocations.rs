@@ -3,8 +3,8 @@
 mod common;
 
 use common::{Reference, convert, with_engine};
-use fathom::probe::NoProbe;
-use fathom::{Session, SessionOptions, Wanted};
+use fathom_engine::probe::NoProbe;
+use fathom_engine::{Session, SessionOptions, Wanted};
 use fathom_simd::Kernels;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -3,15 +3,15 @@
 mod common;
 
 use common::{Converted, convert, with_engine};
-use fathom::bench::{Fill, Kind, Room, RoomOptions, Test, Work};
-use fathom::cache::{CacheTypes, IndexType};
-use fathom::config::{Config, Overrides};
-use fathom::fit::WeightBytes;
-use fathom::mmap::Mapping;
-use fathom::session::FILLED;
-use fathom::weights::{Ffn, Matrix, Stack, Weights};
-use fathom::{Engine, Session, SessionError, SessionOptions, Wanted};
+use fathom_arch::config::{Config, Overrides};
+use fathom_engine::cache::{CacheTypes, IndexType};
+use fathom_engine::fit::WeightBytes;
+use fathom_engine::mmap::Mapping;
+use fathom_engine::session::FILLED;
+use fathom_engine::weights::{Ffn, Matrix, Stack, Weights};
+use fathom_engine::{Engine, Session, SessionError, SessionOptions, Wanted};
 use fathom_gguf::Gguf;
+use fathom_measure::bench::{Fill, Kind, Room, RoomOptions, Test, Work};
 use fathom_simd::{ActKind, Format, Kernels};
 use serde_json::Value as Json;
 use std::process::Output;
@@ -179,6 +179,33 @@ fn mistakes_are_told_with_their_code() {
     assert_eq!(done.status.code(), Some(3));
 }
 
+#[cfg(unix)]
+#[test]
+fn who_stops_it_is_told_whether_anything_was_measured() {
+    use std::io::{BufRead, BufReader};
+    let model = convert("base", "f32");
+    // Small tests, so that the first row is soon there, and then one that nobody waits for.
+    for (n_rows, tests) in [(0, ["-p", "512", "-n", "0"]), (1, ["-p", "1,512", "-n", "0"])] {
+        let mut command = common::fathom();
+        command.arg("bench").arg(&model.path).args(tests).args(["-r", "1000", "-t", "1", "-o", "md"]);
+        let mut child = command
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        (0..2 + n_rows).for_each(|_| drop(lines.next().unwrap().unwrap()));
+        let id = child.id().to_string();
+        assert!(std::process::Command::new("kill").args(["-s", "INT", &id]).status().unwrap().success());
+        let told = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
+        let expected = match n_rows {
+            0 => "stopped before the end of the first test: nothing was measured",
+            _ => "stopped; what is above was measured before",
+        };
+        assert!(told.contains(expected), "{told}");
+    }
+}
+
 #[test]
 fn a_reader_that_has_seen_enough_ends_it() {
     let model = convert("base", "f32");
@@ -216,7 +243,7 @@ fn work(room: &Room<'_>, kind: Kind, n: usize, depth: usize) -> Work {
 
 /// Bytes of the vectors of the main model: norms, biases of the router.
 fn vectors(weights: &Weights<'_>) -> u64 {
-    let of_layer = |layer: &fathom::weights::Layer<'_>| {
+    let of_layer = |layer: &fathom_engine::weights::Layer<'_>| {
         let attn = &layer.attn;
         let index = layer.indexer.as_ref().map_or(0, |i| i.k_norm.len() + i.k_norm_bias.len());
         let bias = match &layer.ffn {

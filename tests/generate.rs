@@ -3,15 +3,16 @@
 mod common;
 
 use common::{convert, with_engine};
-use fathom::chat::parse::{Event as Part, Start, parse};
-use fathom::chat::{Assistant, Chat, Conversation, Message, Spoken};
-use fathom::generate::{Event, Outcome, Request, Stop, generate};
-use fathom::mmap::Mapping;
-use fathom::sampler::{Dry, Penalties, Sampling};
-use fathom::tokenizer::{TokenKind, Tokenizer};
-use fathom::{Session, SessionError, SessionOptions};
+use fathom::generate::generate;
+use fathom_engine::mmap::Mapping;
+use fathom_engine::{Session, SessionError, SessionOptions};
 use fathom_gguf::Gguf;
 use fathom_simd::Kernels;
+use fathom_text::answer::{Event, Outcome, Request, Stop};
+use fathom_text::chat::parse::{Event as Part, Start, parse};
+use fathom_text::chat::{Assistant, Chat, Conversation, Message, Spoken};
+use fathom_text::sampler::{Dry, Penalties, Sampling};
+use fathom_text::tokenizer::{TokenKind, Tokenizer};
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -368,7 +369,7 @@ fn an_interrupted_answer_keeps_what_is_computed() {
         };
         let outcome = generate(session, tokenizer, &request, &mut |event| match event {
             Event::Part(_) => ControlFlow::Break(()),
-            Event::Prompt { .. } | Event::Repeats(_) => ControlFlow::Continue(()),
+            Event::Prompt { .. } | Event::Malformed(_) | Event::Repeats(_) => ControlFlow::Continue(()),
         });
         assert_eq!(outcome.unwrap().stop, Stop::Interrupted);
     });

@@ -6,15 +6,16 @@
 mod common;
 
 use common::with_engine;
-use fathom::cache::{CacheTypes, IndexType};
-use fathom::chat::{Chat, Conversation, Message};
-use fathom::generate::{Request, generate};
-use fathom::mmap::Mapping;
-use fathom::sampler::Sampling;
-use fathom::tokenizer::Tokenizer;
-use fathom::{Session, SessionOptions};
+use fathom::generate::generate;
+use fathom_engine::cache::{CacheTypes, IndexType};
+use fathom_engine::mmap::Mapping;
+use fathom_engine::{Session, SessionOptions};
 use fathom_gguf::Gguf;
 use fathom_simd::{Format, Kernels};
+use fathom_text::answer::Request;
+use fathom_text::chat::{Chat, Conversation, Message};
+use fathom_text::sampler::Sampling;
+use fathom_text::tokenizer::Tokenizer;
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -164,7 +165,7 @@ fn the_first_minute_is_nothing_to_be_ashamed_of() {
 
 /// Some thousand answers: minutes in a development build.
 #[test]
-#[ignore = "`.ci/run builtin` runs it, in a release build"]
+#[ignore = "thousands of answers; `.ci/run builtin` runs it"]
 fn the_first_minute_with_20_seeds() {
     let (n, found) = complaints(1, 20);
     assert!(n >= 4000 && found.is_empty(), "{} of {n} answers:\n{}", found.len(), found.join("\n"));

@@ -4,9 +4,9 @@
 mod common;
 
 use common::{Reference, convert, difference, logits, with_engine, with_engine_and};
-use fathom::SessionOptions;
-use fathom::sampler::best;
+use fathom_engine::SessionOptions;
 use fathom_simd::Kernels;
+use fathom_text::sampler::best;
 
 /// The contract; what is reached is about 6e-7.
 const TOLERANCE: f64 = 1e-5;

@@ -4,11 +4,11 @@
 mod common;
 
 use common::{Reference, assert_same_bits, convert, extend, logits, with_engine};
-use fathom::cache::{CacheTypes, IndexType};
-use fathom::config::Overrides;
-use fathom::mmap::{Mapping, Watch};
-use fathom::threads::Seats;
-use fathom::{Engine, Session, SessionOptions, Wanted};
+use fathom_arch::config::Overrides;
+use fathom_engine::cache::{CacheTypes, IndexType};
+use fathom_engine::mmap::{Mapping, Watch};
+use fathom_engine::threads::Seats;
+use fathom_engine::{Engine, Session, SessionOptions, Wanted};
 use fathom_gguf::Gguf;
 use fathom_simd::{Format, Kernels};
 use std::sync::atomic::AtomicBool;

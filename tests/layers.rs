@@ -6,8 +6,8 @@
 mod common;
 
 use common::{Recorder, Reference, convert, difference, with_engine};
-use fathom::probe::Point;
-use fathom::{Engine, Session, SessionOptions, Wanted};
+use fathom_engine::probe::Point;
+use fathom_engine::{Engine, Session, SessionOptions, Wanted};
 use fathom_simd::Kernels;
 
 /// Columns `cols` of rows of `width`.

@@ -84,10 +84,10 @@ fn without_a_name_the_built_in_model_runs() {
     assert_eq!(loaded.tokenizer.n_tokens(), loaded.engine.config.vocab_size);
     assert!(loaded.engine.config.indexer.is_some_and(|indexer| indexer.topk < 100), "its sparsity is seen");
     assert!(loaded.engine.weights.mtp.is_some());
-    for marker in fathom::chat::markers::ALL {
+    for marker in fathom_text::chat::markers::ALL {
         assert!(loaded.tokenizer.special(marker).is_some(), "{marker}");
     }
-    let mut session = fathom::Session::new(&loaded.engine, loaded.options).unwrap();
+    let mut session = fathom_engine::Session::new(&loaded.engine, loaded.options).unwrap();
     let ids = loaded.tokenizer.encode_plain("Hello, world");
     assert!(session.sync(&ids).unwrap().iter().all(|x| x.is_finite()));
 }
@@ -228,7 +228,7 @@ fn a_model_that_does_not_fit_is_refused_before_it_is_loaded() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("whole.gguf");
     // 690 GiB, or on a machine that has room for those 2.5 TiB.
-    let usable = fathom::machine::Memory::read(Path::new("/")).usable().expect("Linux tells");
+    let usable = fathom_engine::machine::Memory::read(Path::new("/")).usable().expect("Linux tells");
     let ty = if usable < 600 << 30 { "q8_0" } else { "f32" };
     let made = fathom()
         .args(["synth", "--preset", "v3.2", "--type", ty, "--zeros", "-o"])

@@ -148,6 +148,34 @@ fn each_kind_of_file_is_a_row() {
 }
 
 #[test]
+fn the_preset_is_what_was_asked_for_or_the_types_are_shown() {
+    let home = Home::new("");
+    let mut model = Model::read(&home.model("m/made.gguf"));
+    // Most weights of a small model are of another type.
+    model.set("general.file_type", 17u32);
+    model.set("general.quantized_by", "Fathom 0.1.0");
+    model.unset("fathom.preset");
+    model.write(&home.at("m/before.gguf"));
+    model.set("fathom.preset", "q4_k_m");
+    model.write(&home.at("m/made.gguf"));
+    model.set("fathom.preset", "q9_z");
+    model.write(&home.at("m/later.gguf"));
+    model.unset("fathom.preset");
+    model.unset("general.quantized_by");
+    model.write(&home.at("m/others.gguf"));
+    let folder = home.at("m");
+    let list = home.json(&[folder.to_str().unwrap()]);
+    for (name, preset) in [
+        ("before", Json::Null),
+        ("made", "q4_k_m".into()),
+        ("later", Json::Null),
+        ("others", "q5_k_m".into()),
+    ] {
+        assert_eq!(row(&list, name)["preset"], preset, "{name}");
+    }
+}
+
+#[test]
 fn every_known_folder_is_looked_through_and_each_file_is_told_once() {
     let home = Home::new(
         "[aliases]\nmine = 'elsewhere/x.gguf'\ngone = 'nowhere.gguf'\n[models]\nfolders = ['models']\n",

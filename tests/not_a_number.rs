@@ -4,10 +4,10 @@
 mod common;
 
 use common::{Reference, assert_same_bits, convert, with_engine};
-use fathom::config::Overrides;
-use fathom::mmap::Mapping;
-use fathom::threads::Seats;
-use fathom::{Engine, Session, SessionError, SessionOptions};
+use fathom_arch::config::Overrides;
+use fathom_engine::mmap::Mapping;
+use fathom_engine::threads::Seats;
+use fathom_engine::{Engine, Session, SessionError, SessionOptions};
 use fathom_gguf::GgufFile;
 use fathom_simd::Kernels;
 

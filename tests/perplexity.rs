@@ -3,8 +3,8 @@
 mod common;
 
 use common::{Converted, Reference, convert, logits, with_engine};
-use fathom::perplexity::{Chunks, Running, log_sum_exp};
-use fathom::{Session, SessionOptions};
+use fathom_engine::{Session, SessionOptions};
+use fathom_measure::perplexity::{Chunks, Running, log_sum_exp};
 use fathom_simd::Kernels;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -102,12 +102,12 @@ fn json(output: &Output) -> serde_json::Value {
     serde_json::from_str(&stdout(output)).unwrap()
 }
 
-/// The formula of src/perplexity/mod.rs once more, over all logits of each chunk.
+/// The formula of measure/src/perplexity/mod.rs once more, over all logits of each chunk.
 fn expected(model: &Path, n_ctx: usize) -> (f64, f64) {
     with_engine(model, Kernels::from_env().unwrap(), 1, |engine| {
-        let mapping = fathom::mmap::Mapping::open(model).unwrap();
+        let mapping = fathom_engine::mmap::Mapping::open(model).unwrap();
         let gguf = fathom_gguf::Gguf::from_shards(mapping.shards()).unwrap();
-        let tokenizer = fathom::tokenizer::Tokenizer::from_gguf(gguf.metadata()).unwrap();
+        let tokenizer = fathom_text::tokenizer::Tokenizer::from_gguf(gguf.metadata()).unwrap();
         let tokens = tokenizer.encode_plain(TEXT);
         let mut nlls = Vec::new();
         for chunk in tokens.chunks_exact(n_ctx) {
@@ -207,7 +207,7 @@ fn what_cannot_be_measured_is_said() {
     refused(bench.run(&["-c", "4000"]), 2, &["at least 4000 tokens"]);
     let base = bench.file("base");
     let base = base.to_str().unwrap();
-    refused(bench.run(&["--kl-base", base]), 3, &["base"]);
+    refused(bench.run(&["--kl-base", base]), 3, &["no such file", &format!("--save-base {base}` makes it")]);
     stdout(&bench.run(&["--save-base", base]));
     std::fs::write(bench.file("text"), TEXT.replace("April", "Bread")).unwrap();
     refused(bench.run(&["--kl-base", base]), 2, &["the text that the base was made from"]);

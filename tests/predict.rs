@@ -3,13 +3,13 @@
 mod common;
 
 use common::{convert, with_engine};
-use fathom::Engine;
-use fathom::bench::{Fill, Kind, Room, RoomOptions, Shape, Stats, Test};
-use fathom::cache::{CacheTypes, IndexType};
-use fathom::config::Overrides;
-use fathom::mmap::{Mapping, Watch};
-use fathom::threads::{Seats, default_threads};
+use fathom_arch::config::Overrides;
+use fathom_engine::Engine;
+use fathom_engine::cache::{CacheTypes, IndexType};
+use fathom_engine::mmap::{Mapping, Watch};
+use fathom_engine::threads::{Seats, default_threads};
 use fathom_gguf::Gguf;
+use fathom_measure::bench::{Fill, Kind, Room, RoomOptions, Shape, Stats, Test};
 use fathom_simd::{Format, Kernels};
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
@@ -54,7 +54,7 @@ fn the_parts_of_a_call_add_up() {
 
 #[test]
 fn more_layers_take_as_much_more() {
-    let times = fathom::bench::LayerTimes { dense: 0.25, moe: 0.5, head_row: 0.125 };
+    let times = fathom_measure::bench::LayerTimes { dense: 0.25, moe: 0.5, head_row: 0.125 };
     assert_eq!(times.call(Shape { n_dense: 1, n_moe: 2, vocab_size: 8 }), 0.25 + 1.0 + 1.0);
     assert_eq!(times.call(Shape { n_dense: 0, n_moe: 1, vocab_size: 0 }), 0.5);
 }

@@ -4,13 +4,13 @@ mod common;
 
 use common::forge::Model;
 use common::{assert_same_bits, convert, extend, with_engine};
-use fathom::cache::{CacheTypes, IndexType};
-use fathom::mmap::{Mapping, Watch};
-use fathom::prompt_cache::{
+use fathom_engine::cache::{CacheTypes, IndexType};
+use fathom_engine::mmap::{Mapping, Watch};
+use fathom_engine::prompt_cache::{
     About, BLOCK_TOKENS, Fingerprint, Folder, Key, Known, PromptCache, Search, UnknownModel, read_block,
 };
-use fathom::threads::Seats;
-use fathom::{Engine, Session, SessionOptions, Wanted};
+use fathom_engine::threads::Seats;
+use fathom_engine::{Engine, Session, SessionOptions, Wanted};
 use fathom_gguf::Gguf;
 use fathom_simd::{Format, Kernels};
 use std::io::{BufRead, BufReader};
@@ -604,6 +604,30 @@ fn the_verb_lists_checks_and_removes() {
     program.answer(&[]);
     assert!(cache(&["rm", "--all"]).status.success());
     assert_eq!(std::fs::read_dir(program.folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_somebody_else_put_into_the_cache_stays_and_stops_nothing() {
+    let program = Program::new();
+    let cache = |args: &[&str]| program.command(&[&["cache"], args].concat()).output().unwrap();
+    program.answer(&[]);
+    let block = blocks(program.folder.path()).remove(0);
+    let shelf = block.parent().unwrap();
+    std::fs::remove_file(&block).unwrap();
+    // Folders where blocks and other files of ours would be, and one beside the models' folders.
+    let theirs =
+        [shelf.join("x.kv"), block.clone(), shelf.join(".part-x"), program.folder.path().join("x.kv")];
+    theirs.iter().for_each(|folder| std::fs::create_dir(folder).unwrap());
+    let list: serde_json::Value = serde_json::from_slice(&cache(&["ls", "--json"]).stdout).unwrap();
+    let n_blocks = list["models"][0]["blocks"].as_u64().unwrap();
+    let checked = cache(&["verify"]);
+    assert_eq!(String::from_utf8(checked.stdout).unwrap(), format!("{n_blocks} blocks, none damaged\n"));
+    let removed = cache(&["rm", "--all"]);
+    assert!(removed.status.success(), "{}", err(&removed));
+    assert!(err(&removed).contains("is kept") && err(&removed).contains("x.kv"), "{}", err(&removed));
+    assert!(theirs.iter().all(|folder| folder.is_dir()));
+    assert!(String::from_utf8(cache(&["ls"]).stdout).unwrap().contains("nothing is cached"));
+    assert!(program.answer(&[]).0["text"].is_string(), "the folder is used again");
 }
 
 #[test]

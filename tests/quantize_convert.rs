@@ -275,6 +275,10 @@ fn the_tokenizer_travels_in_the_file() {
     let file = GgufFile::parse(&bytes).unwrap();
     let metadata = file.metadata();
     assert_eq!(metadata.str("general.name").unwrap(), Some("base"));
+    let more = ["--type", "q8_0", "--name", "A telling name"];
+    let named = quantize(&reference("base"), &temp.path().join("named.gguf"), &more);
+    let named = GgufFile::parse(&named).unwrap();
+    assert_eq!(named.metadata().str("general.name").unwrap(), Some("A telling name"));
     assert_eq!(metadata.str("tokenizer.ggml.model").unwrap(), Some("gpt2"));
     assert_eq!(metadata.str("tokenizer.ggml.pre").unwrap(), Some("deepseek-v3"));
     let tokens: Vec<&str> = metadata.strings("tokenizer.ggml.tokens").unwrap().unwrap().collect();

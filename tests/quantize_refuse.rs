@@ -135,7 +135,12 @@ fn damaged_files_are_named() {
     fs::write(&shard, "short").unwrap();
     expect_all(&refused(temp.path(), &[], 3), &["expected a safetensors file, found 5 bytes"]);
     fs::write(temp.path().join("model.safetensors.index.json"), "{").unwrap();
-    expect_all(&refused(temp.path(), &[], 3), &["model.safetensors.index.json: EOF"]);
+    expect_all(
+        &refused(temp.path(), &[], 3),
+        &[
+            "model.safetensors.index.json: expected the file as it was published, found JSON that breaks off in line 1",
+        ],
+    );
     fs::remove_file(temp.path().join("model.safetensors.index.json")).unwrap();
     expect_all(&refused(temp.path(), &[], 3), &["3 safetensors files without"]);
     fs::remove_file(temp.path().join("config.json")).unwrap();
@@ -143,6 +148,23 @@ fn damaged_files_are_named() {
         &refused(temp.path(), &[], 3),
         &["config.json is missing", "expected a folder with config.json"],
     );
+}
+
+#[test]
+fn a_type_that_cannot_be_written_has_a_nearest_one() {
+    let temp = copy_of("dense");
+    for (args, nearest) in [
+        (&["--type", "iq4_xs"][..], "the nearest is q4_k_m"),
+        (&["--type", "Q4_K_S"], "the nearest is q4_k_m"),
+        (&["--type", "q4_k_m", "--experts", "iq2_xxs"], "the nearest is q2_k"),
+        (&["--type", "q4_k_m", "--tensor-type", "exps=iq3_s"], "the nearest is q3_k"),
+    ] {
+        let output =
+            program::fathom().arg("quantize").arg(temp.path()).args(args).arg("--dry-run").output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains(nearest) && !told.contains("similar value"), "{told}");
+    }
 }
 
 #[test]
@@ -553,7 +575,7 @@ fn what_is_ignored_in_a_checkpoint_is_told() {
     expect_all(
         &message,
         &[
-            "does not know and does not use: routed_scale_factor, softcap\n",
+            "does not use: routed_scale_factor, softcap\n",
             "tie_word_embeddings, but there is an lm_head.weight: it is used",
             "not read: adapter_config.json, adapter_model.safetensors",
         ],

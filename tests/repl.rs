@@ -57,7 +57,7 @@ fn a_conversation_with_figures_settings_and_commands() {
         ("/set", "dry_multiplier 0.8"),
         ("/set", "top_p 0.5"),
         ("/system", "no system prompt"),
-        ("/system Be brief.", "recomputes the whole conversation"),
+        ("/system Be brief.", "system prompt set; the next answer recomputes the whole conversation"),
         ("/system", "Be brief."),
         ("/think maybe", "/think off"),
         ("/new", "a new conversation"),
@@ -103,7 +103,7 @@ fn several_files_stand_before_a_message_with_their_names() {
     let told = terminal.say(&format!("/glob {folder}/*.txt"));
     assert!(told.contains("d.txt: expected UTF-8") && told.contains("2 files, "), "{told}");
     let told = terminal.say("/new");
-    assert!(told.contains("2 files that waited for your next message are dropped"), "{told}");
+    assert!(told.contains("dropped 2 files that were waiting for your next message"), "{told}");
     assert!(terminal.say(&format!("/read {folder}/c.txt {folder}/d.txt")).contains("d.txt: expected UTF-8"));
     let told = terminal.say(&format!("/read {folder}/a\\ b.txt '{folder}/c.txt'"));
     assert!(told.contains("c.txt: ") && told.contains("2 files, "), "{told}");
@@ -116,7 +116,7 @@ fn several_files_stand_before_a_message_with_their_names() {
     assert_eq!(asked, &format!("{first}{second}Compare them."));
     // What was read last is taken back first.
     terminal.say(&format!("/read {folder}/c.txt"));
-    assert!(terminal.say("/undo").contains("1 file that waited for your next message is dropped"));
+    assert!(terminal.say("/undo").contains("dropped 1 file that was waiting for your next message"));
     assert!(terminal.say("/undo").contains("taken back; 0 messages left"));
 }
 
@@ -143,6 +143,25 @@ fn each_edit_is_taken_back_also_with_another_model() {
     terminal.say("/new");
     terminal.ask("Please define water.");
     assert!(terminal.say("/undo").contains("taken back; 0 messages left"));
+    // What the session still holds is not the conversation's.
+    let told = terminal.say("/context");
+    assert!(told.trim_start().starts_with("0 of "), "{told:?}");
+    assert!(terminal.say("/stats").contains("context 0 of "));
+}
+
+/// Ctrl-C goes to all that run in the terminal; while an editor has it, it is the editor's.
+#[cfg(unix)]
+#[test]
+fn ctrl_c_in_an_editor_stops_no_answer() {
+    let place = Place::new();
+    let mut command = place.command(&["chat", "--temp", "0"]);
+    let editor = "f() { trap '' INT; kill -s INT 0; sleep 0.2; sed -i s/river/water/ \"$1\"; }; f";
+    command.env("EDITOR", editor).env_remove("VISUAL");
+    let mut terminal = Terminal::open(command);
+    terminal.ask("Please define river.");
+    let told = terminal.say("/edit");
+    assert!(told.contains("are replaced") && !told.contains("stopped"), "{told}");
+    assert_eq!(saved(&mut terminal, &place.file("talk.json"))[0].1, "Please define water.");
 }
 
 #[test]
@@ -156,6 +175,10 @@ fn a_conversation_is_saved_and_gone_on_with() {
     std::fs::write(&copy, "not ours").unwrap();
     assert!(terminal.say(&format!("/save {}", copy.display())).contains("not a saved conversation"));
     assert_eq!(std::fs::read_to_string(&copy).unwrap(), "not ours");
+    let told = terminal.say(&format!("/load {}", copy.display()));
+    let found = "expected a saved conversation, found text that is not JSON: it begins with \"not ours\"";
+    assert!(told.contains(found) && told.contains("/read puts a text file"), "{told}");
+    assert!(terminal.say("/load nowhere.json").contains("/list shows the conversations"));
     std::fs::remove_file(&copy).unwrap();
     drop(terminal);
 
@@ -202,7 +225,9 @@ fn a_conversation_is_looked_at_written_for_others_and_edited() {
     let text = std::fs::read_to_string(&markdown).unwrap();
     assert!(text.contains("## You\n\nPlease define river.\n\n## Model\n"), "{text}");
     assert!(terminal.say(&format!("/export json {}", markdown.display())).contains("choose another name"));
+    assert!(terminal.say("/thinking").contains("thinking is shown"));
     assert!(terminal.say("/thinking hide").contains("thinking is hidden"));
+    assert!(terminal.say("/thinking").contains("thinking is hidden"));
 
     let before = saved(&mut terminal, &place.file("talk.json"));
     let (told, _) = terminal.ask("/edit");

@@ -101,6 +101,7 @@ fn json_has_all_and_lines_say_it_bit_by_bit() {
         "text",
         "reasoning",
         "tool_calls",
+        "malformed_calls",
         "stop_reason",
         "stop_string",
         "reasoning_cut",
@@ -199,6 +200,30 @@ fn quiet_leaves_the_answer_alone() {
     assert!(code(&wrong) == 2 && text(&wrong.stderr).starts_with("error: "), "errors are told");
 }
 
+#[test]
+fn who_leaves_stdin_open_is_told_once_that_it_is_waited_for() {
+    for (quiet, is_told) in [(&[][..], true), (&["-q"], false)] {
+        let mut command = fathom("run", &[&["-p", "ab", "-n", "1"], quiet].concat());
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let stdin = child.stdin.take().unwrap();
+        let (send, told) = std::sync::mpsc::channel();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let reader = std::thread::spawn(move || stderr.lines().try_for_each(|line| send.send(line.unwrap())));
+        let note = "note: reading the text from stdin until it ends (stdin is not a terminal; add < /dev/null if nothing";
+        if is_told {
+            while !told.recv_timeout(common::PATIENCE).expect("a note").starts_with(note) {}
+        }
+        // It is not told again, and nothing is told at all where nothing should be.
+        std::thread::sleep(Duration::from_secs(3));
+        assert!(child.try_wait().unwrap().is_none(), "it does not wait");
+        drop(stdin);
+        assert_eq!(child.wait().unwrap().code(), Some(0));
+        reader.join().unwrap().unwrap();
+        let others: Vec<String> = told.iter().collect();
+        assert!(!others.iter().any(|line| line.starts_with(note)), "{others:?}");
+    }
+}
+
 /// Whatever is to be read and is not there has one exit code, in every verb.
 #[test]
 fn a_missing_input_is_exit_code_3_everywhere() {
@@ -214,6 +239,7 @@ fn a_missing_input_is_exit_code_3_everywhere() {
         &["run", model, "-f", nowhere],
         &["run", model, "-p", "x", "--tools", nowhere],
         &["run", model, "-p", "x", "--json-schema-file", nowhere],
+        &["run", model, "-p", "x", "-j", nowhere],
         &["inspect", nowhere],
         &["doctor", nowhere],
         &["bench", nowhere],
@@ -457,7 +483,7 @@ fn signals_that_were_ignored_at_the_start_stay_ignored() {
 fn a_signal_leaves_no_half_of_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let tokens = folder.path().join("tokens");
-    std::fs::write(&tokens, "5 ".repeat(20_000)).unwrap();
+    std::fs::write(&tokens, "5 ".repeat(60_000)).unwrap();
     for (signal, expected) in [("TERM", 143), ("HUP", 129), ("INT", 130)] {
         let output = folder.path().join("logits");
         let mut command = common::fathom();

@@ -316,3 +316,81 @@ fn the_page_about_settings_is_true() {
     }
     assert!(n_keys >= 14, "{n_keys}");
 }
+
+/// Files that somebody damaged: every one is read, or what is wrong is told with its name. `FATHOM_FUZZ_SECONDS` sets how long
+/// (without it, the same few are tried everywhere), and `FATHOM_FUZZ_SEED` where it starts.
+#[test]
+fn mutated_settings_are_read_or_refused_by_name() {
+    let number =
+        |name: &str| std::env::var(name).map(|text| text.parse().expect("a whole number")).unwrap_or(1);
+    let seconds = std::env::var("FATHOM_FUZZ_SECONDS").map(|_| number("FATHOM_FUZZ_SECONDS"));
+    let first: u64 = number("FATHOM_FUZZ_SEED");
+    let mut seed = first;
+    let (started, mut n_read, mut n_refused) = (std::time::Instant::now(), 0, 0);
+    let goes_on = |seed| match seconds {
+        Ok(seconds) => started.elapsed() < std::time::Duration::from_secs(seconds),
+        Err(_) => seed < first + 50,
+    };
+    while goes_on(seed) || n_read < 5 || n_refused < 5 {
+        let home = Home::new("", "");
+        let file = home.file("user.toml");
+        write(&file, mutated(&mut fastrand::Rng::with_seed(seed))).unwrap();
+        let done = home.run(&["config", "show", "--json"]);
+        let told = stderr(&done);
+        let case = format!(
+            "FATHOM_FUZZ_SEED={seed}: {:?}: {told}",
+            String::from_utf8_lossy(&std::fs::read(&file).unwrap())
+        );
+        assert!(matches!(done.status.code(), Some(0 | 2 | 3)), "{case}");
+        let json: Json = serde_json::from_slice(&done.stdout).unwrap_or_default();
+        let problems = json["problems"].as_array().cloned().unwrap_or_default();
+        let is_named = |text: &str| text.contains(file.to_str().unwrap());
+        assert!(problems.iter().all(|problem| is_named(problem.as_str().unwrap())), "{case}: {json}");
+        assert!(done.status.success() || is_named(&told), "{case}");
+        match done.status.success() && problems.is_empty() {
+            true => n_read += 1,
+            false => n_refused += 1,
+        }
+        seed += 1;
+    }
+    println!("{n_read} read, {n_refused} refused");
+}
+
+fn mutated(random: &mut fastrand::Rng) -> Vec<u8> {
+    const WHOLE: &str = "ctx-size = 4096\ntemp = 0.7\nquiet = true\nstop = ['a', \"b\\n\"]\n[run]\nn-predict = -1\njson = false\n\
+                         [aliases]\nlarge = '/models/large.gguf'\n[models]\nfolders = ['/models']\n";
+    const PIECES: [&str; 14] = [
+        "[",
+        "]",
+        "=",
+        "'",
+        "\"\"\"",
+        "\n",
+        "\\u{d800}",
+        "\0",
+        "-1",
+        "1e400",
+        "99999999999999999999",
+        "{a=1}",
+        "é",
+        "[run]",
+    ];
+    let mut bytes = WHOLE.as_bytes().to_vec();
+    for _ in 0..random.usize(1..4) {
+        let at = random.usize(..=bytes.len());
+        let end = bytes.len().min(at + random.usize(..20));
+        match random.u8(..4) {
+            0 => drop(bytes.drain(at..end)),
+            1 => {
+                let again = bytes[at..end].to_vec();
+                bytes.extend(again);
+            }
+            2 => {
+                let piece = random.choice(PIECES).unwrap_or_default();
+                bytes.splice(at..at, piece.bytes());
+            }
+            _ => bytes.splice(at..at, [random.u8(..)]).for_each(drop),
+        }
+    }
+    bytes
+}

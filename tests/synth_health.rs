@@ -3,11 +3,11 @@
 #[path = "common/program.rs"]
 mod program;
 
-use fathom::config::Overrides;
-use fathom::mmap::Mapping;
-use fathom::probe::{Point, Probe, Values};
-use fathom::threads::{Seats, default_threads};
-use fathom::{Engine, Session, SessionOptions, Wanted};
+use fathom_arch::config::Overrides;
+use fathom_engine::mmap::Mapping;
+use fathom_engine::probe::{Point, Probe, Values};
+use fathom_engine::threads::{Seats, default_threads};
+use fathom_engine::{Engine, Session, SessionOptions, Wanted};
 use fathom_simd::Kernels;
 use std::collections::BTreeMap;
 

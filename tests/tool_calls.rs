@@ -139,7 +139,8 @@ fn mistakes_are_told_before_anything_is_loaded() {
     failed(&[&tools[..], &["get_time=true", "--tool-cmd", "get_time=true"]].concat(), 2, "two commands");
     failed(&["--tool-cmd", "a=b"], 2, "--tools <FILE>");
     failed(&["--json-schema", "{"], 2, "--json-schema: expected a JSON schema");
-    failed(&["--json-schema", "nowhere.json"], 2, "or a file with one, found \"nowhere.json\"");
+    failed(&["--json-schema", "nowhere"], 2, "or a file with one, found \"nowhere\"");
+    failed(&["--json-schema", "nowhere.json"], 3, "nowhere.json: ");
     let wrong = r##"{"properties": {"a": {"type": "array", "items": {"type": "strin"}}}}"##;
     failed(&["--json-schema", wrong], 3, "--json-schema: at #/properties/a/items: Invalid type: strin");
 }
@@ -272,6 +273,33 @@ fn schemas_are_taken_as_they_are_meant() {
         .output()
         .unwrap();
     assert!(done.status.success() && text(&done.stderr).contains("(-n) before its JSON was complete"));
+}
+
+/// An answer that ended before its form did is an error that says so, whatever there is of it.
+#[test]
+fn an_answer_without_its_form_is_no_success() {
+    let place = Place::new();
+    let ask = |args: &[&str]| {
+        let args = [&["run", "--no-cache", "-p", "Give me some JSON.", "-n", "60", "--json"], args].concat();
+        let done = place.command(&args).output().unwrap();
+        let whole: Json = serde_json::from_slice(&done.stdout).unwrap();
+        (whole["stop_reason"].clone(), done.status.code(), text(&done.stderr))
+    };
+    // The model ends its answer while it reasons.
+    let (reason, code, told) =
+        ask(&["-j", "true", "--think", "--logit-bias", &format!("{}+100", end_of_text())]);
+    assert_eq!((reason, code), (json!("eos"), Some(1)), "{told}");
+    assert!(told.contains("error: the model ended its answer in its reasoning"), "{told}");
+    let (reason, code, told) = ask(&["-j", "true", "-n", "200"]);
+    assert!(["eos", "n_predict"].contains(&reason.as_str().unwrap()) && code == Some(0), "{told}");
+}
+
+/// The token with which the built-in model ends an answer.
+fn end_of_text() -> u64 {
+    let done = Place::new().command(&["inspect", "--json"]).output().unwrap();
+    let told: Json = serde_json::from_slice(&done.stdout).unwrap();
+    let mut entries = told["metadata"].as_array().unwrap().iter();
+    entries.find(|entry| entry["key"] == "tokenizer.ggml.eos_token_id").unwrap()["value"].as_u64().unwrap()
 }
 
 #[test]

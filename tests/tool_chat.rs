@@ -165,7 +165,8 @@ fn a_killed_program_leaves_no_command_behind() {
         let status = std::fs::read_to_string(format!("/proc/{sleeper}/status"));
         status.is_ok_and(|status| status.contains("sleep") && !status.contains("Z (zombie)"))
     };
-    assert!(is_there());
+    // The shell tells its number before it has become `sleep`.
+    wait_until("the command is there", is_there);
     // Nothing of the program is asked.
     terminal.pty.process_mut().signal(rexpect::process::Signal::SIGKILL).unwrap();
     wait_until("the command has ended", || !is_there());

@@ -320,6 +320,20 @@ fn doctor_without_a_model_tells_the_machine() {
     assert!(told["machine"]["cores"]["default_threads"].as_u64().unwrap() >= 1);
     assert!(!told["simd"]["kernels"].as_array().unwrap().is_empty());
     assert!(told.get("model").is_none());
+    // And what of the published model fits it: sizes are computed.
+    let available = told["machine"]["memory"]["usable_bytes"].as_u64().unwrap();
+    let types = told["deepseek_v3_2"]["types"].as_array().unwrap();
+    assert!(types.len() >= 6);
+    for row in types {
+        let needed = row["needed_bytes"].as_u64().unwrap();
+        assert!(needed > 200 << 30, "{row}");
+        assert_eq!(row["fits"].as_bool(), Some(needed <= available), "{row}");
+    }
+    let done = common::fathom().arg("doctor").output().unwrap();
+    let told = String::from_utf8(done.stdout).unwrap();
+    let last: Vec<&str> = told.lines().rev().take(2).collect();
+    assert!(last[1].starts_with("DeepSeek-V3.2 ") && last[1].contains("(computed)"), "{told}");
+    assert!(last[0].contains("--type q") && last[0].contains(" GiB)") && last[0].contains(" fit"), "{told}");
 }
 
 #[test]

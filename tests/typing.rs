@@ -169,6 +169,38 @@ fn a_long_text_arrives_whole_without_the_marks_of_a_paste() {
     assert!(said.len() == 1 && said[0] == long, "{} of {} bytes came", said[0].len(), long.len());
 }
 
+/// What is pasted and not sent yet is to be seen, also where the terminal marks no pastes.
+#[test]
+fn a_long_text_is_drawn_when_nothing_more_comes() {
+    let place = Place::new();
+    let mut terminal = place.chat(&["-n", "2"]);
+    terminal.resize(80, 24);
+    let long: String = (0..1500).map(|n| format!("word{n} ")).collect();
+    for (text, end) in [(format!("{long}<<one>>"), "<<one>>"), (format!(" {long}<<two>>"), "<<two>>")] {
+        for part in text.as_bytes().chunks(1000) {
+            terminal.press(str::from_utf8(part).unwrap());
+        }
+        terminal.until(end);
+    }
+    terminal.press_alone("\u{7f}");
+    terminal.ask("!");
+    let said = said(&mut terminal, &place);
+    assert_eq!(said, [format!("{long}<<one>> {long}<<two>!")]);
+}
+
+#[test]
+fn a_word_that_leaves_other_programs_leaves_this_one() {
+    let place = Place::new();
+    for word in ["exit", "quit"] {
+        let mut terminal = place.chat(&["-n", "2"]);
+        terminal.ask(&format!(" {word}"));
+        assert_eq!(said(&mut terminal, &place), [word], "behind a space it is a message");
+        std::fs::remove_file(place.file("talk.json")).unwrap();
+        terminal.press(&format!("{word}\r"));
+        assert_eq!(terminal.exit_code(), 0);
+    }
+}
+
 #[test]
 fn ctrl_z_gives_the_terminal_back_and_fg_resumes() {
     let place = Place::new();

@@ -5,7 +5,7 @@ use crate::output::{PartFile, Target};
 use crate::part::{self, Part};
 use crate::slabs::{self, Watch};
 use crate::source::{Found, Source, Stored};
-use crate::writing::Disk;
+use fathom_files::writing::Disk;
 use serde_json::{Map, Value, json};
 use std::fs;
 use std::io;
@@ -248,23 +248,19 @@ fn is_taken(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Origin, Role, TensorPlan};
     use crate::source::Checkpoint;
+    use crate::stored;
     use crate::synth::Synthetic;
-    use crate::writing::{Fault, Faults};
+    use fathom_arch::plan::TensorPlan;
+    use fathom_arch::role::Role;
+    use fathom_files::writing::{Fault, Faults};
     use std::sync::atomic::AtomicBool;
 
     fn plan() -> Vec<TensorPlan> {
-        let tensor = |name: &str, role, shape: &[usize]| TensorPlan {
-            name: name.to_owned(),
-            shape: shape.to_vec(),
-            role,
-            origin: Origin::Tensor(name.to_owned()),
-        };
         vec![
-            tensor("embed", Role::Embed, &[40, 200]),
-            tensor("q", Role::Attention, &[300, 200]),
-            tensor("norm", Role::Exact, &[200]),
+            stored("embed", Role::Embed, &[40, 200]),
+            stored("q", Role::Attention, &[300, 200]),
+            stored("norm", Role::Exact, &[200]),
         ]
     }
 
@@ -341,7 +337,7 @@ mod tests {
         let watch = Watch { stop: &stop, progress: &|_| {} };
         for fault in [Fault::Damaged, Fault::Short] {
             for at in 0.. {
-                let temp = crate::writing::quick_folder();
+                let temp = crate::quick_folder();
                 let folder = temp.path().join("model");
                 let faults = Faults::at(at, fault);
                 let done = job.write_to(&folder, "{}", false, watch, Disk::failing(faults));

@@ -1,7 +1,8 @@
 //! What a choice of types costs: room on the disk, and bytes read for each token.
 
 use crate::encode::Encoding;
-use crate::plan::{Role, TensorPlan};
+use fathom_arch::plan::TensorPlan;
+use fathom_arch::role::Role;
 
 /// The two figures that a choice of types is judged by, beside its quality.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,22 +60,16 @@ fn layer(name: &str) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Origin;
+    use crate::stored;
 
     #[test]
     fn experts_and_embedding_are_read_in_part_and_mtp_not_at_all() {
-        let tensor = |name: &str, role, shape: &[usize]| TensorPlan {
-            name: name.to_owned(),
-            shape: shape.to_vec(),
-            role,
-            origin: Origin::Tensor(String::new()),
-        };
         let plan = [
-            tensor("token_embd.weight", Role::Embed, &[100, 32]),
-            tensor("blk.0.attn_q_a.weight", Role::Attention, &[10, 32]),
-            tensor("blk.1.ffn_up_exps.weight", Role::RoutedGateUp, &[8, 4, 32]),
-            tensor("blk.2.attn_q_a.weight", Role::Attention, &[10, 32]),
-            tensor("blk.2.nextn.eh_proj.weight", Role::Mtp, &[10, 32]),
+            stored("token_embd.weight", Role::Embed, &[100, 32]),
+            stored("blk.0.attn_q_a.weight", Role::Attention, &[10, 32]),
+            stored("blk.1.ffn_up_exps.weight", Role::RoutedGateUp, &[8, 4, 32]),
+            stored("blk.2.attn_q_a.weight", Role::Attention, &[10, 32]),
+            stored("blk.2.nextn.eh_proj.weight", Role::Mtp, &[10, 32]),
         ];
         let cost = Cost::of(&plan, &[Encoding::Q8_0; 5], 2, 2);
         assert_eq!(cost.n_weights, 162 * 32);

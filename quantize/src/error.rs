@@ -1,6 +1,6 @@
 //! What can go wrong between a checkpoint and a finished file.
 
-use crate::plan::LARGEST_OF_VECTORS;
+use fathom_arch::role::LARGEST_OF_VECTORS;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -18,12 +18,12 @@ pub enum Error {
         source: io::Error,
     },
     /// A JSON file of the checkpoint is damaged or has another form.
-    #[error("{}: {source}; expected the file as it was published: download it again", .path.display())]
+    #[error("{}: expected the file as it was published, found {found}; download it again", .path.display())]
     Json {
         /// The file.
         path: PathBuf,
-        /// Line, column and reason.
-        source: serde_json::Error,
+        /// What it is, or where it is damaged.
+        found: String,
     },
     /// A small file of the checkpoint is something else.
     #[error("{}: not the file that was published: found {found}", .path.display())]

@@ -4,10 +4,10 @@
 //! leaves both the name and no lock; the next one that writes the same file removes it. Whatever lies there under other
 //! names is left alone.
 
-use crate::disk;
 use crate::error::Error;
 use crate::part::{self, Part};
-use crate::writing::Disk;
+use fathom_files::disk;
+use fathom_files::writing::Disk;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -48,8 +48,11 @@ impl Target {
         }
         let is_folder = |path: &Path| path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/");
         if is_folder(&self.path) || self.path.file_name().is_none() {
-            let source = io::ErrorKind::IsADirectory.into();
-            return Err(Error::Io { action: "write to", path: self.path.clone(), source });
+            let file = self.path.join("NAME");
+            let found = format!("it is a folder (a file in it would be {})", file.display());
+            let found = if self.path.as_os_str().is_empty() { "it is empty".to_owned() } else { found };
+            let source = io::Error::new(io::ErrorKind::IsADirectory, found);
+            return Err(Error::NoSuchName { path: self.path.clone(), source });
         }
         let found = match fs::symlink_metadata(&self.path) {
             Ok(found) => found,

@@ -1,9 +1,9 @@
 //! Names of what is not whole yet, and whose they are.
 
-use crate::disk;
 use crate::error::Error;
-use crate::input;
-use crate::writing::Disk;
+use fathom_files::disk;
+use fathom_files::input;
+use fathom_files::writing::Disk;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
 use std::hash::{BuildHasher, RandomState};

@@ -2,7 +2,9 @@
 
 use crate::encode::Encoding;
 use crate::error::Error;
-use crate::plan::{Role, TensorPlan};
+use crate::nearest::nearest_type;
+use fathom_arch::plan::TensorPlan;
+use fathom_arch::role::Role;
 use regex::Regex;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -129,8 +131,11 @@ impl Recipe {
                     .to_owned(),
             )
         })?;
-        let encoding = Encoding::from_name(name)
-            .ok_or_else(|| wrong(format!("expected one of {}, found {name:?}", names())))?;
+        let encoding = Encoding::from_name(name).ok_or_else(|| {
+            let nearest = nearest_type(name, Encoding::ALL.iter().map(|encoding| encoding.name()));
+            let nearest = nearest.map_or(String::new(), |ty| format!("; the nearest is {ty}"));
+            wrong(format!("expected one of {}, found {name:?}{nearest}", names()))
+        })?;
         let pattern = Regex::new(pattern).map_err(|e| wrong(e.to_string()))?;
         self.exceptions.push(Exception { pattern, encoding });
         Ok(())
@@ -285,24 +290,15 @@ fn letter_pairs(text: &str) -> HashSet<(char, char)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::Origin;
-
-    fn tensor(name: &str, role: Role, shape: &[usize]) -> TensorPlan {
-        TensorPlan {
-            name: name.to_owned(),
-            shape: shape.to_vec(),
-            role,
-            origin: Origin::Tensor(name.to_owned()),
-        }
-    }
+    use crate::stored;
 
     fn plan() -> Vec<TensorPlan> {
         vec![
-            tensor("token_embd.weight", Role::Embed, &[96, 64]),
-            tensor("blk.0.attn_norm.weight", Role::Exact, &[64]),
-            tensor("blk.0.attn_k_b.weight", Role::AttentionKvB, &[4, 64, 48]),
-            tensor("blk.0.ffn_down.weight", Role::DenseFfn, &[64, 128]),
-            tensor("blk.1.ffn_down.weight", Role::DenseFfn, &[64, 128]),
+            stored("token_embd.weight", Role::Embed, &[96, 64]),
+            stored("blk.0.attn_norm.weight", Role::Exact, &[64]),
+            stored("blk.0.attn_k_b.weight", Role::AttentionKvB, &[4, 64, 48]),
+            stored("blk.0.ffn_down.weight", Role::DenseFfn, &[64, 128]),
+            stored("blk.1.ffn_down.weight", Role::DenseFfn, &[64, 128]),
         ]
     }
 
@@ -363,9 +359,9 @@ mod tests {
         }
         // ggml's numbers of the presets' names.
         let experts = [
-            tensor("blk.1.ffn_gate_exps.weight", Role::RoutedGateUp, &[8, 512, 256]),
-            tensor("blk.1.ffn_up_exps.weight", Role::RoutedGateUp, &[8, 512, 256]),
-            tensor("blk.1.ffn_down_exps.weight", Role::RoutedDown, &[8, 256, 512]),
+            stored("blk.1.ffn_gate_exps.weight", Role::RoutedGateUp, &[8, 512, 256]),
+            stored("blk.1.ffn_up_exps.weight", Role::RoutedGateUp, &[8, 512, 256]),
+            stored("blk.1.ffn_down_exps.weight", Role::RoutedDown, &[8, 256, 512]),
         ];
         for (preset, number) in Preset::ALL.into_iter().zip([7, 18, 17, 15, 12, 10]) {
             let encodings = Recipe::from(preset).assign(&experts).unwrap();

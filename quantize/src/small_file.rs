@@ -2,7 +2,7 @@
 //! page that stands for the file, as a pipe that would block, or endless.
 
 use crate::error::Error;
-use crate::input::{self, ReadError};
+use fathom_files::input::{self, ReadError};
 use fathom_gguf::StandIn;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -13,7 +13,7 @@ const MOST_BYTES: u64 = 512 << 20;
 /// The file's text, without a byte order mark; `None` where there is no such file.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     let wrong = |found: String| Error::NotText { path: path.to_owned(), found };
-    let mut text = match input::read(path, MOST_BYTES) {
+    let text = match input::read(path, MOST_BYTES) {
         Ok(text) => text,
         Err(ReadError::Io(error)) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(ReadError::Io(error)) => return Err(Error::io("read", path)(error)),
@@ -30,10 +30,7 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     if let Some(stand_in) = StandIn::of(&text) {
         return Err(wrong(stand_in.to_string()));
     }
-    if text.starts_with(b"\xef\xbb\xbf") {
-        text.drain(..3);
-    }
-    Ok(Some(text))
+    Ok(Some(input::without_mark(text)))
 }
 
 #[cfg(test)]

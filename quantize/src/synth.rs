@@ -10,8 +10,9 @@
 //! bias is small against the spread of its scores.
 
 use crate::error::Error;
-use crate::plan::{Role, TensorPlan};
 use crate::source::{Dtype, Found, Source, Stored, scale_name, scale_shape};
+use fathom_arch::plan::TensorPlan;
+use fathom_arch::role::Role;
 use fathom_simd::fp8_e4m3;
 use half::bf16;
 use std::collections::HashMap;
@@ -222,17 +223,8 @@ fn power_of_two(exponent: i32) -> f64 {
 mod tests {
     use super::*;
     use crate::dequant::{Buffers, read_rows};
-    use crate::plan::Origin;
+    use crate::stored;
     use fathom_simd::Kernels;
-
-    fn tensor(name: &str, role: Role, shape: &[usize]) -> TensorPlan {
-        TensorPlan {
-            name: name.to_owned(),
-            shape: shape.to_vec(),
-            role,
-            origin: Origin::Tensor(name.to_owned()),
-        }
-    }
 
     fn values(model: &Synthetic, name: &str) -> Vec<f32> {
         let Found::Here(stored) = model.find(name) else { panic!("{name}") };
@@ -251,12 +243,12 @@ mod tests {
     #[test]
     fn magnitudes_are_what_the_head_of_the_file_says() {
         let plan = [
-            tensor("embed", Role::Embed, &[300, 700]),
-            tensor("q", Role::Attention, &[512, 1536]),
-            tensor("o", Role::Attention, &[384, 7168]),
-            tensor("router", Role::Exact, &[64, 1024]),
-            tensor("norm", Role::Exact, &[7168]),
-            tensor("router.bias", Role::Exact, &[4096]),
+            stored("embed", Role::Embed, &[300, 700]),
+            stored("q", Role::Attention, &[512, 1536]),
+            stored("o", Role::Attention, &[384, 7168]),
+            stored("router", Role::Exact, &[64, 1024]),
+            stored("norm", Role::Exact, &[7168]),
+            stored("router.bias", Role::Exact, &[4096]),
         ];
         let model = Synthetic::new(&plan, 7);
         for (name, mean, spread) in [
@@ -277,7 +269,7 @@ mod tests {
 
     #[test]
     fn fp8_uses_its_range_and_scales_are_powers_of_two() {
-        let model = Synthetic::new(&[tensor("q", Role::Attention, &[256, 7168])], 1);
+        let model = Synthetic::new(&[stored("q", Role::Attention, &[256, 7168])], 1);
         let mut codes = Vec::new();
         model.read("q", 0..256, &mut codes).unwrap();
         let largest = codes.iter().map(|c| fp8_e4m3::decode(*c).abs()).fold(0.0, f32::max);
@@ -293,7 +285,7 @@ mod tests {
 
     #[test]
     fn rows_do_not_depend_on_how_they_are_read_but_on_seed_and_name() {
-        let plan = [tensor("a", Role::Attention, &[64, 130]), tensor("b", Role::Attention, &[64, 130])];
+        let plan = [stored("a", Role::Attention, &[64, 130]), stored("b", Role::Attention, &[64, 130])];
         let model = Synthetic::new(&plan, 5);
         let (mut all, mut part) = (Vec::new(), Vec::new());
         model.read("a", 0..64, &mut all).unwrap();
@@ -311,9 +303,9 @@ mod tests {
     fn every_expert_is_chosen_by_some_of_4096_random_tokens() {
         let (width, n_experts) = (1024, 256);
         let plan = [
-            tensor("embed", Role::Embed, &[4096, width]),
-            tensor("router", Role::Exact, &[n_experts, width]),
-            tensor("router.bias", Role::Exact, &[n_experts]),
+            stored("embed", Role::Embed, &[4096, width]),
+            stored("router", Role::Exact, &[n_experts, width]),
+            stored("router.bias", Role::Exact, &[n_experts]),
         ];
         let model = Synthetic::new(&plan, 0);
         let (tokens, router, bias) =

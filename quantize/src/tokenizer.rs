@@ -7,7 +7,9 @@
 
 use crate::error::Error;
 use crate::small_file;
+use fathom_files::json;
 use fathom_gguf::{OwnedArray, OwnedValue};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -554,9 +556,9 @@ fn chat_templates(
     Ok(templates)
 }
 
-fn read_json<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<Option<T>, Error> {
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
     let Some(text) = small_file::read(path)? else { return Ok(None) };
-    serde_json::from_slice(&text).map(Some).map_err(|source| Error::Json { path: path.to_owned(), source })
+    json::read(&text).map(Some).map_err(|found| Error::Json { path: path.to_owned(), found })
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::named::{Named, take_named};
 use super::talk::number_or_none;
-use crate::sampler::{Dry, Penalties, Sampling};
+use fathom_text::sampler::{Dry, Penalties, Sampling};
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display, Formatter};
 use std::str::FromStr;
@@ -15,7 +15,7 @@ const LONGEST_BREAKER: usize = 40;
 #[command(next_help_heading = "Sampling")]
 #[serde(default)]
 pub struct AdjustArgs {
-    /// Number of last tokens that the penalties look at, including those of the prompt; 0: none, -1: all.
+    /// How many of the last tokens the penalties consider, those of the prompt included; 0: none, -1: all.
     #[arg(long, value_name = "N", default_value_t = LastN(Penalties::default().last_n), allow_negative_numbers = true)]
     repeat_last_n: LastN,
     /// Repetition penalty: the logits of tokens that occurred before are divided by X, or multiplied if they are negative;

@@ -5,18 +5,18 @@ use super::flags::{index_type, latent_type, thread_count, token_count, tokens_or
 use super::loading::map;
 use super::model::Which;
 use super::{Failure, print, signals};
-use crate::Engine;
-use crate::bench::{Fill, Kind, Room, RoomOptions, Test};
-use crate::cache::{CacheTypes, IndexType};
-use crate::config::{Config, Overrides};
-use crate::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
-use crate::inventory::Inventory;
-use crate::machine::Machine;
-use crate::mmap::Mapping;
-use crate::session::Session;
-use crate::threads::{Seats, default_threads};
 use clap::ValueEnum;
+use fathom_arch::config::{Config, Overrides};
+use fathom_engine::Engine;
+use fathom_engine::cache::{CacheTypes, IndexType};
+use fathom_engine::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
+use fathom_engine::inventory::Inventory;
+use fathom_engine::machine::Machine;
+use fathom_engine::mmap::Mapping;
+use fathom_engine::session::Session;
+use fathom_engine::threads::{Seats, default_threads};
 use fathom_gguf::TensorType;
+use fathom_measure::bench::{Fill, Kind, Room, RoomOptions, Test};
 use fathom_simd::{Format, Kernels};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -135,7 +135,10 @@ fn measure_all(
             room.fill(session, *depth)?;
             for test in tests {
                 let Some(found) = room.measure(session, *test, args.repetitions as usize, stop)? else {
-                    return Err(Failure::interrupted("stopped; what is above was measured before"));
+                    return Err(Failure::interrupted(match out.has_rows() {
+                        true => "stopped; what is above was measured before",
+                        false => "stopped before the end of the first test: nothing was measured",
+                    }));
                 };
                 let record = Record { model, options: options(args), n_threads, kernels, found: &found };
                 if !print::piece(&out.row(&record))? {

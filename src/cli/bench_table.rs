@@ -1,8 +1,8 @@
 //! What `fathom bench` prints: llama-bench's columns and fields, and Fathom's own behind them.
 
-use crate::bench::{Measured, RoomOptions, Stats};
-use crate::machine::Machine;
 use clap::ValueEnum;
+use fathom_engine::machine::Machine;
+use fathom_measure::bench::{Measured, RoomOptions, Stats};
 use fathom_simd::Kernels;
 use serde_json::{Value as Json, json};
 use std::fmt::Write as _;
@@ -113,6 +113,11 @@ impl Writer {
         }
     }
 
+    /// Whether a test was shown.
+    pub(super) fn has_rows(&self) -> bool {
+        self.n_rows > 0
+    }
+
     /// What stands behind the last row.
     pub(super) fn end(&self) -> String {
         if self.format == Format::Json { "\n]\n".to_owned() } else { String::new() }
@@ -181,8 +186,8 @@ fn fields(record: &Record<'_>, cpu: &str) -> Json {
     let (bandwidth, peak) = (Stats::of(&found.read_bandwidth), Stats::of(&found.int_peak));
     let work = &found.work;
     let (n_prompt, n_gen) = match found.test.kind {
-        crate::bench::Kind::Prompt => (found.test.n, 0),
-        crate::bench::Kind::Generation => (0, found.test.n),
+        fathom_measure::bench::Kind::Prompt => (found.test.n, 0),
+        fathom_measure::bench::Kind::Generation => (0, found.test.n),
     };
     let per_token = |bytes: u64| bytes as f64 / work.n_tokens as f64;
     let samples_ns: Vec<u64> = found.seconds.iter().map(|seconds| (seconds * 1e9) as u64).collect();

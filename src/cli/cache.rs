@@ -3,9 +3,9 @@
 use super::keep;
 use super::print::{self, bytes};
 use super::{Failure, show};
-use crate::counted::counted;
-use crate::prompt_cache::{Folder, Shelf, read_block};
 use clap::Subcommand;
+use fathom_engine::counted::counted;
+use fathom_engine::prompt_cache::{Folder, Shelf, read_block};
 use rayon::prelude::*;
 use serde_json::{Value as Json, json};
 use std::fmt::Write;
@@ -33,7 +33,7 @@ enum Verb {
     /// Remove what is cached for some models, or for all.
     Rm {
         /// Names that `fathom cache ls` shows, or the first letters of them.
-        #[arg(required_unless_present = "all", value_name = "NAME")]
+        #[arg(value_name = "NAME")]
         names: Vec<String>,
         /// Remove everything.
         #[arg(long, conflicts_with = "names")]
@@ -54,15 +54,37 @@ pub fn run(args: Args) -> Result<(), Failure> {
     match args.verb {
         Verb::Ls { json: true } => print::json(&listed_json(&folder, &shelves)),
         Verb::Ls { json: false } => print::answer(&listed(&folder, &shelves)),
+        Verb::Rm { names, all } if names.is_empty() && !all => Err(Failure::usage(
+            "expected NAMEs that `fathom cache ls` shows, or --all for everything; found neither",
+        )),
         Verb::Rm { names, .. } => {
-            for shelf in chosen(&shelves, &names)? {
-                folder.remove(shelf).map_err(trouble)?;
-                show::aside(&format!("{}: {} removed", shelf.name, bytes(shelf.n_bytes())));
-            }
-            Ok(())
+            // One that cannot be removed keeps nobody from removing the others.
+            let removed = chosen(&shelves, &names)?.into_iter().map(|shelf| remove(&folder, shelf));
+            let mut failures = removed.filter_map(Result::err).collect::<Vec<_>>().into_iter();
+            let last = failures.next_back();
+            failures.for_each(|failure| failure.tell());
+            last.map_or(Ok(()), Err)
         }
         Verb::Verify => verify(&shelves),
     }
+}
+
+fn remove(folder: &Folder, shelf: &Shelf) -> Result<(), Failure> {
+    let path = folder.path().join(&shelf.name);
+    let others = folder.remove(shelf);
+    let others = others.map_err(|error| Failure::runtime(format!("{}: {error}", path.display())))?;
+    let stays = match others.is_empty() {
+        true => String::new(),
+        false => {
+            format!(
+                "; {} is kept: it also holds {}, which Fathom did not write",
+                path.display(),
+                others.join(", ")
+            )
+        }
+    };
+    show::aside(&format!("{}: {} removed{stays}", shelf.name, bytes(shelf.n_bytes())));
+    Ok(())
 }
 
 /// The shelves that are named; all, if none are.
@@ -148,7 +170,7 @@ fn ago(now: SystemTime, then: SystemTime) -> String {
 
 fn verify(shelves: &[Shelf]) -> Result<(), Failure> {
     let blocks: Vec<_> = shelves.iter().flat_map(|shelf| &shelf.blocks).collect();
-    crate::threads::ready();
+    fathom_engine::threads::ready();
     let problems = blocks.par_iter().map_init(Vec::new, |bytes, entry| problem(&entry.path, bytes));
     let problems: Vec<Problem> = problems.flatten().collect();
     for problem in &problems {

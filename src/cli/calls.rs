@@ -2,9 +2,9 @@
 
 use super::show::{aside, aside_whole, call_json};
 use super::{Failure, print, signals};
-use crate::chat::{Assistant, Chat, Message, Tool, ToolCall, ToolResult};
 use crate::tools::Toolbox;
 use crate::tools::command::{self, End, failure};
+use fathom_text::chat::{Assistant, Chat, Message, Tool, ToolCall, ToolResult};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -12,6 +12,8 @@ use std::fmt::Write as _;
 const ONE_LINE: usize = 100;
 /// Longer calls do not stand in the question whether to run them, but before it.
 const ONE_QUESTION: usize = 400;
+/// The same for a command alone.
+const ONE_COMMAND: usize = 100;
 /// So much of a result is shown.
 const SHOWN_RESULT: usize = 160;
 
@@ -110,7 +112,11 @@ fn question(call: &ToolCall, command: &str) -> String {
         return format!("run {} {arguments} with `{command}`? [y/N/a(lways)] ", call.name);
     }
     aside_whole(&format!("arguments of {}: {arguments}\ncommand: {command}", call.name));
-    format!("run {} with these {} bytes of arguments? [y/N/a(lways)] ", call.name, arguments.len())
+    let command = match command.len() {
+        0..=ONE_COMMAND => format!("`{command}`"),
+        _ => "the command above".to_owned(),
+    };
+    format!("run {} with {command}, {} bytes of arguments? [y/N/a(lways)] ", call.name, arguments.len())
 }
 
 fn run(command: &str, call: &ToolCall, toolbox: &Toolbox) -> Result<Option<String>, Failure> {
@@ -204,7 +210,9 @@ mod tests {
             "run f {\"to\":\"a\\u{202e}b\",\"text\":\"x\\ny\"} with `mail\\n--now`? [y/N/a(lways)] "
         );
         let long = question(&call(json!({"text": "x".repeat(30_000)})), "mail");
-        assert_eq!(long, "run f with these 30011 bytes of arguments? [y/N/a(lways)] ");
+        assert_eq!(long, "run f with `mail`, 30011 bytes of arguments? [y/N/a(lways)] ");
+        let long = question(&call(json!({"text": "x"})), &"mail ".repeat(100));
+        assert_eq!(long, "run f with the command above, 12 bytes of arguments? [y/N/a(lways)] ");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::tools::ToolArgs;
 use crate::repl::{self, Begin, Chosen, Left, Setup};
 use std::io::IsTerminal;
 
-/// Chat with a model. `fathom` alone does so, too.
+/// Chat with a model, which is also what `fathom` without a command does.
 ///
 /// Conversations are saved automatically; --continue resumes the last one. If stdin is not a terminal, `fathom chat` works
 /// like `fathom run`: stdin is the prompt, and the answer goes to stdout.

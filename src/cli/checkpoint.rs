@@ -2,15 +2,15 @@
 //! program would take the file.
 
 use super::{Failure, print};
-use crate::chat::{Chat, ChatError};
-use crate::config::{Config, Overrides, strange_json};
-use crate::counted::counted;
-use crate::names;
-use crate::tokenizer::Tokenizer;
+use fathom_arch::config::{Config, Overrides, strange_json};
+use fathom_arch::names;
+use fathom_arch::plan::TensorPlan;
+use fathom_engine::counted::counted;
+use fathom_files::input;
 use fathom_gguf::{GgufFile, OwnedValue, Writer};
-use fathom_quantize::input;
-use fathom_quantize::plan::TensorPlan;
 use fathom_quantize::source::{Checkpoint, Found, Source, scale_name};
+use fathom_text::chat::{Chat, ChatError};
+use fathom_text::tokenizer::Tokenizer;
 use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::path::Path;
@@ -105,10 +105,7 @@ pub(super) fn tell_ignored(checkpoint: &Checkpoint, config: &Config) {
     let unknown = strange_json::unknown(checkpoint.config());
     if !unknown.is_empty() {
         let names: Vec<&str> = unknown.iter().map(String::as_str).collect();
-        tell!(
-            "note: config.json has fields that Fathom does not know and does not use: {}",
-            print::plain(&names.join(", "))
-        );
+        tell!("note: config.json has fields that Fathom does not use: {}", print::plain(&names.join(", ")));
     }
     if config.tie_word_embeddings && checkpoint.contains("lm_head.weight") {
         tell!("note: config.json says tie_word_embeddings, but there is an lm_head.weight: it is used");

@@ -4,7 +4,7 @@ use super::loading::map;
 use super::model::Which;
 use super::tokenize::read;
 use super::{Failure, print};
-use crate::tokenizer::Tokenizer;
+use fathom_text::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
 
 /// Print the text of token ids.

@@ -5,13 +5,13 @@ use super::flags::{LATENT_TYPES, index_type, latent_type, thread_count, token_co
 use super::loading::{DEFAULT_CTX, map_files};
 use super::predict::{self, PredictArgs};
 use super::print::{self, Sheet, bytes};
-use super::room;
-use crate::cache::{CacheTypes, IndexType};
-use crate::config::{Config, Overrides};
-use crate::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
-use crate::machine::Machine;
-use crate::mmap::Mapping;
-use crate::session::SessionMemory;
+use super::room::{self, Quantized};
+use fathom_arch::config::{Config, Overrides};
+use fathom_engine::cache::{CacheTypes, IndexType};
+use fathom_engine::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
+use fathom_engine::machine::Machine;
+use fathom_engine::mmap::Mapping;
+use fathom_engine::session::SessionMemory;
 use fathom_simd::{Format, Kernels};
 use serde_json::{Value as Json, json};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 pub struct Args {
     #[command(flatten)]
     examined: Examined,
-    /// Context size in tokens; 0: what the model was made for [default: 32768, or less if the model was made for less].
+    /// Context size in tokens; 0: the model's maximum [default: 32768, or less if the model's maximum is smaller].
     #[arg(short, long, value_name = "N", value_parser = tokens_or_none, requires = "Examined")]
     ctx_size: Option<usize>,
     /// Maximum number of tokens in one forward call [default: 2048, or less if memory has no room for it].
@@ -60,10 +60,10 @@ pub struct Args {
 /// The model that is looked at.
 #[derive(clap::Args, Debug)]
 struct Examined {
-    /// GGUF file, any shard of a split one, a folder with one model in it, or an alias. Without a MODEL the report is about
-    /// the machine alone.
+    /// GGUF file, any shard of a split one, a folder with one model in it, or an alias. Without a MODEL the report
+    /// is about the machine, and which quantization of DeepSeek-V3.2 fits it.
     model: Option<PathBuf>,
-    /// The MODEL, named by a flag as in llama.cpp.
+    /// The same as MODEL, as a flag.
     #[arg(id = "model_flag", short = 'm', long = "model", value_name = "MODEL", conflicts_with = "model")]
     flag: Option<PathBuf>,
 }
@@ -87,16 +87,18 @@ pub fn run(args: Args) -> Result<(), Failure> {
     };
     if args.json {
         let mut report = json!({ "machine": machine_json(&machine), "simd": simd_json(kernels) });
-        if let Some(fit) = &fit {
-            report["model"] = fit.to_json();
+        match &fit {
+            Some(fit) => report["model"] = fit.to_json(),
+            None => report["deepseek_v3_2"] = quantizations_json(&args, &machine),
         }
         print::json(&report)?;
     } else {
         let mut sheet = Sheet::new();
         machine_text(&machine, &mut sheet);
         simd_text(kernels, args.kernels, &mut sheet);
-        if let Some(fit) = &fit {
-            fit.to_text(&mut sheet);
+        match &fit {
+            Some(fit) => fit.to_text(&mut sheet),
+            None => quantizations_text(&args, &machine, &mut sheet),
         }
         print::answer(sheet.text())?;
     }
@@ -104,6 +106,26 @@ pub fn run(args: Args) -> Result<(), Failure> {
         Some(fit) if fit.fits() == Some(false) => Err(Failure::memory(fit.verdict())),
         _ => Ok(()),
     }
+}
+
+/// What DeepSeek-V3.2 would need here.
+fn quantizations(args: &Args, machine: &Machine) -> Vec<Quantized> {
+    let n_threads = args.threads.unwrap_or_else(|| machine.cores.default_threads());
+    room::quantized(DEFAULT_CTX, n_threads, machine.memory.usable())
+}
+
+fn quantizations_text(args: &Args, machine: &Machine, sheet: &mut Sheet) {
+    let all = quantizations(args, machine);
+    sheet.heading(&format!(
+        "DeepSeek-V3.2 in the available memory, with a context of {DEFAULT_CTX} tokens (computed)"
+    ));
+    sheet.row("largest that fits", room::best_quantization(&all, machine.memory.usable()));
+}
+
+fn quantizations_json(args: &Args, machine: &Machine) -> Json {
+    let one =
+        |one: &Quantized| json!({ "type": one.preset.name(), "needed_bytes": one.needed, "fits": one.fits });
+    json!({ "ctx_size": DEFAULT_CTX, "types": quantizations(args, machine).iter().map(one).collect::<Vec<_>>() })
 }
 
 /// A model on this machine.
@@ -266,7 +288,7 @@ fn machine_json(machine: &Machine) -> Json {
     let limit = memory.limit.map(
         |limit| json!({ "version": limit.version.number(), "bytes": limit.bytes, "free_bytes": limit.free }),
     );
-    let node = |node: &crate::machine::NumaNode| json!({ "node": node.node, "cpus": node.cpus, "memory_bytes": node.memory });
+    let node = |node: &fathom_engine::machine::NumaNode| json!({ "node": node.node, "cpus": node.cpus, "memory_bytes": node.memory });
     json!({
         "cpu": machine.cpu,
         "architecture": std::env::consts::ARCH,

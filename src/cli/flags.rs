@@ -1,9 +1,11 @@
 //! Values of flags that several verbs have.
 
-use crate::cache::IndexType;
-use crate::threads::default_threads;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
+use fathom_engine::cache::IndexType;
+use fathom_engine::threads::default_threads;
+use fathom_quantize::nearest_type;
 use fathom_simd::Format;
 use std::ffi::OsStr;
 use std::num::NonZeroUsize;
@@ -69,7 +71,15 @@ impl<T: Clone + Send + Sync + 'static> TypedValueParser for OneOf<T> {
         }
         let names = PossibleValuesParser::new(self.all.iter().map(|(name, _)| *name));
         let refused = names.parse_ref(command, arg, value);
-        Err(refused.err().unwrap_or_else(|| clap::Error::new(clap::error::ErrorKind::InvalidValue)))
+        let mut error = refused.err().unwrap_or_else(|| clap::Error::new(ErrorKind::InvalidValue));
+        if let Some(nearest) = nearest_type(&plain, self.all.iter().map(|(name, _)| *name)) {
+            let tip =
+                format!("{} is not among these types; the nearest is {nearest}", value.to_string_lossy());
+            // Letters alike say nothing of bits.
+            error.remove(ContextKind::SuggestedValue);
+            error.insert(ContextKind::Suggested, ContextValue::StyledStrs(vec![tip.into()]));
+        }
+        Err(error)
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
@@ -103,7 +113,9 @@ mod tests {
         }
         assert_eq!(parse("BF16"), Ok(Format::BF16));
         let told = parse("q9").unwrap_err();
-        assert!(told.contains("q8_0") && told.contains("bf16"), "{told}");
+        assert!(told.contains("q8_0") && told.contains("bf16") && !told.contains("nearest"), "{told}");
+        let told = parse("Q4_0").unwrap_err();
+        assert!(told.contains("Q4_0 is not among these types; the nearest is q8_0"), "{told}");
     }
 
     #[test]

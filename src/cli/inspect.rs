@@ -4,13 +4,13 @@ use super::Failure;
 use super::loading::map;
 use super::model::{Which, check_sizes};
 use super::print::{self, Sheet, bytes, quoted};
-use crate::chat::Chat;
-use crate::config::{Config, ConfigError, Overrides};
-use crate::inventory::{Inventory, Share};
-use crate::unread;
-use crate::weights::{Weights, format_of};
+use fathom_arch::config::{Config, ConfigError, Overrides};
+use fathom_arch::role::Role;
+use fathom_engine::inventory::{Inventory, Share};
+use fathom_engine::unread;
+use fathom_engine::weights::{Weights, format_of};
 use fathom_gguf::{Array, Error, Gguf, Metadata, TensorType, Value};
-use fathom_quantize::plan::Role;
+use fathom_text::chat::Chat;
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
 
@@ -43,8 +43,8 @@ const JSON_CHARS: usize = 100_000;
 /// A file that is no valid GGUF.
 pub fn run(args: Args) -> Result<(), Failure> {
     let (mapping, _) = map(args.which.path())?;
-    mapping.expect_few_reads();
     let gguf = mapping.gguf().map_err(Failure::invalid)?;
+    mapping.expect_few_reads();
     let report = Report::new(&gguf);
     if args.json {
         let mut object = report.to_json();
@@ -127,7 +127,7 @@ impl<'r, 'd> Report<'r, 'd> {
 /// Why the model cannot be run on text, or why it has no chat: what loading would say.
 fn text_problem(gguf: &Gguf<'_>, config: &Config) -> Result<Option<String>, String> {
     let tokenizer =
-        crate::tokenizer::Tokenizer::from_gguf(gguf.metadata()).map_err(|error| error.to_string())?;
+        fathom_text::tokenizer::Tokenizer::from_gguf(gguf.metadata()).map_err(|error| error.to_string())?;
     check_sizes(&tokenizer, config.vocab_size)?;
     let chat = Chat::new(&tokenizer).and_then(|chat| chat.check());
     Ok(chat.err().map(|error| error.to_string()))

@@ -3,8 +3,9 @@
 use super::Failure;
 use super::model::Loaded;
 use super::show::aside;
-use crate::Session;
-use crate::prompt_cache::{About, Folder, PromptCache};
+use etcetera::BaseStrategy;
+use fathom_engine::Session;
+use fathom_engine::prompt_cache::{About, Folder, PromptCache};
 use std::path::PathBuf;
 
 /// Exit codes above it are signals.
@@ -29,10 +30,16 @@ pub struct KeepArgs {
 pub(super) fn folder() -> Result<Folder, String> {
     match std::env::var_os(DIR).filter(|path| !path.is_empty()) {
         Some(path) => Ok(Folder::new(PathBuf::from(path))),
-        None => Folder::usual().ok_or_else(|| {
+        None => usual().ok_or_else(|| {
             format!("cannot find your cache folder: none of HOME, XDG_CACHE_HOME and {DIR} is set")
         }),
     }
+}
+
+/// `fathom/prompts` where this person's caches belong; `None` if nobody says where that is.
+fn usual() -> Option<Folder> {
+    let folders = etcetera::choose_base_strategy().ok()?;
+    Some(Folder::new(folders.cache_dir().join("fathom").join("prompts")))
 }
 
 fn gibibytes(text: &str) -> Result<u64, String> {

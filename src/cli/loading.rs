@@ -5,14 +5,16 @@ use super::meter::Meter;
 use super::room::{self, Named};
 use super::settings::is_builtin;
 use super::{Failure, print, signals};
-use crate::config::{Config, ConfigError, Overrides};
-use crate::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
-use crate::machine::{Memory, lock_limit};
-use crate::mmap::{Guard, MapError, Mapping, Watch};
-use crate::placement::Placement;
-use crate::prompt_cache::{Fingerprint, Folder, Known, Search, UnknownModel};
-use crate::threads::{Seats, default_threads};
-use crate::{Engine, LoadError, SessionError, SessionOptions, builtin, unread};
+use crate::builtin;
+use crate::closest::closest;
+use fathom_arch::config::{Config, ConfigError, Overrides};
+use fathom_engine::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
+use fathom_engine::machine::{Memory, lock_limit};
+use fathom_engine::mmap::{Guard, MapError, Mapping, Watch};
+use fathom_engine::placement::Placement;
+use fathom_engine::prompt_cache::{Fingerprint, Folder, Known, Search, UnknownModel};
+use fathom_engine::threads::{Seats, default_threads};
+use fathom_engine::{Engine, LoadError, SessionError, SessionOptions, unread};
 use fathom_gguf::Gguf;
 use fathom_simd::Kernels;
 use std::fmt::Display;
@@ -46,6 +48,9 @@ pub struct LoadArgs {
 
 /// Tokens of context when none are named, in models made for more.
 pub(super) const DEFAULT_CTX: usize = 32768;
+
+/// Likeness of metadata keys that can be meant: all have a beginning in common.
+const CLOSE: f64 = 0.9;
 
 /// The session a verb wants.
 #[derive(Clone, Copy)]
@@ -95,9 +100,11 @@ impl LoadArgs {
             )),
             error => invalid(&error),
         })?;
-        for (key, meant) in overrides.without_effect(gguf.metadata()) {
+        let (idle, known) = overrides.without_effect(gguf.metadata());
+        for key in idle {
+            let meant = closest(key, known.iter().map(String::as_str), CLOSE);
             let meant = meant.map_or(String::new(), |meant| format!("; did you mean {meant}?"));
-            tell!("warning: --override-kv: {} has no effect{meant}", print::plain(&key));
+            tell!("warning: --override-kv: {} has no effect{meant}", print::plain(key));
         }
         let weights = WeightBytes::of(&gguf, &config).map_err(|e| invalid(&e))?;
         for note in unread::notes(&gguf, &config, asked.session.dense) {
@@ -157,7 +164,7 @@ impl LoadArgs {
     pub(super) fn bring_in(&self, mut opened: Opened) -> Result<Opened, Failure> {
         let placement = &opened.placement;
         let total = if opened.mapping.mapped_bytes() > 0 { placement.n_bytes() } else { 0 };
-        if let Some(note) = nodes_note(placement.seats()).filter(|_| total > 0) {
+        if let Some(note) = nodes_note(placement.seats().threads_of_nodes()).filter(|_| total > 0) {
             tell!("{note}");
         }
         if total == 0 {
@@ -230,11 +237,11 @@ fn map_failure(error: MapError) -> Failure {
 }
 
 /// What is said where the machine has several memory nodes.
-fn nodes_note(seats: &Seats) -> Option<String> {
-    let nodes = seats.threads_of_nodes().map(|(node, threads)| format!("{threads} on node {node}"));
-    (seats.n_nodes() > 1).then(|| {
-        let nodes = nodes.collect::<Vec<_>>().join(", ");
-        format!("note: threads and weight rows are shared out over the memory nodes: {nodes}")
+fn nodes_note(threads_of_nodes: impl Iterator<Item = (usize, usize)>) -> Option<String> {
+    let nodes: Vec<String> =
+        threads_of_nodes.map(|(node, threads)| format!("{threads} on node {node}")).collect();
+    (nodes.len() > 1).then(|| {
+        format!("note: threads and weight rows are shared out over the memory nodes: {}", nodes.join(", "))
     })
 }
 
@@ -356,7 +363,6 @@ impl From<SessionError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::threads::machine_of_nodes;
 
     fn args(force: bool) -> LoadArgs {
         LoadArgs {
@@ -404,9 +410,8 @@ mod tests {
 
     #[test]
     fn several_memory_nodes_are_told() {
-        let seats = |nodes: &[&str]| Seats::read(machine_of_nodes(nodes, "0-7").path(), 6);
-        assert_eq!(nodes_note(&seats(&["0-7"])), None);
-        let note = nodes_note(&seats(&["0-3", "4-7"])).unwrap();
+        assert_eq!(nodes_note([(0, 6)].into_iter()), None);
+        let note = nodes_note([(0, 3), (1, 3)].into_iter()).unwrap();
         assert!(note.ends_with("memory nodes: 3 on node 0, 3 on node 1"), "{note}");
     }
 

@@ -5,8 +5,8 @@ use super::loading::{Asked, LoadArgs};
 use super::model::Which;
 use super::tokenize::read_text;
 use super::{Failure, print, signals};
-use crate::cache::{CacheTypes, IndexType};
-use crate::{Session, SessionOptions, Wanted};
+use fathom_engine::cache::{CacheTypes, IndexType};
+use fathom_engine::{Session, SessionOptions, Wanted};
 use fathom_quantize::output::{Appending, Target};
 use fathom_simd::Format;
 use std::cell::Cell;
@@ -89,9 +89,9 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let opened = args.load.open(args.which.path(), asked)?;
     let n_rows = if args.mtp { tokens.len() - 1 } else { tokens.len() };
     // Before the weights are brought in: a name that is taken or a full disk is told at once.
-    let mut sink =
-        output.begin(opened.files(), (n_rows * opened.config().vocab_size * size_of::<f32>()) as u64)?;
-    let _unfinished = sink.path().map(signals::unfinished);
+    let n_bytes = (n_rows * opened.config().vocab_size * size_of::<f32>()) as u64;
+    let (mut sink, _unfinished) =
+        signals::make_unfinished(|| output.begin(opened.files(), n_bytes), Sink::path)?;
     let opened = args.load.bring_in(opened)?;
     let engine = opened.engine()?;
     let mut session = Session::new(&engine, opened.options())?;

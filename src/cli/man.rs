@@ -5,7 +5,7 @@ use crate::repl::table::{self, KEYS};
 use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
-use fathom_quantize::input;
+use fathom_files::input;
 use fathom_quantize::output::{Appending, Target};
 use std::io;
 use std::path::{Path, PathBuf};

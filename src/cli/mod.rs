@@ -155,7 +155,7 @@ fn after_long_help() -> String {
 /// # Errors
 /// A system that lets nobody catch signals.
 pub fn catch_signals() -> Result<(), Failure> {
-    crate::mmap::report_lost_pages();
+    fathom_engine::mmap::report_lost_pages();
     signals::install()
 }
 
@@ -194,7 +194,7 @@ impl Cli {
             }
             Err(error) => match wrong.filter(|_| error.use_stderr()) {
                 Some(wrong) => Err(wrong),
-                None => end(&error),
+                None => end(&habits::without_far_fetched_tip(error)),
             },
         }
     }

@@ -4,13 +4,13 @@ use super::Failure;
 use super::flags::{index_type, latent_type, token_count, tokens_or_none};
 use super::loading::{Asked, LoadArgs, Opened};
 use super::settings::is_builtin;
-use crate::cache::{CacheTypes, IndexType};
-use crate::mmap::Guard;
-use crate::prompt_cache::{Folder, Key, Known};
-use crate::tokenizer::Tokenizer;
-use crate::{Engine, SessionOptions};
+use fathom_engine::cache::{CacheTypes, IndexType};
+use fathom_engine::mmap::Guard;
+use fathom_engine::prompt_cache::{Folder, Key, Known};
+use fathom_engine::{Engine, SessionOptions};
 use fathom_quantize::metadata::{DEMONSTRATION_WEIGHTS, RANDOM_WEIGHTS, WEIGHTS_KEY};
 use fathom_simd::Format;
+use fathom_text::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
 
 /// Which model.
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub struct Which {
     /// GGUF file, any shard of a split one, a folder with one model in it, or an alias [default: the built-in model].
     model: Option<PathBuf>,
-    /// The MODEL, named by a flag as in llama.cpp.
+    /// The same as MODEL, as a flag.
     #[arg(id = "model_flag", short = 'm', long = "model", value_name = "MODEL", conflicts_with = "model")]
     flag: Option<PathBuf>,
 }
@@ -35,8 +35,8 @@ impl Which {
 pub struct ModelArgs {
     #[command(flatten)]
     which: Which,
-    /// Context size in tokens; 0: what the model was made for [default: 32768, or less if the model was made for less or
-    /// memory has no room for it].
+    /// Context size in tokens; 0: the model's maximum [default: 32768, or less if the model's maximum is smaller or memory
+    /// has no room for it].
     #[arg(short, long, value_name = "N", value_parser = tokens_or_none)]
     pub(super) ctx_size: Option<usize>,
     /// Maximum number of tokens in one forward call [default: 2048, or less if memory has no room for it]. The result does

@@ -4,15 +4,15 @@ use super::logits::FORCE;
 use super::model::{Loaded, ModelArgs};
 use super::tokenize::read_text;
 use super::{Failure, print, signals};
-use crate::Session;
-use crate::mmap::Mapping;
-use crate::perplexity::base::{Base, BaseError, BaseWriter, TopRow};
-use crate::perplexity::divergence::{Divergence, PERCENTILES, Report, Sample};
-use crate::perplexity::{Chunks, Estimate, Running, log_sum_exp};
+use fathom_engine::Session;
+use fathom_engine::mmap::{MapError, Mapping};
+use fathom_measure::perplexity::base::{Base, BaseError, BaseWriter, TopRow};
+use fathom_measure::perplexity::divergence::{Divergence, PERCENTILES, Report, Sample};
+use fathom_measure::perplexity::{Chunks, Estimate, Running, log_sum_exp};
 use fathom_quantize::output::Target;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
-use std::io::{IsTerminal, stderr, stdout};
+use std::io::{ErrorKind, IsTerminal, stderr, stdout};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -68,7 +68,7 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if let Some(target) = &save {
         target.check()?;
     }
-    let base_file = args.kl_base.as_deref().map(Mapping::open).transpose().map_err(Failure::invalid)?;
+    let base_file = args.kl_base.as_deref().map(open_base).transpose()?;
     let base = match (&base_file, &args.kl_base) {
         (Some(file), Some(path)) => Some(Base::read(file.shards()).map_err(|e| base_failure(path, e))?),
         _ => None,
@@ -137,6 +137,18 @@ impl Args {
     }
 }
 
+/// The file with another model's predictions.
+fn open_base(path: &Path) -> Result<Mapping, Failure> {
+    Mapping::open(path).map_err(|error| match error {
+        MapError::Io { source, .. } if source.kind() == ErrorKind::NotFound => Failure::invalid(format!(
+            "{0}: expected a file with another model's predictions, found no such file; `fathom perplexity OTHER.gguf -f \
+             TEXT --save-base {0}` makes it",
+            path.display()
+        )),
+        error => Failure::invalid(error),
+    })
+}
+
 fn base_failure(path: &Path, error: BaseError) -> Failure {
     match error {
         BaseError::Output(error) => error.into(),
@@ -187,14 +199,14 @@ impl Work<'_> {
     /// Perplexity alone, and a base file where one is wanted.
     fn measure(&mut self, save: Option<&Target>, top_k: usize, model: &str) -> Result<(), Failure> {
         let vocab_size = self.session.vocab_size();
-        let mut writer = match save {
-            Some(target) => Some(
-                BaseWriter::create(target, self.chunks, vocab_size, top_k, model)
-                    .map_err(|e| base_failure(&target.path, e))?,
-            ),
-            None => None,
+        let create = |target: &Target| {
+            BaseWriter::create(target, self.chunks, vocab_size, top_k, model)
+                .map_err(|e| base_failure(&target.path, e))
         };
-        let _unfinished = writer.as_ref().map(|writer| signals::unfinished(writer.path()));
+        let (mut writer, _unfinished) = signals::make_unfinished(
+            || save.map(create).transpose(),
+            |writer| writer.as_ref().map(BaseWriter::path),
+        )?;
         let progress = Progress::new(self.chunks.len());
         for index in 0..self.chunks.len() {
             self.check_stop(index)?;

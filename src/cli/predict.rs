@@ -3,15 +3,15 @@
 use super::flags::tokens_or_none;
 use super::synth::{self, Types};
 use super::{Failure, print, signals};
-use crate::Engine;
-use crate::bench::{Fill, Kind, LayerTimes, Room, RoomOptions, Shape, Stats, Test};
-use crate::cache::{CacheTypes, IndexType};
-use crate::config::Overrides;
-use crate::machine::Machine;
-use crate::mmap::{Mapping, Watch};
-use crate::session::{SessionMemory, SessionOptions};
-use crate::threads::Seats;
-use fathom_simd::{Format, Kernels};
+use fathom_arch::config::Overrides;
+use fathom_engine::Engine;
+use fathom_engine::cache::CacheTypes;
+use fathom_engine::machine::Machine;
+use fathom_engine::mmap::{Mapping, Watch};
+use fathom_engine::session::{SessionMemory, SessionOptions};
+use fathom_engine::threads::Seats;
+use fathom_measure::bench::{Fill, Kind, LayerTimes, Room, RoomOptions, Shape, Stats, Test};
+use fathom_simd::Kernels;
 use serde_json::{Value as Json, json};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -121,7 +121,7 @@ fn check_room(types: &Types, deepest: usize, n_threads: usize, usable: Option<u6
 }
 
 fn session_options(depth: usize) -> SessionOptions {
-    let cache = CacheTypes { latent: Format::BF16, index: IndexType::Q8 };
+    let cache = CacheTypes::USUAL;
     SessionOptions { n_ctx: depth + N_PROMPT, batch: N_PROMPT, cache, ..SessionOptions::default() }
 }
 

@@ -40,7 +40,7 @@ impl PromptProgress {
             }
         };
         // A system that gives no thread gives no bar.
-        let waiter = crate::threads::spawn("fathom-progress", wait).ok();
+        let waiter = fathom_files::process::spawn("fathom-progress", wait).ok();
         PromptProgress { bar, alive: Some(alive), waiter }
     }
 

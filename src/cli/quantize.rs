@@ -3,13 +3,14 @@
 use super::flags::{OneOf, some_threads};
 use super::writing;
 use super::{Failure, checkpoint};
-use crate::config::Config;
-use crate::names;
+use clap::builder::NonEmptyStringValueParser;
+use fathom_arch::config::Config;
+use fathom_arch::names;
+use fathom_arch::role::Role;
 use fathom_quantize::encode::Encoding;
 use fathom_quantize::metadata::{DEMONSTRATION_WEIGHTS, RANDOM_WEIGHTS, WEIGHTS_KEY};
 use fathom_quantize::output::Target;
 use fathom_quantize::pipeline::Job;
-use fathom_quantize::plan::Role;
 use fathom_quantize::recipe::Recipe;
 use fathom_quantize::source::Checkpoint;
 use fathom_quantize::tokenizer::{Tokenizer, no_tokenizer};
@@ -38,6 +39,10 @@ pub struct Args {
     /// Type of the matrices whose GGUF name matches the regular expression; the last match wins. Can be repeated.
     #[arg(long = "tensor-type", value_name = "REGEX=TYPE")]
     exceptions: Vec<String>,
+    /// The model's name in the file [default: its repository's, or what config.json or the model card says, or the
+    /// folder's].
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    name: Option<String>,
     /// Overwrite OUT.gguf if it exists.
     #[arg(long)]
     force: bool,
@@ -148,11 +153,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
     checkpoint::tell_ignored(&checkpoint, &config);
     let encodings = recipe.assign(&plan)?;
     let mut metadata = config.to_gguf();
-    metadata.extend(metadata::general(
-        &checkpoint::model_name(&args.checkpoint, &folder, checkpoint.config()),
-        &plan,
-        &encodings,
-    ));
+    let own_name = || checkpoint::model_name(&args.checkpoint, &folder, checkpoint.config());
+    metadata.extend(metadata::general(&args.name.unwrap_or_else(own_name), &plan, &encodings));
     if let Some(worth) = worth(checkpoint.config()) {
         metadata.push((WEIGHTS_KEY.to_owned(), worth.into()));
     }
@@ -199,8 +201,8 @@ mod tests {
     use super::super::synth;
     use super::*;
     use clap::Parser;
+    use fathom_arch::plan::TensorPlan;
     use fathom_quantize::cost::Cost;
-    use fathom_quantize::plan::TensorPlan;
     use fathom_quantize::recipe::Preset;
     use std::fmt::Write;
     use std::fs;

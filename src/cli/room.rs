@@ -2,7 +2,8 @@
 
 use super::print::bytes;
 use super::{Failure, synth};
-use crate::fit::{Plan, Setting};
+use fathom_engine::cache::CacheTypes;
+use fathom_engine::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
 use fathom_quantize::recipe::Preset;
 
 /// Why a model does not fit: numbers, and what would.
@@ -42,6 +43,50 @@ fn advice(plan: &Plan<'_>, wanted: Setting, usable: u64) -> String {
     let bits = plan.bits_that_fit(wanted, usable).unwrap_or(0.0);
     let has = 8.0 * plan.weights.needed() as f64 / plan.weights.n_weights.max(1) as f64;
     format!("{quantized} (room for {bits:.2} bits per weight; this file has {has:.2})")
+}
+
+/// The published model in one quantization, as it would be loaded here.
+pub(super) struct Quantized {
+    pub preset: Preset,
+    /// Weights, cache and scratch.
+    pub needed: u64,
+    /// `None` where the system does not tell its memory.
+    pub fits: Option<bool>,
+}
+
+/// DeepSeek-V3.2 in every quantization, the largest first; sizes are computed. Its context is `n_ctx`, its batch as large as
+/// memory has room for.
+pub(super) fn quantized(n_ctx: usize, n_threads: usize, usable: Option<u64>) -> Vec<Quantized> {
+    let (config, _) = synth::published();
+    let wanted = Setting { n_ctx, batch: USUAL_BATCH, cache: CacheTypes::USUAL };
+    let of = |preset: Preset| {
+        let routed = synth::bytes_with(&config, &preset.into()).ok()?;
+        let weights = WeightBytes { routed, ..WeightBytes::default() };
+        let plan = Plan { config: &config, weights, n_threads, mtp: false, in_memory: false };
+        let fitting = usable.and_then(|usable| plan.with_batch_that_fits(wanted, usable));
+        let needed = plan.needed(fitting.unwrap_or(wanted));
+        Some(Quantized { preset, needed, fits: usable.map(|_| fitting.is_some()) })
+    };
+    Preset::ALL.into_iter().filter_map(of).collect()
+}
+
+/// The same in a sentence.
+pub(super) fn best_quantization(all: &[Quantized], usable: Option<u64>) -> String {
+    let told = |one: &Quantized| format!("--type {} ({})", one.preset.name(), bytes(one.needed));
+    let fitting = all.iter().position(|one| one.fits == Some(true));
+    match (fitting, all.last(), usable) {
+        (Some(best), ..) => {
+            let larger = best.checked_sub(1).and_then(|larger| all.get(larger));
+            let larger = larger.map_or(String::new(), |larger| format!("; {} does not", told(larger)));
+            format!("{}{larger}", told(&all[best]))
+        }
+        (None, Some(smallest), Some(_)) => format!("none; the smallest is {}", told(smallest)),
+        (None, Some(smallest), None) => {
+            let largest = all.first().map(told).unwrap_or_default();
+            format!("unknown, as the memory is; sizes go from {} to {largest}", told(smallest))
+        }
+        (None, None, _) => "unknown".to_owned(),
+    }
 }
 
 /// What has to be said to get from one setting to the other.
@@ -103,10 +148,9 @@ const SMALLEST_CHOSEN_BATCH: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::{CacheTypes, IndexType};
-    use crate::config::Config;
-    use crate::fit::WeightBytes;
-    use crate::machine::Memory;
+    use fathom_arch::config::Config;
+    use fathom_engine::cache::IndexType;
+    use fathom_engine::machine::Memory;
     use fathom_simd::Format;
     use std::fs::{create_dir_all, write};
 
@@ -178,6 +222,38 @@ mod tests {
         }
         let told = told(200);
         assert!(told.contains("even the smallest preset, `--type q2_k`, would need 2"), "{told}");
+    }
+
+    #[test]
+    fn the_best_quantization_of_the_published_model_is_named() {
+        let told = |gib: u64| {
+            let usable = Some(gib << 30);
+            best_quantization(&quantized(32768, 32, usable), usable)
+        };
+        let whole = told(768);
+        assert!(whole.starts_with("--type q8_0 (6") && whole.ends_with(" GiB)"), "{whole}");
+        let some = told(420);
+        assert!(
+            some.starts_with("--type q4_k_m (3")
+                && some.contains(" GiB); --type q5_k_m (")
+                && some.ends_with(" does not"),
+            "{some}"
+        );
+        let none = told(32);
+        assert!(none.starts_with("none; the smallest is --type q2_k (2"), "{none}");
+        let unknown = best_quantization(&quantized(32768, 32, None), None);
+        assert!(unknown.contains("from --type q2_k (2") && unknown.contains("q8_0"), "{unknown}");
+        // As `fathom doctor MODEL` would count it.
+        let (config, _) = synth::published();
+        let usable = 420 << 30;
+        for one in quantized(32768, 32, Some(usable)) {
+            let routed = synth::bytes_with(&config, &one.preset.into()).unwrap();
+            let weights = WeightBytes { routed, ..WeightBytes::default() };
+            let plan = Plan { config: &config, weights, n_threads: 32, mtp: false, in_memory: false };
+            let wanted = Setting { n_ctx: 32768, batch: USUAL_BATCH, cache: CacheTypes::USUAL };
+            let named = Named { ctx: true, batch: false };
+            assert_eq!(one.fits, Some(settle(&plan, wanted, named, Some(usable)).is_ok()));
+        }
     }
 
     #[test]

@@ -5,15 +5,16 @@ use super::model::{Loaded, ModelArgs};
 use super::progress::PromptProgress;
 use super::prompt::PromptArgs;
 use super::schema::{Schema, SchemaArgs};
-use super::show::{self, Show};
+use super::show::{self, Show, Took};
 use super::talk::TalkArgs;
 use super::tools::ToolArgs;
-use super::{Failure, calls, print, signals};
-use crate::Session;
-use crate::chat::{Chat, Message, Prompt, Spoken, Start, Tool, ToolCall};
-use crate::generate::{Constraint, Event, Outcome, Request, Stop, generate};
-use crate::sampler::NoToken;
+use super::{Failure, calls, print, signals, wrap};
+use crate::generate::generate;
 use crate::tools::Toolbox;
+use fathom_engine::Session;
+use fathom_text::answer::{Constraint, Event, Outcome, Request, Stop};
+use fathom_text::chat::{Chat, Message, Prompt, Spoken, Start, Tool, ToolCall};
+use fathom_text::sampler::NoToken;
 use serde_json::{Value, json};
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::ops::ControlFlow;
@@ -46,6 +47,9 @@ pub struct Args {
     #[arg(long, requires = "raw")]
     special: bool,
     /// Print one JSON object when the answer is complete, and nothing else on stdout.
+    ///
+    /// Its main fields are text, reasoning, tool_calls, malformed_calls (what could not be read as a call), stop_reason, seed, usage
+    /// and timings.
     #[arg(long, conflicts_with = "jsonl")]
     json: bool,
     /// Stream JSON objects, one a line; the last has the type "end" and all that --json prints.
@@ -168,7 +172,9 @@ pub(super) fn answer(
             tell_figures(&session, &outcome, seed);
         }
         spoken.insert(loaded.tokenizer, &toolbox.tools, &outcome.answer, (start, &outcome.ids));
-        rounds.push(calls::round_json(&outcome.answer, &results));
+        let mut round = calls::round_json(&outcome.answer, &results);
+        round["malformed_calls"] = outcome.malformed.iter().map(show::malformed_json).collect();
+        rounds.push(round);
         conversation.messages.push(Message::Assistant(outcome.answer));
         conversation.messages.extend(results);
     }
@@ -224,7 +230,8 @@ fn tell_figures(session: &Session<'_>, outcome: &Outcome, seed: u64) {
         return;
     }
     let context = (session.tokens().len(), session.n_ctx());
-    show::aside(&show::figures(&outcome.usage, Some(context), seed));
+    let took = Took { usage: &outcome.usage, context, seed, thinking: None };
+    show::aside(&show::figures(&took, wrap::err_columns()));
 }
 
 /// Tells what is to be told of the last answer.
@@ -251,15 +258,16 @@ fn tell(
     if let Some(text) = show::reasoning_cut(outcome) {
         tell!("note: {text}");
     }
-    let is_failure = matches!(outcome.stop, Stop::NoToken(_));
-    if let Some(text) = show::cut(&outcome.stop, session.n_ctx()).filter(|_| !is_failure) {
-        tell!("note: {text}");
-    }
-    if let Some(text) = show::unformed(outcome) {
+    let is_failure = matches!(outcome.stop, Stop::NoToken(_) | Stop::Constraint(_) | Stop::Eos);
+    let (cut, unformed) = (show::cut(&outcome.stop, session.n_ctx()), show::unformed(outcome));
+    for text in cut.as_deref().into_iter().chain(unformed).filter(|_| !is_failure) {
         tell!("note: {text}");
     }
     match &outcome.stop {
         Stop::Interrupted => Err(Failure::interrupted("interrupted")),
+        // An answer without its form is none, whoever ended it.
+        Stop::Constraint(_) => Err(Failure::invalid(cut.unwrap_or_default())),
+        Stop::Eos => unformed.map_or(Ok(()), |text| Err(Failure::runtime(text))),
         // A setting's fault, or the file's.
         Stop::NoToken(problem @ NoToken::AllBanned) => Err(Failure::usage(problem)),
         Stop::NoToken(problem @ NoToken::NotFinite(..)) => Err(Failure::invalid(problem)),
@@ -331,6 +339,9 @@ impl Face {
     }
 
     fn event(&mut self, event: &Event) -> ControlFlow<()> {
+        if let Event::Malformed(one) = event {
+            self.show.malformed(one);
+        }
         let line = match (self.json, event) {
             (None, Event::Prompt { done, total }) => {
                 if done == total {
@@ -345,12 +356,17 @@ impl Face {
                 self.show.repeats(*cycle);
                 return ControlFlow::Continue(());
             }
-            (Some(Json::Whole), _) => return ControlFlow::Continue(()),
+            (Some(Json::Whole), _) | (None, Event::Malformed(_)) => return ControlFlow::Continue(()),
             (Some(Json::Lines), Event::Prompt { done, total }) => {
                 Some(json!({"type": "prompt", "done": done, "total": total}))
             }
             (Some(Json::Lines), Event::Part(part)) => show::part_json(part),
             (Some(Json::Lines), Event::Repeats(cycle)) => Some(show::repeats_json(*cycle)),
+            (Some(Json::Lines), Event::Malformed(one)) => {
+                let mut line = show::malformed_json(one);
+                line["type"] = "malformed_call".into();
+                Some(line)
+            }
         };
         let Some(line) = line else { return ControlFlow::Continue(()) };
         let mut out = std::io::stdout().lock();

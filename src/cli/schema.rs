@@ -2,9 +2,10 @@
 
 use super::Failure;
 use super::show::aside;
-use crate::generate::Constraint;
-use crate::tokenizer::Tokenizer;
-use fathom_quantize::input;
+use crate::files;
+use fathom_files::json;
+use fathom_text::answer::Constraint;
+use fathom_text::tokenizer::Tokenizer;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
@@ -38,15 +39,17 @@ impl SchemaArgs {
     pub(crate) fn schema(&self) -> Result<Option<Schema>, Failure> {
         match (&self.json_schema, &self.json_schema_file) {
             // No file's name begins like that, and every schema does.
-            (Some(typed), _) if typed.trim_start().starts_with('{') => match serde_json::from_str(typed) {
+            (Some(typed), _) if is_schema(typed) => match json::read(typed.as_bytes()) {
                 Ok(schema) => Ok(Some(Schema { from: "--json-schema".to_owned(), schema })),
-                Err(error) => {
-                    Err(Failure::usage(format!("--json-schema: expected a JSON schema, found {error}")))
+                Err(found) => {
+                    Err(Failure::usage(format!("--json-schema: expected a JSON schema, found {found}")))
                 }
             },
-            (Some(typed), _) if !Path::new(typed).exists() => Err(Failure::usage(format!(
-                "--json-schema: expected a JSON schema, which begins with {{, or a file with one, found {typed:?}"
-            ))),
+            (Some(typed), _) if !Path::new(typed).exists() && !is_file_name(typed) => {
+                Err(Failure::usage(format!(
+                    "--json-schema: expected a JSON schema, which begins with {{ or is `true`, or a file with one, found {typed:?}"
+                )))
+            }
             (Some(path), _) => Schema::read(Path::new(path)).map(Some),
             (None, Some(path)) => Schema::read(path).map(Some),
             (None, None) => Ok(None),
@@ -54,16 +57,24 @@ impl SchemaArgs {
     }
 }
 
+/// Whether it is a schema and not the name of a file that has one.
+fn is_schema(typed: &str) -> bool {
+    let typed = typed.trim();
+    typed.starts_with('{') || (matches!(typed, "true" | "false") && !Path::new(typed).exists())
+}
+
+/// Whether it can only be meant as a file: what is wrong with it is then the file's fault.
+fn is_file_name(typed: &str) -> bool {
+    let typed = typed.to_ascii_lowercase();
+    typed.ends_with(".json")
+        || (typed.contains(std::path::is_separator) && !typed.contains(char::is_whitespace))
+}
+
 impl Schema {
     fn read(path: &Path) -> Result<Schema, Failure> {
         let from = path.display().to_string();
-        let schema = input::read_or_pipe(path, LARGEST).map_err(|error| error.to_string()).and_then(|text| {
-            serde_json::from_slice(&text).map_err(|error| format!("expected a JSON schema, found {error}"))
-        });
-        match schema {
-            Ok(schema) => Ok(Schema { from, schema }),
-            Err(problem) => Err(Failure::invalid(format!("{from}: {problem}"))),
-        }
+        let schema = files::read_json_or_pipe(path, LARGEST, "a JSON schema").map_err(Failure::invalid)?;
+        Ok(Schema { from, schema })
     }
 
     /// For the vocabulary of a model.

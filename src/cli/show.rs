@@ -5,17 +5,18 @@ use super::print::{self, Screen};
 use super::talk::TalkArgs;
 use super::wrap::{self, Wrap};
 use super::{below, calls};
-use crate::chat::{Event as Part, ToolCall};
-use crate::counted::counted;
-use crate::generate::{Cycle, Outcome, Stop, Usage};
 use anstream::{AutoStream, ColorChoice};
 use anstyle::Style;
+use fathom_engine::counted::counted;
+use fathom_text::answer::{Cycle, Outcome, Stop, Usage};
+use fathom_text::chat::{Event as Part, Malformed, ToolCall};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
+use unicode_width::UnicodeWidthStr;
 
 /// Where the last piece of text went.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -206,9 +207,22 @@ impl Show {
             "note: the answer repeats itself: the same {what} {times} times; Ctrl-C stops it; a higher temperature, another seed, \
              --repeat-penalty or --dry-multiplier may help"
         );
+        self.note(&note);
+    }
+
+    /// Tells of a malformed call: nobody answers it, and its text is a part of the answer.
+    pub(crate) fn malformed(&mut self, one: &Malformed) {
+        let of = one.name.as_ref().map_or(String::new(), |name| format!(" of {name:?}"));
+        self.note(&format!(
+            "note: the model wrote a malformed tool call{of}: {}; it was not run and stays in the answer as text",
+            one.problem
+        ));
+    }
+
+    fn note(&self, note: &str) {
         match &self.hidden {
-            Some(hidden) => hidden.bar.suspend(|| aside(&note)),
-            None => aside(&note),
+            Some(hidden) => hidden.bar.suspend(|| aside(note)),
+            None => aside(note),
         }
     }
 
@@ -241,7 +255,7 @@ impl Hidden {
         // At once: the clock's first turn may come late.
         bar.tick();
         // Without a thread of its own the clock moves with the tokens.
-        if !is_quiet && crate::threads::one_more() {
+        if !is_quiet && fathom_files::process::one_more() {
             bar.enable_steady_tick(Duration::from_millis(250));
         }
         Hidden { bar, start: Instant::now() }
@@ -308,6 +322,9 @@ pub(crate) fn unformed(outcome: &Outcome) -> Option<&'static str> {
         Stop::StopString(_) if outcome.unformed => {
             Some("the answer is cut off: a stop string (--stop) came before its JSON was complete")
         }
+        Stop::Eos if outcome.unformed => Some(
+            "the model ended its answer in its reasoning, before the JSON of --json-schema began; try another seed",
+        ),
         _ => None,
     }
 }
@@ -317,32 +334,47 @@ pub(crate) fn reasoning_cut(outcome: &Outcome) -> Option<&'static str> {
     outcome.reasoning_cut.then_some("the reasoning reached its budget and was ended (--reasoning-budget)")
 }
 
-/// The same for a chat, the newest last: what was read, what is held, what was written.
-pub(crate) fn figures_and_context(usage: &Usage, (held, n_ctx): (usize, usize), seed: u64) -> String {
-    let all = figures(usage, None, seed);
-    let mut parts = all.split(" | ");
-    let (prompt, answer) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    format!("{prompt} | seed {seed} | context {held} of {n_ctx} | {answer}")
+/// What an answer took, for `figures`.
+pub(crate) struct Took<'u> {
+    pub usage: &'u Usage,
+    /// Tokens held, and of how many.
+    pub context: (usize, usize),
+    pub seed: u64,
+    /// Of a chat, where it can change.
+    pub thinking: Option<bool>,
 }
 
-/// What an answer took, in one line; `context`: tokens held, and of how many.
-pub(crate) fn figures(usage: &Usage, context: Option<(usize, usize)>, seed: u64) -> String {
-    let speed = |rate: Option<f64>| rate.map_or(String::new(), |rate| format!(", {rate:.1} tokens/s"));
+/// What an answer took, in one row of so many columns: what is least needed gives way.
+pub(crate) fn figures(took: &Took<'_>, columns: Option<usize>) -> String {
+    let Took { usage, context: (held, n_ctx), seed, thinking } = took;
+    let rate = |rate: Option<f64>| rate.map_or(String::new(), |rate| format!(", {rate:.1} tokens/s"));
+    let short = usage.decode_rate().map_or(String::new(), |rate| format!(", {rate:.1}/s"));
     let cached = match (usage.cached, usage.recalled) {
         (0, _) => String::new(),
         (cached, 0) => format!(" ({cached} cached)"),
         (cached, recalled) => format!(" ({cached} cached, {recalled} of them on disk)"),
     };
-    let context = context.map_or(String::new(), |(held, n_ctx)| format!(" | context {held} of {n_ctx}"));
-    format!(
-        "prompt {}{cached} in {:.1} s{} | answer {} in {:.1} s{}{context} | seed {seed}",
-        counted(usage.prompt, "token"),
-        usage.prefill_time.as_secs_f64(),
-        speed(usage.prefill_rate()),
-        counted(usage.generated, "token"),
-        usage.decode_time.as_secs_f64(),
-        speed(usage.decode_rate()),
-    )
+    let (read, written) = (counted(usage.prompt, "token"), counted(usage.generated, "token"));
+    let (read_rate, written_rate) = (rate(usage.prefill_rate()), rate(usage.decode_rate()));
+    let seconds = |time: Duration| format!(" in {:.1} s", time.as_secs_f64());
+    let (read_in, written_in) = (seconds(usage.prefill_time), seconds(usage.decode_time));
+    let context = format!("context {held} of {n_ctx}");
+    let middle = format!("seed {seed} | {context}");
+    let all = format!(
+        "prompt {read}{cached}{read_in}{read_rate} | {middle} | answer {written}{written_in}{written_rate}"
+    );
+    let thinking = thinking.map(|on| format!("{all} | thinking {}", if on { "on" } else { "off" }));
+    let lines = [
+        all,
+        format!("prompt {read}{cached}{read_rate} | {middle} | answer {written}{written_rate}"),
+        format!("prompt {read}{cached} | {middle} | answer {written}{written_rate}"),
+        format!("prompt {} | {middle} | answer {written}{short}", usage.prompt),
+        format!("{middle} | answer {written}{short}"),
+        format!("{context} | answer {written}{short}"),
+    ];
+    let shortest = format!("{written}{short}");
+    let fits = |line: &String| columns.is_none_or(|columns| line.width() <= columns);
+    thinking.into_iter().chain(lines).find(fits).unwrap_or(shortest)
 }
 
 /// A tool call in one line.
@@ -362,6 +394,11 @@ pub(crate) fn part_json(part: &Part) -> Option<Value> {
     }
 }
 
+/// What was like a call and was none.
+pub(crate) fn malformed_json(one: &Malformed) -> Value {
+    json!({"name": one.name, "problem": one.problem})
+}
+
 /// A cycle in one line of JSON.
 pub(crate) fn repeats_json(cycle: Cycle) -> Value {
     json!({"type": "repeats", "period": cycle.period, "times": cycle.times})
@@ -377,6 +414,7 @@ pub(crate) fn outcome_json(model: &str, outcome: &Outcome, seed: u64) -> Value {
         "text": answer.content,
         "reasoning": answer.reasoning,
         "tool_calls": calls,
+        "malformed_calls": outcome.malformed.iter().map(malformed_json).collect::<Vec<_>>(),
         "stop_reason": stop.name(),
         "stop_string": stop_string,
         "reasoning_cut": outcome.reasoning_cut,
@@ -395,4 +433,48 @@ pub(crate) fn outcome_json(model: &str, outcome: &Outcome, seed: u64) -> Value {
             "completion_tokens_per_second": usage.decode_rate(),
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_one_row() {
+        let usage = Usage {
+            prompt: 12_345,
+            cached: 12_300,
+            recalled: 256,
+            prefilled: 45,
+            generated: 1430,
+            decoded: 1430,
+            prefill_time: Duration::from_millis(500),
+            decode_time: Duration::from_secs(20),
+        };
+        let took =
+            Took { usage: &usage, context: (13_775, 163_840), seed: 4_294_967_295, thinking: Some(true) };
+        let all = "prompt 12345 tokens (12300 cached, 256 of them on disk) in 0.5 s, 90.0 tokens/s | seed 4294967295 | \
+                   context 13775 of 163840 | answer 1430 tokens in 20.0 s, 71.5 tokens/s";
+        assert_eq!(figures(&took, None), format!("{all} | thinking on"));
+        assert_eq!(figures(&Took { thinking: None, ..took }, None), all);
+        let took = Took { thinking: Some(true), ..took };
+        for (columns, expected) in [
+            (100, "prompt 12345 | seed 4294967295 | context 13775 of 163840 | answer 1430 tokens, 71.5/s"),
+            (80, "seed 4294967295 | context 13775 of 163840 | answer 1430 tokens, 71.5/s"),
+            (60, "context 13775 of 163840 | answer 1430 tokens, 71.5/s"),
+            (20, "1430 tokens, 71.5/s"),
+        ] {
+            assert_eq!(figures(&took, Some(columns)), expected);
+        }
+        for columns in 20..300 {
+            assert!(figures(&took, Some(columns)).width() <= columns);
+        }
+        // A short conversation has room for both.
+        let usage = Usage { prompt: 23, cached: 0, recalled: 0, generated: 143, decoded: 143, ..usage };
+        let took = Took { usage: &usage, context: (166, 32_768), ..took };
+        assert_eq!(
+            figures(&took, Some(80)),
+            "prompt 23 | seed 4294967295 | context 166 of 32768 | answer 143 tokens, 7.2/s"
+        );
+    }
 }

@@ -30,6 +30,7 @@ static STATE: Mutex<State> = Mutex::new(State {
     once: false,
     held: false,
     stopped_at: None,
+    line: Line::None,
     waiting: false,
     keep_draft: None,
     unfinished: Vec::new(),
@@ -48,12 +49,29 @@ struct State {
     held: bool,
     /// When Ctrl-C last stopped something.
     stopped_at: Option<Instant>,
+    line: Line,
     /// A conversation waits for its person: the line editor has the terminal.
     waiting: bool,
     /// Keeps what the person has typed so far.
     keep_draft: Option<KeepDraft>,
     /// Files that are of no use without their end.
     unfinished: Vec<PathBuf>,
+}
+
+/// A line whose work has not begun.
+#[derive(PartialEq)]
+enum Line {
+    None,
+    Sent,
+    /// Ctrl-C came behind it, for its work.
+    Stopped,
+}
+
+impl State {
+    /// Whether Ctrl-C has just stopped something: one more is for the same.
+    fn just_stopped(&self) -> bool {
+        self.stopped_at.is_some_and(|at| at.elapsed() < SAME_WISH)
+    }
 }
 
 fn state() -> MutexGuard<'static, State> {
@@ -81,7 +99,8 @@ pub(crate) fn listen() -> Result<Listening, Failure> {
     let mut state = state();
     (state.listening, state.once) = (true, false);
     // What asked for the end asks every work that begins after it.
-    STOP.store(ended().is_some(), Ordering::Relaxed);
+    let is_stopped = std::mem::replace(&mut state.line, Line::None) == Line::Stopped;
+    STOP.store(is_stopped || ended().is_some(), Ordering::Relaxed);
     Ok(Listening(()))
 }
 
@@ -131,6 +150,16 @@ impl Drop for Holding {
     }
 }
 
+/// Another program gets the terminal: from now on Ctrl-C is for that.
+pub(crate) fn lend_terminal() {
+    state().line = Line::None;
+}
+
+/// Whether Ctrl-C has just stopped something: one more is for the same.
+pub(crate) fn just_stopped() -> bool {
+    state().just_stopped()
+}
+
 /// While it lives, the conversation waits for its person.
 pub(crate) struct Waiting(());
 
@@ -141,7 +170,7 @@ pub(crate) type KeepDraft = Box<dyn FnOnce() + Send>;
 pub(crate) fn wait_for_person(keep_draft: Option<KeepDraft>) -> Waiting {
     {
         let mut state = state();
-        (state.waiting, state.keep_draft) = (true, keep_draft);
+        (state.waiting, state.keep_draft, state.line) = (true, keep_draft, Line::None);
     }
     if ended().is_some() {
         // Asked for before anybody waited.
@@ -154,7 +183,7 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         // Whoever has it is about to end the program.
         let mut state = state();
-        (state.waiting, state.keep_draft) = (false, None);
+        (state.waiting, state.keep_draft, state.line) = (false, None, Line::Sent);
     }
 }
 
@@ -171,7 +200,7 @@ fn leave_soon() {
         }
     };
     // Without a thread it ends with the next line.
-    let _ = crate::threads::spawn("fathom-leave", leave);
+    let _ = fathom_files::process::spawn("fathom-leave", leave);
 }
 
 /// The exit code of the signal that asked for the end, if one did.
@@ -198,10 +227,24 @@ pub(crate) fn n_continued() -> usize {
 /// While it lives, the file is removed if a signal ends the program.
 pub(crate) struct Unfinished(PathBuf);
 
-/// See [`Unfinished`].
-pub(crate) fn unfinished(path: &Path) -> Unfinished {
-    state().unfinished.push(path.to_owned());
-    Unfinished(path.to_owned())
+/// Makes a file of no use without its end, at `path` of what is made. A signal that comes meanwhile waits, so that none can
+/// come between the file and this.
+///
+/// # Errors
+/// Those of `make`.
+pub(crate) fn make_unfinished<T, E>(
+    make: impl FnOnce() -> Result<T, E>,
+    path: impl FnOnce(&T) -> Option<&Path>,
+) -> Result<(T, Option<Unfinished>), E> {
+    let mut state = state();
+    let made = make()?;
+    let unfinished = path(&made).map(|path| {
+        state.unfinished.push(path.to_owned());
+        Unfinished(path.to_owned())
+    });
+    // In this order: what is given back locks it when it goes.
+    drop(state);
+    Ok((made, unfinished))
 }
 
 impl Drop for Unfinished {
@@ -223,14 +266,16 @@ fn on_signal(signal: i32) {
     let mut state = state();
     let interrupts = signal == INTERRUPT;
     if state.held {
-        let is_same = state.stopped_at.is_some_and(|at| at.elapsed() < SAME_WISH);
+        let is_same = state.just_stopped();
         if !interrupts || (!state.listening && state.waiting && !is_same) {
             end(exit_code(signal), &state);
         } else if state.listening {
             STOP.store(true, Ordering::Relaxed);
             state.stopped_at = Some(Instant::now());
+        } else if state.line != Line::None && !is_same {
+            state.line = Line::Stopped;
+            state.stopped_at = Some(Instant::now());
         }
-        // Between two works there is nothing to stop.
     } else if state.listening && !(interrupts && state.once && STOP.load(Ordering::Relaxed)) {
         if !interrupts {
             ENDED.store(exit_code(signal), Ordering::Relaxed);
@@ -273,7 +318,7 @@ mod handlers {
             [SIGINT, SIGTERM, SIGQUIT, SIGHUP].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
         let mut signals = Signals::new(heard.chain([SIGCONT, SIGXFSZ]))?;
         let wait = move || signals.forever().for_each(on_any);
-        crate::threads::spawn("fathom-signals", wait).map(drop)
+        fathom_files::process::spawn("fathom-signals", wait).map(drop)
     }
 
     fn on_any(signal: i32) {
@@ -297,7 +342,7 @@ mod handlers {
 
     /// The signals that whoever started the program ignores, one bit each; only Linux tells.
     fn ignored() -> u64 {
-        let mask = crate::machine::status(Path::new("/"), "SigIgn");
+        let mask = fathom_files::process::status(Path::new("/"), "SigIgn");
         mask.and_then(|mask| u64::from_str_radix(&mask, 16).ok()).unwrap_or(0)
     }
 }
@@ -323,7 +368,7 @@ mod handlers {
                 std::thread::sleep(TICK);
             }
         };
-        crate::threads::spawn("fathom-signals", wait).map(drop)
+        fathom_files::process::spawn("fathom-signals", wait).map(drop)
     }
 }
 
@@ -351,7 +396,7 @@ pub(crate) mod terminal {
         #[cfg(unix)]
         {
             *BEFORE.lock().unwrap_or_else(PoisonError::into_inner) = tcgetattr(stdin()).ok();
-            crate::mmap::remember_terminal();
+            fathom_engine::mmap::remember_terminal();
         }
     }
 

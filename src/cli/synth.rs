@@ -3,15 +3,16 @@
 use super::flags::{OneOf, some_threads};
 use super::writing;
 use super::{Failure, print, signals};
-use crate::config::Config;
-use crate::counted::counted;
-use crate::names;
+use fathom_arch::config::Config;
+use fathom_arch::names;
+use fathom_arch::plan::TensorPlan;
+use fathom_arch::role::Role;
+use fathom_engine::counted::counted;
 use fathom_quantize::checkpoint_writer::CheckpointJob;
 use fathom_quantize::encode::Encoding;
 use fathom_quantize::metadata;
 use fathom_quantize::output::Target;
 use fathom_quantize::pipeline::{Job, Watch};
-use fathom_quantize::plan::{Role, TensorPlan};
 use fathom_quantize::recipe::Recipe;
 use fathom_quantize::synth::Synthetic;
 use fathom_quantize::tokenizer::no_tokenizer;
@@ -358,7 +359,6 @@ fn described(preset: Preset) -> (Config, Vec<TensorPlan>) {
 }
 
 /// The whole model's numbers and tensors.
-#[cfg(test)]
 pub(super) fn published() -> (Config, Vec<TensorPlan>) {
     described(Preset::Whole)
 }

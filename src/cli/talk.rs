@@ -2,8 +2,8 @@
 
 use super::adjust::AdjustArgs;
 use super::named::{Named, take_named};
-use crate::chat::{ChatError, Conversation, Message, Tool};
-use crate::sampler::Sampling;
+use fathom_text::chat::{ChatError, Conversation, Message, Tool};
+use fathom_text::sampler::Sampling;
 use std::str::FromStr;
 
 /// The answer.
@@ -22,7 +22,7 @@ pub struct TalkArgs {
     /// Maximum number of tokens of reasoning, after which the answer begins; -1: no limit.
     #[arg(long, value_name = "N", default_value = "-1", allow_negative_numbers = true, value_parser = n_predict)]
     pub reasoning_budget: NPredict,
-    /// Do not show the reasoning. It takes as long as before.
+    /// Do not show the reasoning. It takes just as long.
     #[arg(long)]
     pub hide_thinking: bool,
     /// Print answers as plain text, without formatting their Markdown. Output to pipes and files is always plain.
@@ -52,11 +52,11 @@ pub struct SamplingArgs {
     /// Sample from the N most likely tokens; 0 or less: off.
     #[arg(long, value_name = "N", default_value_t = Sampling::default().top_k, allow_negative_numbers = true, value_parser = top_k)]
     pub top_k: usize,
-    /// Locally typical sampling: sample from the tokens whose surprise is closest to the expected one, as many as have a total
-    /// probability above P; 1: off.
+    /// Locally typical sampling: sample from the tokens whose surprise is closest to the expected one, until their
+    /// probabilities add up to more than P; 1: off.
     #[arg(long = "typical", visible_alias = "typical-p", value_name = "P", default_value_t = Sampling::default().typical_p, value_parser = share)]
     pub typical_p: f32,
-    /// Sample from the most likely tokens, as many as have a total probability of P; 1: off.
+    /// Sample from the smallest set of most likely tokens whose probabilities add up to P; 1: off.
     #[arg(long, value_name = "P", default_value_t = Sampling::default().top_p, value_parser = share)]
     pub top_p: f32,
     /// Sample from tokens that are at least P times as likely as the most likely one; 0: off.

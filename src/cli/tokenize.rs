@@ -3,8 +3,9 @@
 use super::detokenize::load;
 use super::model::Which;
 use super::{Failure, print};
-use crate::tokenizer::Tokenizer;
-use fathom_quantize::input::{self, ReadError};
+use crate::files;
+use fathom_files::input::{self, ReadError};
+use fathom_text::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 use std::io::{BufRead, IsTerminal};
 use std::path::{Path, PathBuf};
@@ -63,7 +64,7 @@ fn describe(tokenizer: &Tokenizer, id: u32) -> Value {
 /// A text file, or stdin for `-`.
 pub(crate) fn read_text(path: &Path) -> Result<String, Failure> {
     let name = if path == Path::new("-") { "stdin".to_owned() } else { path.display().to_string() };
-    String::from_utf8(read(path)?).map_err(|error| {
+    files::text(read(path)?).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
         Failure::invalid(format!(
             "{name}: expected UTF-8 text, found other bytes at offset {place}; convert the file to UTF-8 first"
@@ -76,21 +77,19 @@ const LARGEST_TEXT: u64 = 256 << 20;
 
 /// All of stdin. A person who did not know that it is waited for is told so.
 fn stdin() -> Result<Vec<u8>, ReadError> {
-    const PATIENCE: Duration = Duration::from_secs(1);
+    const PATIENCE: Duration = Duration::from_secs(2);
     let (comes, ended) = channel::<()>();
-    if std::io::stderr().is_terminal() {
-        // Without a thread nothing is said.
-        let _ = crate::threads::spawn("fathom-stdin", move || {
-            if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-                let how = if std::io::stdin().is_terminal() {
-                    "Ctrl-D on a line of its own ends it"
-                } else {
-                    "stdin is not a terminal; add < /dev/null if nothing should be read"
-                };
-                tell!("note: reading the text from stdin until it ends ({how})");
-            }
-        });
-    }
+    // Without a thread nothing is said.
+    let _ = fathom_files::process::spawn("fathom-stdin", move || {
+        if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            let how = if std::io::stdin().is_terminal() {
+                "Ctrl-D on a line of its own ends it"
+            } else {
+                "stdin is not a terminal; add < /dev/null if nothing should be read"
+            };
+            tell!("note: reading the text from stdin until it ends ({how})");
+        }
+    });
     let mut stdin = std::io::stdin().lock();
     // The first bytes say that somebody writes.
     let begun = stdin.fill_buf().map(<[u8]>::len);

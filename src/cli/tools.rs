@@ -1,8 +1,8 @@
 //! Flags of tools.
 
 use super::Failure;
-use crate::chat::{Message, System, Tool};
 use crate::tools::{Limits, Toolbox};
+use fathom_text::chat::{Message, System, Tool};
 use std::path::PathBuf;
 use std::time::Duration;
 

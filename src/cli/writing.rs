@@ -2,7 +2,7 @@
 
 use super::meter::Meter;
 use super::{Failure, print, signals};
-use crate::machine::status_bytes;
+use fathom_files::process::status_bytes;
 use fathom_quantize::Error;
 use fathom_quantize::output::Target;
 use fathom_quantize::pipeline::{Job, RoleSize, Watch};
@@ -45,8 +45,8 @@ pub(super) fn write(
     let start = Instant::now();
     on_threads(threads, || {
         let watch = Watch { stop: signals.flag(), progress: &|bytes| advance(&meter, bytes) };
-        let output = job.create(to)?;
-        let _unfinished = signals::unfinished(output.path());
+        let (output, _unfinished) =
+            signals::make_unfinished(|| job.create(to), |output| Some(output.path()))?;
         job.write_to(kernels, output, watch)
     })??;
     meter.finish();

@@ -3,13 +3,14 @@
 use super::ahead::Watch;
 use super::so_far::{Replaced, SoFar, length};
 use super::{Flow, GO_ON, Repl, Trouble, complain, ended};
-use crate::SessionError;
-use crate::chat::{Assistant, Message, Prompt, ToolCall};
 use crate::cli::progress::PromptProgress;
-use crate::cli::show::{self, Show, aside};
+use crate::cli::show::{self, Show, Took, aside};
 use crate::cli::signals::{self, terminal};
-use crate::cli::{Failure, calls, keep};
-use crate::generate::{Event, Outcome, Request, Stop, Usage, generate};
+use crate::cli::{Failure, calls, keep, wrap};
+use crate::generate::generate;
+use fathom_engine::SessionError;
+use fathom_text::answer::{Event, Outcome, Request, Stop, Usage};
+use fathom_text::chat::{Assistant, Message, Prompt, ToolCall};
 use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::slice::from_ref;
@@ -89,6 +90,8 @@ impl Repl<'_, '_> {
             self.turns.truncate(n_turns);
             self.turns.push(replaced.answer);
             self.cut = replaced.cut.map(|why| (self.turns.len(), why));
+            // The session has what was to take its place.
+            self.held = None;
         }
         stays
     }
@@ -227,6 +230,10 @@ impl Repl<'_, '_> {
                     }
                     show.part(part)
                 }
+                Event::Malformed(one) => {
+                    show.malformed(one);
+                    GO_ON
+                }
                 Event::Repeats(cycle) => {
                     show.repeats(*cycle);
                     GO_ON
@@ -285,11 +292,8 @@ impl Repl<'_, '_> {
         }
         let held = self.session.tokens().len();
         if self.stats {
-            let thinking = if self.talk.think { "on" } else { "off" };
-            aside(&format!(
-                "{} | thinking {thinking}",
-                show::figures_and_context(usage, (held, n_ctx), seed)
-            ));
+            let took = Took { usage, context: (held, n_ctx), seed, thinking: Some(self.talk.think) };
+            aside(&show::figures(&took, wrap::err_columns()));
             // The line before the prompt would say the same.
             self.status = self.status_line();
         }

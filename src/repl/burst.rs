@@ -6,7 +6,7 @@
 
 use super::ahead::Typed;
 #[cfg(unix)]
-use super::ahead::{INTERRUPT, Keys, reads_what_is_there};
+use super::ahead::{INTERRUPT, Keys, reads_until_pause, reads_what_is_there};
 use super::input::{MARKS, is_complete};
 use rustyline::{
     Cmd, ConditionalEventHandler, Event, EventContext, KeyCode, KeyEvent, Modifiers, Movement, RepeatCount,
@@ -29,6 +29,8 @@ const ENTER: KeyEvent = KeyEvent(KeyCode::Enter, Modifiers::NONE);
 const ENTER_TOO: KeyEvent = KeyEvent(KeyCode::Char('M'), Modifiers::CTRL);
 const LINE_FEED: KeyEvent = KeyEvent(KeyCode::Char('J'), Modifiers::CTRL);
 const ALT_ENTER: KeyEvent = KeyEvent(KeyCode::Enter, Modifiers::ALT);
+/// The same, pressed before the line editor had the terminal: until then the terminal makes a line feed of every Enter.
+const ALT_LINE_FEED: KeyEvent = KeyEvent(KeyCode::Char('J'), Modifiers::CTRL_ALT);
 const TAB: KeyEvent = KeyEvent(KeyCode::Tab, Modifiers::NONE);
 const BACKSPACE: KeyEvent = KeyEvent(KeyCode::Backspace, Modifiers::NONE);
 
@@ -63,6 +65,8 @@ struct State {
     drawn: String,
     /// Text for the end of a long line, not drawn yet.
     held: String,
+    /// Meanwhile a pause ends the line editor's work, which then begins again with all of it.
+    until_pause: bool,
     /// What is being pasted, while its end has not come.
     pasted: Option<String>,
     /// When the last character came.
@@ -110,6 +114,12 @@ impl Burst {
         }
     }
 
+    /// Whether the line editor's work was ended because nothing more came for a moment. Then this is what it has drawn.
+    pub(super) fn paused(&self) -> Option<String> {
+        let state = self.state();
+        (state.until_pause && state.line.is_none()).then(|| state.drawn.clone())
+    }
+
     /// Whether the end of a paste is still to come.
     pub(super) fn is_pasting(&self) -> bool {
         self.state().pasted.is_some()
@@ -126,6 +136,7 @@ impl ConditionalEventHandler for Burst {
 
 impl State {
     fn key(&mut self, key: KeyEvent, line: &str, place: usize) -> Option<Cmd> {
+        let key = if key == ALT_LINE_FEED { ALT_ENTER } else { key };
         if self.line.is_some() {
             return self.follows(key);
         }
@@ -142,12 +153,12 @@ impl State {
                 can_follow().then(|| self.end(line, by))
             }
             CTRL_C => {
-                self.held.clear();
+                self.let_go();
                 Some(Cmd::Kill(Movement::WholeBuffer))
             }
             // The line editor would keep it to itself until it is whole.
             KeyEvent(KeyCode::BracketedPasteStart, _) => {
-                self.pasted = Some(std::mem::take(&mut self.held));
+                self.pasted = Some(self.let_go());
                 Some(Cmd::Noop)
             }
             ALT_ENTER if self.held.is_empty() => Some(Cmd::Newline),
@@ -165,7 +176,7 @@ impl State {
                 self.character(c, line, place, is_fast)
             }
             // The text goes before the key, which finds it there when it is pressed again.
-            _ if !self.held.is_empty() => Some(Cmd::Insert(1, std::mem::take(&mut self.held))),
+            _ if !self.held.is_empty() => Some(Cmd::Insert(1, self.let_go())),
             _ => None,
         }
     }
@@ -194,9 +205,20 @@ impl State {
         self.held.push(c);
         // Each piece is as long as all before it, so that a line of any length is drawn a few times.
         if waits && self.held.len() < line.len() {
+            if !self.until_pause {
+                self.until_pause = reads_until_pause(true);
+            }
             return Some(Cmd::Noop);
         }
-        Some(Cmd::Insert(1, std::mem::take(&mut self.held)))
+        Some(Cmd::Insert(1, self.let_go()))
+    }
+
+    /// What was held is drawn now.
+    fn let_go(&mut self) -> String {
+        if std::mem::take(&mut self.until_pause) {
+            reads_until_pause(false);
+        }
+        std::mem::take(&mut self.held)
     }
 
     /// Ends the line, unless it goes on.
@@ -205,14 +227,14 @@ impl State {
         if !is_complete(&whole) {
             return match self.held.is_empty() {
                 true => Some(Cmd::Newline),
-                false => Some(Cmd::Insert(1, std::mem::take(&mut self.held) + "\n")),
+                false => Some(Cmd::Insert(1, self.let_go() + "\n")),
             };
         }
         if !can_follow() {
             // The editor ends it: what may stand behind it is lost.
             return match self.held.is_empty() {
                 true => None,
-                false => Some(Cmd::Insert(1, std::mem::take(&mut self.held))),
+                false => Some(Cmd::Insert(1, self.let_go())),
             };
         }
         Some(self.end(line, By::Enter))
@@ -220,6 +242,8 @@ impl State {
 
     /// From now on nothing is drawn but the end of the line.
     fn end(&mut self, line: &str, by: By) -> Cmd {
+        // Reading takes what is there, and nothing else from now on.
+        self.until_pause = false;
         let held = std::mem::take(&mut self.held);
         let whole = format!("{line}{held}");
         self.seen = whole.len();
@@ -274,6 +298,11 @@ fn can_follow() -> bool {
 
 #[cfg(not(unix))]
 fn can_follow() -> bool {
+    false
+}
+
+#[cfg(not(unix))]
+fn reads_until_pause(_: bool) -> bool {
     false
 }
 
@@ -345,6 +374,21 @@ mod tests {
         assert_eq!(burst.draft(), "half of a line and");
         burst.take();
         assert_eq!(burst.draft(), "");
+    }
+
+    #[test]
+    fn alt_enter_is_a_line_end_whatever_the_terminal_made_of_it() {
+        for key in ['\r', '\n'].map(KeyEvent::alt) {
+            assert_eq!(State::default().key(key, "first", 5), Some(Cmd::Newline), "{key:?}");
+            let mut state = State { pasted: Some("pasted".into()), ..State::default() };
+            assert_eq!(state.key(key, "", 0), Some(Cmd::Noop));
+            assert_eq!(state.pasted.as_deref(), Some("pasted\r"));
+            let mut state = State { line: Some("sent".into()), seen: 4, ..State::default() };
+            for key in [char('a'), key, char('b')] {
+                state.key(key, "sent", 4);
+            }
+            assert_eq!(state.behind.typed.line, "a\nb");
+        }
     }
 
     #[test]

@@ -27,8 +27,8 @@ pub(super) enum Command {
     Stats,
     Context,
     History,
-    /// Whether reasoning is shown.
-    Thinking(bool),
+    /// Whether reasoning is shown: tell, or change.
+    Thinking(Option<bool>),
     Export(Form, PathBuf),
     /// The last answer, or a block of code in it, to the clipboard.
     Copy(Option<usize>),
@@ -112,8 +112,9 @@ pub(super) fn parse(line: &str) -> Result<Command, String> {
             }
         }),
         "/thinking" => Command::Thinking(match rest {
-            "show" => true,
-            "hide" => false,
+            "" => None,
+            "show" | "on" => Some(true),
+            "hide" | "off" => Some(false),
             other => return Err(format!("expected /thinking show or /thinking hide, found {other:?}")),
         }),
         "/regen" => Command::Regen,
@@ -343,7 +344,8 @@ mod tests {
         assert_eq!(parse("/list all"), Ok(Command::List { all: true }));
         assert_eq!(parse("/switch 2"), Ok(Command::Switch("2".into())));
         assert_eq!(parse("/think budget 50"), Ok(Command::ThinkBudget("50".into())));
-        assert_eq!(parse("/thinking hide"), Ok(Command::Thinking(false)));
+        assert_eq!(parse("/thinking hide"), Ok(Command::Thinking(Some(false))));
+        assert_eq!(parse("/thinking"), Ok(Command::Thinking(None)));
         assert_eq!(parse("/copy"), Ok(Command::Copy(None)));
         assert_eq!(parse("/copy 2"), Ok(Command::Copy(Some(2))));
         assert_eq!(parse("/write a\\ b"), Ok(Command::Write("a b".into(), None)));
@@ -407,7 +409,7 @@ mod tests {
             assert!(!error(far).contains("/regen?"), "{}", error(far));
         }
         assert!(error("/regen it").contains("takes no argument"));
-        assert!(error("/thinking").contains("/thinking hide"));
+        assert!(error("/thinking maybe").contains("/thinking hide"));
         assert!(error("/export file.md").contains("/export md FILE"));
         assert!(error("/read 'a b").contains("expected ' at the end"));
         assert!(error("/glob").contains("/glob PATTERN"));
@@ -430,7 +432,6 @@ mod tests {
             let line = match row.takes {
                 Takes::File | Takes::Conversation => format!("{} file", row.name),
                 _ if row.argument == "NAME" => format!("{} name", row.name),
-                _ if row.argument == "show|hide" => format!("{} show", row.name),
                 _ if row.argument == "md|json FILE" => format!("{} md file", row.name),
                 _ => row.name.to_owned(),
             };

@@ -72,6 +72,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Waits for the editor, or for another program that has the terminal; a signal that asks for the end ends it, too.
 pub(super) fn wait(mut editor: Child) -> std::io::Result<ExitStatus> {
     let mut asked: Option<Instant> = None;
+    signals::lend_terminal();
     loop {
         if let Some(status) = editor.try_wait()? {
             return Ok(status);

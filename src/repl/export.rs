@@ -1,8 +1,8 @@
 //! A conversation as a file for others: Markdown to read, or JSON in the shape that OpenAI's and DeepSeek's interfaces take.
 
 use super::command::Form;
-use crate::chat::{Assistant, Conversation, Message, ToolCall};
-use fathom_quantize::writing::Disk;
+use fathom_files::writing::Disk;
+use fathom_text::chat::{Assistant, Conversation, Message, ToolCall};
 use serde_json::json;
 use std::fmt::Write;
 use std::io::ErrorKind;

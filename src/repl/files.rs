@@ -139,7 +139,7 @@ impl Repl<'_, '_> {
 
 /// A text file.
 fn text(path: &Path) -> Result<String, String> {
-    String::from_utf8(files::read(path, LARGEST_READ)?).map_err(|error| {
+    files::text(files::read(path, LARGEST_READ)?).map_err(|error| {
         let place = error.utf8_error().valid_up_to();
         format!(
             "{}: expected UTF-8, found other bytes at byte {place}; convert it to UTF-8 first",
@@ -192,7 +192,7 @@ fn matching(pattern: &str, stop: &AtomicBool) -> Result<Vec<PathBuf>, String> {
             }
         }
     };
-    let started = crate::threads::spawn("fathom-files", search);
+    let started = fathom_files::process::spawn("fathom-files", search);
     started.map_err(|error| format!("{pattern}: cannot start a thread for the search: {error}"))?;
     let mut paths = Vec::new();
     loop {

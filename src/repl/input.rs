@@ -5,8 +5,10 @@ use super::burst::{Burst, By};
 use super::shelf::Shelf;
 use super::table::{ROWS, Row, Takes};
 use super::{complain, editor, history};
-use crate::cli::{Failure, below, print, signals};
+use crate::cli::signals::{self, terminal};
+use crate::cli::{Failure, below, print, wrap};
 use etcetera::BaseStrategy;
+use fathom_files::writing::Disk;
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::config::Builder;
 use rustyline::error::ReadlineError;
@@ -15,12 +17,12 @@ use rustyline::hint::Hinter;
 use rustyline::history::{FileHistory, History};
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Behavior, CompletionType, Config, Context, Editor, Event, EventHandler, Helper};
-use std::io::{ErrorKind, IsTerminal};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use unicode_width::UnicodeWidthChar;
 
 const PROMPT: &str = "> ";
-const MOST_HISTORY: usize = 2000;
 /// Milliseconds within which the bytes of one key come: Esc alone is a key, and no beginning of one.
 const ONE_KEY: u16 = 50;
 /// The line editor gives up on such bytes, and on what it read together with them.
@@ -164,6 +166,7 @@ impl Input {
             let read = self.editor.readline_with_initial(prompt, (&begun, ""));
             drop(waiting);
             let (draft, pasting) = (self.burst.draft(), self.burst.is_pasting());
+            let paused = self.burst.paused();
             let (line, by, behind) = self.burst.take();
             self.typed.append(behind);
             if matches!(&read, Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData) {
@@ -174,6 +177,12 @@ impl Input {
                     continue;
                 }
                 self.typed.line = rest_of(std::mem::take(&mut self.typed), false);
+            }
+            let is_over = || terminal::is_gone() || signals::ended().is_some();
+            if let (Some(drawn), Err(ReadlineError::Eof), false) = (paused, &read, is_over()) {
+                take_from_screen(&format!("{prompt}{drawn}"));
+                begun = draft;
+                continue;
             }
             // A terminal that went away: nobody ended this line.
             if line.is_none() && matches!(&read, Err(error) if !matches!(error, ReadlineError::Interrupted)) {
@@ -202,17 +211,7 @@ impl Input {
             typed.reopen();
             let lines = [typed.line, burst.draft()];
             // Nobody is there to be told.
-            let _ = history_config().map(|config| {
-                let mut history = FileHistory::with_config(&config.build());
-                // What knows the file only appends to it.
-                if history::load(&mut history, &path).is_err() {
-                    return Ok(());
-                }
-                for line in lines.iter().filter(|line| !line.trim().is_empty()) {
-                    history.add(line)?;
-                }
-                history.append(&path)
-            });
+            let _ = add_to_history(&path, &lines);
         }))
     }
 
@@ -229,12 +228,43 @@ impl Input {
         }
         let added = self.editor.add_history_entry(text);
         if let (Ok(true), Some(path)) = (added, &self.history)
-            && let Err(error) = self.editor.append_history(path)
+            && let Err(error) = history::append(Disk::SYSTEM, path, text)
         {
             tell!("{}", print::plain(&not_saved(path, &error)));
             self.history = None;
         }
     }
+}
+
+/// The line editor has drawn this and ended its row: it is drawn anew, in the same place.
+fn take_from_screen(drawn: &str) {
+    let out = std::io::stdout();
+    if let Some(columns) = wrap::out_columns().filter(|_| out.is_terminal()) {
+        let mut out = out.lock();
+        // A terminal that went away shows nothing.
+        let _ = write!(out, "\u{1b}[{}A\r\u{1b}[J", n_rows(drawn, columns)).and_then(|()| out.flush());
+    }
+}
+
+/// How far down a text of a line editor leads, and the end of its row.
+fn n_rows(text: &str, columns: usize) -> usize {
+    const TAB: usize = 8;
+    let (mut row, mut column) = (0, 0);
+    for c in text.chars() {
+        let width = match c {
+            '\n' => {
+                (row, column) = (row + 1, 0);
+                continue;
+            }
+            '\t' => TAB - column % TAB,
+            c => c.width().unwrap_or(0),
+        };
+        column += width;
+        if column > columns {
+            (row, column) = (row + 1, width);
+        }
+    }
+    row + 1 + usize::from(column == columns)
 }
 
 /// All that was typed and what has come since, as one line that is not sent yet.
@@ -252,9 +282,24 @@ fn failure(error: ReadlineError) -> Failure {
     Failure::runtime(format!("the terminal: {error}"))
 }
 
+/// Adds what the file does not end with already.
+fn add_to_history(path: &Path, lines: &[String]) -> rustyline::Result<()> {
+    let mut history = FileHistory::with_config(&history_config()?.build());
+    // Where nothing can be read, nothing is written.
+    if history::load(&mut history, path).is_err() {
+        return Ok(());
+    }
+    for line in lines.iter().filter(|line| !line.trim().is_empty()) {
+        if history.add(line)? {
+            history::append(Disk::SYSTEM, path, line)?;
+        }
+    }
+    Ok(())
+}
+
 /// What the editor's history is told, too.
 fn history_config() -> rustyline::Result<Builder> {
-    Config::builder().max_history_size(MOST_HISTORY)
+    Config::builder().max_history_size(history::MOST)
 }
 
 /// `history` in the folder for states, which is made if it is missing.
@@ -289,9 +334,18 @@ fn meaning(typed: &str) -> Line {
     if typed.starts_with(MARKS) && !typed.starts_with("![") {
         return Line::Command(unfold(typed));
     }
+    // Who types this at any other prompt leaves; to a model it says nothing.
+    if is_farewell(typed) {
+        return Line::Command("/quit".to_owned());
+    }
     let message = unfold(typed);
-    let escaped = message.strip_prefix(' ').filter(|rest| rest.starts_with(MARKS));
+    let escaped = message.strip_prefix(' ').filter(|rest| rest.starts_with(MARKS) || is_farewell(rest));
     Line::Message(escaped.map_or(message.clone(), str::to_owned))
+}
+
+/// Whether a whole message is how other programs are left.
+fn is_farewell(typed: &str) -> bool {
+    matches!(typed.trim_end(), "exit" | "quit" | "exit()" | "quit()" | ":q")
 }
 
 /// The text that the typed lines mean.
@@ -425,6 +479,30 @@ mod tests {
         assert_eq!(meaning(" !important"), Line::Message("!important".into()));
         assert_eq!(meaning("![a](b.png)"), Line::Message("![a](b.png)".into()));
         assert_eq!(meaning("  indented"), Line::Message("  indented".into()));
+        for leaves in ["exit", "quit", "exit() ", ":q"] {
+            assert_eq!(meaning(leaves), Line::Command("/quit".into()), "{leaves}");
+            assert_eq!(meaning(&format!(" {leaves}")), Line::Message(leaves.into()));
+        }
+        for message in ["exit code 3?", "Exit", "bye", "How do I quit vim?", "exit\nquit"] {
+            assert_eq!(meaning(message), Line::Message(message.into()));
+        }
+    }
+
+    #[test]
+    fn the_rows_of_a_line_are_those_of_the_line_editor() {
+        for (text, n) in [
+            ("", 1),
+            ("> abc", 1),
+            ("> 1234567", 1),
+            ("> 12345678", 2),
+            ("> 123456789", 2),
+            ("> a\nb", 2),
+            ("> 1234567\u{65e5}", 2),
+            ("> a\tb", 1),
+            ("> a\t\tb", 2),
+        ] {
+            assert_eq!(n_rows(text, 10), n, "{text:?}");
+        }
     }
 
     #[test]

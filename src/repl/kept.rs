@@ -4,12 +4,12 @@ use super::saved::Saved;
 use super::shelf::{self, Open, Shelf, Stamp};
 use super::so_far::Unfinished;
 use super::{Repl, complain};
-use crate::chat::markers::END_THINK;
-use crate::chat::{Conversation, Message, Start};
 use crate::cli::named::Named;
 use crate::cli::show::aside;
 use crate::cli::{Failure, calls, print, tools};
-use crate::counted::counted;
+use fathom_engine::counted::counted;
+use fathom_text::chat::markers::END_THINK;
+use fathom_text::chat::{Conversation, Message, Start};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -184,7 +184,10 @@ impl Kept {
         if self.remembers && self.shelf.is_err() {
             self.shelf = Shelf::usual();
         }
-        self.shelf.clone().map_err(|why| format!("conversations are not saved here ({why})"))
+        let shelf = self.shelf.clone().map_err(|why| format!("conversations are not saved here ({why})"))?;
+        // Somebody may have removed it since.
+        shelf.make_folder()?;
+        Ok(shelf)
     }
 
     /// Writes what there is of an answer, without waiting for the disk; if it is still busy with the last, not now.
@@ -206,7 +209,7 @@ impl Kept {
                 Err(why) => Put { open, done: Err(why) },
             }
         };
-        match crate::threads::spawn("fathom-answer", write) {
+        match fathom_files::process::spawn("fathom-answer", write) {
             Ok(writing) => self.beside = Some(Beside { writing, spare }),
             // Without a thread the answer is kept at its end.
             Err(_) => self.open = lent.lock().unwrap_or_else(PoisonError::into_inner).take(),
@@ -506,7 +509,7 @@ impl Repl<'_, '_> {
 
     pub(super) fn load(&mut self, path: &Path) -> Result<(), String> {
         let stamp = Stamp::of(path);
-        let saved = Saved::read(path)?;
+        let saved = Saved::read_named(path)?;
         self.leave_conversation()?;
         self.take_over(saved, path, &Named::default())?;
         self.kept.close();
@@ -649,152 +652,4 @@ fn first_line(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::command::Form;
-    use super::super::export;
-    use super::super::saved::tests::saved;
-    use super::*;
-    use crate::chat::Assistant;
-    use fathom_quantize::writing::{Disk, Fault, Faults};
-    use std::collections::BTreeMap;
-
-    /// A chat on a disk that fails, and what the person may count on.
-    struct Chat {
-        folder: tempfile::TempDir,
-        disk: Disk,
-        kept: Kept,
-        /// Every file that was written, and what it holds.
-        files: BTreeMap<PathBuf, String>,
-        n_told: usize,
-    }
-
-    impl Chat {
-        fn new(disk: Disk) -> Chat {
-            // In memory where there is such a folder: nobody waits for a disk that is written hundreds of times.
-            let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-            let shelf = Shelf::new(folder.path().join("sessions")).unwrap();
-            drop(shelf.add("first", "of another day".into()).unwrap());
-            let files = BTreeMap::from([(shelf.path("first"), "of another day".to_owned())]);
-            let kept = Kept { remembers: true, shelf: Ok(shelf.on(disk)), ..Kept::new(false) };
-            Chat { folder, disk, kept, files, n_told: 0 }
-        }
-
-        /// What comes of a step: told if it went wrong, and on the disk if it went well.
-        fn after<T>(&mut self, done: Result<T, String>, path: &Path, text: &str) {
-            match done {
-                Ok(_) => drop(self.files.insert(path.to_owned(), text.to_owned())),
-                Err(why) => {
-                    assert!(why.contains(self.folder.path().to_str().unwrap()), "{why}");
-                    self.n_told += 1;
-                    // Only its name is not sure yet.
-                    if std::fs::read_to_string(path).is_ok_and(|there| there == text) {
-                        self.files.insert(path.to_owned(), text.to_owned());
-                    }
-                }
-            }
-            self.check();
-        }
-
-        /// All that was written is there, whole, and nothing else.
-        fn check(&self) {
-            let shelf = self.folder.path().join("sessions");
-            let files = [self.folder.path(), &shelf].map(|folder| std::fs::read_dir(folder).unwrap());
-            let files = files.into_iter().flatten().map(|file| file.unwrap().path());
-            let found: BTreeMap<PathBuf, String> = files
-                .filter(|path| path.is_file())
-                .map(|path| (path.clone(), std::fs::read_to_string(path).unwrap()))
-                .collect();
-            assert_eq!(found, self.files);
-        }
-
-        fn path(&self, name: &str) -> PathBuf {
-            self.kept.shelf().unwrap().path(name)
-        }
-
-        fn keep(&mut self, text: &str) {
-            let done = self.kept.keep("A talk", text.to_owned());
-            let path = self.path(self.kept.name().unwrap_or("a-talk"));
-            self.after(done, &path, text);
-        }
-
-        /// A part of an answer, which nobody waits for; whether it was written.
-        fn keep_beside(&mut self) -> bool {
-            let unfinished = || Unfinished {
-                before: Arc::new(saved()),
-                answer: Assistant { content: "so".into(), ..Assistant::default() },
-            };
-            let Some(name) = self.kept.name().map(str::to_owned) else { return true };
-            self.kept.keep_beside(unfinished());
-            self.kept.settle();
-            let (path, text) = (self.path(&name), unfinished().text().unwrap());
-            let is_written = std::fs::read_to_string(&path).unwrap() == text;
-            if is_written {
-                self.files.insert(path, text);
-            }
-            self.check();
-            is_written && self.kept.open.as_ref().is_some_and(|open| open.unsure().is_none())
-        }
-
-        fn rename(&mut self, name: &str) {
-            let shelf = self.kept.shelf().unwrap().clone();
-            let Some(open) = &mut self.kept.open else { return };
-            let from = shelf.path(&open.name);
-            let done = shelf.rename(open, name);
-            let text = self.files[&from].clone();
-            if !from.exists() {
-                self.files.remove(&from);
-            }
-            self.after(done, &shelf.path(name), &text);
-        }
-
-        /// `/save` and `/export`, each to a file of its own.
-        fn write(&mut self, again: bool) {
-            let path = self.folder.path().join("talk.json");
-            let ours = if again { Stamp::of(&path) } else { None };
-            let done = saved().write_on(self.disk, &path, ours);
-            self.after(done, &path, &saved().text().unwrap());
-            let path = self.folder.path().join(format!("talk-{again}.md"));
-            let conversation = Conversation { messages: vec![Message::user("so")], thinking: false };
-            let done = export::write_on(self.disk, &conversation, "a model", Form::Markdown, &path);
-            self.after(done, &path, "# A conversation with a model\n\n## You\n\nso\n");
-        }
-    }
-
-    #[test]
-    fn whichever_step_fails_nothing_said_before_is_lost_and_the_chat_goes_on() {
-        for fault in [Fault::Full, Fault::Damaged, Fault::Short] {
-            for at in 0.. {
-                let faults = Faults::at(at, fault);
-                let mut chat = Chat::new(Disk::failing(faults));
-                chat.keep("1");
-                chat.keep("1 2");
-                let is_written = chat.keep_beside();
-                chat.keep("1 2 3");
-                chat.rename("b");
-                chat.keep("1 2 3 4");
-                chat.write(false);
-                chat.write(true);
-                assert_eq!(chat.n_told > 0 || !is_written, faults.happened(), "step {at}, {fault:?}");
-                // The disk is as good as before, and has room again.
-                chat.kept.shelf = chat.kept.shelf.map(|shelf| shelf.on(Disk::SYSTEM));
-                let n_told = chat.n_told;
-                chat.keep("1 2 3 4 5");
-                assert_eq!(chat.n_told, n_told, "step {at}, {fault:?}");
-                if !faults.happened() {
-                    assert!(at > 25, "not all steps go through the disk: {at}");
-                    break;
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn ages_have_one_unit() {
-        let told = |seconds: u64| since(Duration::from_secs(seconds));
-        assert_eq!(told(59), "just now");
-        assert_eq!(told(150), "2 min ago");
-        assert_eq!(told(7300), "2 h ago");
-        assert_eq!(told(100_000), "1 day ago");
-        assert_eq!(told(1_000_000), "11 days ago");
-    }
-}
+mod tests;

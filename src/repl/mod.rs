@@ -22,8 +22,6 @@ mod shelf;
 mod so_far;
 pub(crate) mod table;
 
-use crate::Session;
-use crate::chat::{Chat, Conversation, Message, Spoken, Tool};
 use crate::cli::keep::KeepArgs;
 use crate::cli::model::Loaded;
 use crate::cli::named::Named;
@@ -33,8 +31,10 @@ use crate::cli::show::aside;
 use crate::cli::signals::{self, terminal};
 use crate::cli::talk::TalkArgs;
 use crate::cli::{Failure, print, tools, wrap};
-use crate::generate::Constraint;
 use crate::tools::Toolbox;
+use fathom_engine::Session;
+use fathom_text::answer::Constraint;
+use fathom_text::chat::{Chat, Conversation, Message, Spoken, Tool};
 use input::{Input, Line};
 use kept::Kept;
 pub(crate) use kept::{Begin, Chosen};
@@ -127,6 +127,20 @@ fn banner(model: &str, n_ctx: usize, columns: usize) -> String {
     with(&format!("…{end}"), short)
 }
 
+/// How things stand, in one row: first the speed gives way, which stood behind the last answer, then the model.
+fn status(model: &str, context: &str, rate: Option<f64>, thinking: bool, columns: usize) -> String {
+    let rate = rate.map_or(String::new(), |rate| format!(" | {rate:.1} tokens/s"));
+    let thinking = if thinking { "thinking on" } else { "thinking off" };
+    let file = Path::new(model).file_name().map_or(model.into(), |name| name.to_string_lossy());
+    let lines = [
+        format!("{model} | {context}{rate} | {thinking}"),
+        format!("{file} | {context}{rate} | {thinking}"),
+        format!("{file} | {context} | {thinking}"),
+    ];
+    let fitting = lines.into_iter().find(|line| line.width() <= columns);
+    fitting.unwrap_or_else(|| format!("{context} | {thinking}"))
+}
+
 fn talk(repl: &mut Repl<'_, '_>, mut first: Option<String>) -> Result<(), Failure> {
     let mut wants_to_leave = false;
     // The first line said it all.
@@ -144,6 +158,7 @@ fn talk(repl: &mut Repl<'_, '_>, mut first: Option<String>) -> Result<(), Failur
             None => repl.read()?,
         };
         let done = match line {
+            Line::Interrupt if signals::just_stopped() => continue,
             Line::Interrupt if !wants_to_leave => {
                 wants_to_leave = true;
                 aside("press Ctrl-C again, or Ctrl-D, to leave");
@@ -156,7 +171,10 @@ fn talk(repl: &mut Repl<'_, '_>, mut first: Option<String>) -> Result<(), Failur
                     continue;
                 }
             },
-            Line::Message(text) if text.trim().is_empty() => continue,
+            Line::Message(text) if text.trim().is_empty() => {
+                wants_to_leave = false;
+                continue;
+            }
             Line::Message(text) => repl.message(text),
             Line::Command(text) => {
                 command::parse(&text).map_err(Trouble::Mistake).and_then(|it| repl.obey(it))
@@ -342,14 +360,13 @@ impl<'l, 'm> Repl<'l, 'm> {
     }
 
     fn status_line(&self) -> String {
-        let (name, n_ctx) = (&self.loaded.name, self.session.n_ctx());
+        let n_ctx = self.session.n_ctx();
         let context = match self.held {
             Some(held) => format!("context {held} of {n_ctx}"),
             None => format!("{n_ctx} tokens of context"),
         };
-        let rate = self.rate.map_or(String::new(), |rate| format!(" | {rate:.1} tokens/s"));
-        let thinking = if self.talk.think { "on" } else { "off" };
-        format!("{name} | {context}{rate} | thinking {thinking}")
+        let columns = wrap::err_columns().unwrap_or(usize::MAX);
+        status(&self.loaded.name, &context, self.rate, self.talk.think, columns)
     }
 
     fn conversation(&self) -> Conversation {
@@ -394,5 +411,14 @@ mod tests {
             assert!(line.contains(expected) && line.width() <= columns, "{line}");
         }
         assert!(banner(path, 32_768, 10).contains("| … |"), "a row that holds nothing");
+    }
+
+    #[test]
+    fn the_status_is_one_row() {
+        let line = |columns| status("/models/v3/q4.gguf", "context 7 of 9", Some(7.25), false, columns);
+        assert_eq!(line(80), "/models/v3/q4.gguf | context 7 of 9 | 7.2 tokens/s | thinking off");
+        assert_eq!(line(60), "q4.gguf | context 7 of 9 | 7.2 tokens/s | thinking off");
+        assert_eq!(line(50), "q4.gguf | context 7 of 9 | thinking off");
+        assert_eq!(line(30), "context 7 of 9 | thinking off");
     }
 }

@@ -4,13 +4,14 @@ use super::input::Input;
 use super::kept::Kept;
 use super::saved::Saved;
 use super::{Edited, Flow, Repl, Setup, Totals, Trouble, tell_prose};
-use crate::chat::Chat;
+use crate::builtin;
 use crate::cli::model::Loaded;
 use crate::cli::named::Named;
 use crate::cli::settings::is_builtin;
 use crate::cli::{Failure, calls};
-use crate::generate::Constraint;
-use crate::{Session, builtin};
+use fathom_engine::Session;
+use fathom_text::answer::Constraint;
+use fathom_text::chat::Chat;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 

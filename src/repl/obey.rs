@@ -3,11 +3,11 @@
 use super::command::{Command, no_setting};
 use super::table::help;
 use super::{Edited, Flow, GO_ON, Repl, Totals, Trouble, editor, export, tell, tell_prose};
-use crate::chat::{Conversation, Message, System};
 use crate::cli::show::aside;
 use crate::cli::talk::{self, TalkArgs};
 use crate::cli::{calls, print};
-use crate::counted::counted;
+use fathom_engine::counted::counted;
+use fathom_text::chat::{Conversation, Message, System};
 use std::fmt::Write;
 use std::ops::ControlFlow;
 
@@ -30,8 +30,13 @@ impl Repl<'_, '_> {
                 None => tell("there is no system prompt; /system TEXT sets one"),
             },
             Command::System(Some(text)) => {
+                let done = if text.is_some() { "set" } else { "removed" };
                 self.talk.system = text;
-                aside("the next answer recomputes the whole conversation");
+                let then = match self.turns.is_empty() {
+                    true => "",
+                    false => "; the next answer recomputes the whole conversation",
+                };
+                aside(&format!("system prompt {done}{then}"));
             }
             Command::ThinkBudget(budget) => {
                 self.talk.reasoning_budget = talk::n_predict(&budget)?;
@@ -52,9 +57,10 @@ impl Repl<'_, '_> {
             Command::Stats => self.show_stats(),
             Command::Context => self.show_context(),
             Command::History => self.show_history(),
-            Command::Thinking(shown) => {
+            Command::Thinking(None) => tell(self.shown_thinking()),
+            Command::Thinking(Some(shown)) => {
                 self.talk.hide_thinking = !shown;
-                aside(if shown { "thinking is shown" } else { "thinking is hidden" });
+                aside(self.shown_thinking());
             }
             Command::Export(form, path) => {
                 export::write(&self.conversation(), &self.loaded.name, form, &path)?;
@@ -79,6 +85,16 @@ impl Repl<'_, '_> {
             }
         }
         Ok(GO_ON)
+    }
+
+    /// Whether what the model thinks is shown.
+    fn shown_thinking(&self) -> &'static str {
+        match (self.talk.hide_thinking, self.talk.think) {
+            (false, true) => "thinking is shown",
+            (true, true) => "thinking is hidden",
+            (false, false) => "thinking is shown, but the model does not think: /think on",
+            (true, false) => "thinking is hidden, and the model does not think: /think on",
+        }
     }
 
     /// Whether the model thinks, and for how long.
@@ -117,8 +133,8 @@ impl Repl<'_, '_> {
         let n_files = std::mem::take(&mut self.files).len();
         match n_files {
             0 => {}
-            1 => aside("1 file that waited for your next message is dropped"),
-            n => aside(&format!("{n} files that waited for your next message are dropped")),
+            1 => aside("dropped 1 file that was waiting for your next message"),
+            n => aside(&format!("dropped {n} files that were waiting for your next message")),
         }
         n_files > 0
     }
@@ -200,7 +216,7 @@ impl Repl<'_, '_> {
             self.n_messages(),
             counted(answers, "answer"),
             counted(prefilled, "token"),
-            self.session.tokens().len(),
+            self.n_used(),
             self.session.n_ctx(),
         ));
     }
@@ -264,13 +280,13 @@ impl Repl<'_, '_> {
                 Message::Tool(result) => person += n_tokens(&result.content),
             }
         }
-        let (n_ctx, held) = (self.session.n_ctx(), self.session.tokens().len());
+        let (n_ctx, held) = (self.session.n_ctx(), self.n_used());
         let files: usize = self.files.iter().map(|text| n_tokens(text)).sum();
         let tools = if tools > 0 { format!("{tools} of the tools, ") } else { String::new() };
         let waiting =
             if files > 0 { format!("; {files} of files wait for your next message") } else { String::new() };
         tell_prose(&format!(
-            "{held} of {n_ctx} tokens are computed ({:.1} %), {} are left; the conversation has {system} of the system prompt, {tools}{person} \
+            "{held} of {n_ctx} tokens are in use ({:.1} %), {} are left; the conversation has {system} of the system prompt, {tools}{person} \
              of yours and {model} of the model's{waiting}",
             100.0 * held as f64 / n_ctx as f64,
             n_ctx.saturating_sub(held),
@@ -285,6 +301,18 @@ impl Repl<'_, '_> {
             rendered.and_then(|rendered| rendered.ids(self.loaded.tokenizer)).map_or(0, |ids| ids.len())
         };
         of(system).saturating_sub(of(&System { tools: Vec::new(), ..system.clone() }))
+    }
+
+    /// Tokens of the context that the conversation takes. The session may still hold those of another one.
+    fn n_used(&self) -> usize {
+        match self.held {
+            Some(held) => held,
+            None if self.turns.is_empty() => 0,
+            None => self
+                .chat
+                .prompt_keeping(self.loaded.tokenizer, &self.conversation(), &self.spoken)
+                .map_or(self.session.tokens().len(), |prompt| prompt.tokens.len()),
+        }
     }
 
     /// The last message in an editor, and an answer to what it became.

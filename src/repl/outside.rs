@@ -2,14 +2,15 @@
 
 use super::files::LARGEST_READ;
 use super::{Repl, Trouble, blocks, editor};
-use crate::chat::Message;
 use crate::cli::show::aside;
 use crate::cli::{below, print, signals, wrap};
-use crate::counted::counted;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use fathom_engine::counted::counted;
+use fathom_files::writing::Disk;
 use fathom_quantize::Error;
 use fathom_quantize::output::{Appending, Target};
+use fathom_text::chat::Message;
 use std::fs;
 use std::io::{IsTerminal, Read, Write, stderr, stdout};
 use std::path::Path;
@@ -60,7 +61,6 @@ impl Repl<'_, '_> {
         if !text.ends_with('\n') {
             text.push('\n');
         }
-        let mut target = Target::new(path.to_owned());
         let there = fs::metadata(path).ok().filter(fs::Metadata::is_file);
         if there.is_some() {
             let question = format!("overwrite {}? [y/N] ", print::exact(&path.display().to_string()));
@@ -68,20 +68,8 @@ impl Repl<'_, '_> {
                 aside("nothing written");
                 return Ok(());
             }
-            target.replace = true;
         }
-        let written = Appending::create(&target, text.len() as u64).and_then(|mut file| {
-            file.write(text.as_bytes())?;
-            file.finish(|| false)
-        });
-        written.map_err(|error| match error {
-            // An answer has no smaller type.
-            Error::DiskFull { path, needed, available } => format!(
-                "{}: {needed} bytes are needed and {available} are available; make room, or choose another disk",
-                path.display()
-            ),
-            error => error.to_string(),
-        })?;
+        write_text(Disk::SYSTEM, path, &text, there.is_some())?;
         if let Some(there) = there {
             // Who may read or run it does not change; where that cannot be kept, the text is there all the same.
             let _ = fs::set_permissions(path, there.permissions());
@@ -127,6 +115,23 @@ impl Repl<'_, '_> {
         let text = format!("$ {command}\n{said}{end}");
         self.put_before(vec![(Path::new(&format!("!!{command}")), text)], signals.flag())
     }
+}
+
+/// Writes a file that is whole or not there; of what gives way to it nothing is lost before.
+fn write_text(disk: Disk, path: &Path, text: &str, replace: bool) -> Result<(), String> {
+    let target = Target { replace, disk, ..Target::new(path.to_owned()) };
+    let written = Appending::create(&target, text.len() as u64).and_then(|mut file| {
+        file.write(text.as_bytes())?;
+        file.finish(|| false)
+    });
+    written.map_err(|error| match error {
+        // An answer has no smaller type.
+        Error::DiskFull { path, needed, available } => format!(
+            "{}: {needed} bytes are needed and {available} are available; make room, or choose another disk",
+            path.display()
+        ),
+        error => error.to_string(),
+    })
 }
 
 /// Whether a command ended well, which is told if not.
@@ -177,7 +182,7 @@ fn overhear(mut shell: Command, most: u64, stop: &AtomicBool) -> std::io::Result
             heard.extend_from_slice(&buffer[..n_taken]);
         }
     };
-    let listening = crate::threads::spawn("fathom-shell", listen)?;
+    let listening = fathom_files::process::spawn("fathom-shell", listen)?;
     shell.stdout(writer.try_clone()?).stderr(writer);
     let child = shell.spawn()?;
     // Its ends of the pipe are closed, or the reader would wait for them.
@@ -225,6 +230,56 @@ fn send_to_clipboard(text: &str) -> Result<(), String> {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+    use fathom_files::writing::{Fault, Faults};
+
+    #[test]
+    fn whichever_step_fails_it_is_told_and_the_old_file_or_the_new_one_is_there() {
+        for fault in [Fault::Full, Fault::Damaged, Fault::Short] {
+            for (replace, old) in [(true, Some("old")), (false, None)] {
+                for at in 0.. {
+                    let folder = tempfile::tempdir().unwrap();
+                    let path = folder.path().join("answer");
+                    old.iter().for_each(|old| fs::write(&path, old).unwrap());
+                    let faults = Faults::at(at, fault);
+                    let done = write_text(Disk::failing(faults), &path, "new", replace);
+                    let case = format!("step {at}, {fault:?}: {done:?}");
+                    assert_eq!(done.is_err(), faults.happened(), "{case}");
+                    let found = fs::read_to_string(&path).ok();
+                    let is_new = found.as_deref() == Some("new");
+                    assert!(is_new || done.is_err() && found.as_deref() == old, "{case}: {found:?}");
+                    if let Err(why) = done {
+                        assert!(why.contains(path.to_str().unwrap()), "{why}");
+                    }
+                    if !faults.happened() {
+                        assert!(at > 3, "not all steps go through the disk: {at}");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_who_write_a_file_one_does_and_the_other_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("answer");
+        for replace in [false, true] {
+            let texts = ["a".repeat(100_000), "b".repeat(100_000)];
+            let done: Vec<Result<(), String>> = std::thread::scope(|scope| {
+                let write = |text: &String| write_text(Disk::SYSTEM, &path, text, replace);
+                let writers = texts.each_ref().map(|text| scope.spawn(move || write(text)));
+                writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+            });
+            let found = fs::read_to_string(&path).unwrap();
+            assert!(texts.contains(&found), "it is not whole");
+            assert!(done.iter().any(Result::is_ok), "{done:?}");
+            if !replace {
+                assert!(done.iter().any(Result::is_err), "one was written over: {done:?}");
+                let at = texts.iter().position(|text| *text == found).unwrap();
+                assert!(done[at].is_ok(), "{done:?}");
+            }
+        }
+    }
 
     #[test]
     fn what_a_command_says_is_taken_down_to_a_limit_and_how_it_ended() {

@@ -2,12 +2,12 @@
 
 use super::shelf::Stamp;
 use crate::builtin;
-use crate::chat::{Assistant, Message, Tool};
 use crate::cli::adjust::AdjustArgs;
 use crate::cli::talk::{self, NPredict, SamplingArgs, Seed, TalkArgs};
 use crate::files;
-use crate::sampler::Sampling;
-use fathom_quantize::writing::Disk;
+use fathom_files::writing::Disk;
+use fathom_text::chat::{Assistant, Message, Tool};
+use fathom_text::sampler::Sampling;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::io::ErrorKind;
@@ -17,6 +17,9 @@ use std::path::{Path, PathBuf};
 const VERSION: u32 = 1;
 /// No context holds more text, however it is written.
 const LARGEST: u64 = 256 << 20;
+
+/// What is to be read.
+const EXPECTED: &str = "a saved conversation";
 
 /// What is written.
 #[derive(Serialize, Deserialize)]
@@ -115,11 +118,7 @@ impl Saved {
         let text = self.text()?;
         let place = path.canonicalize().unwrap_or_else(|_| path.to_owned());
         let folder = place.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-        let part =
-            tempfile::Builder::new().prefix(".part-").make_in(folder, |part| disk.create_private(part));
-        let written = part.and_then(|part| {
-            disk.write_all(part.as_file(), text.as_bytes())?;
-            disk.sync(part.as_file())?;
+        let written = disk.private_part(folder, text.as_bytes()).and_then(|part| {
             if let Ok(there) = std::fs::metadata(&place) {
                 // Where that cannot be kept, the text is there all the same.
                 let _ = part.as_file().set_permissions(there.permissions());
@@ -211,20 +210,35 @@ impl Saved {
         }
     }
 
+    /// Reads a file that the person named, who may have meant another command.
+    pub(super) fn read_named(path: &Path) -> Result<Saved, String> {
+        Saved::read(path).map_err(|problem| {
+            let other = match path.is_file() {
+                true => "/read puts a text file before your next message",
+                false => "/list shows the conversations that are saved by name",
+            };
+            format!("{problem}; /load takes a file that /save wrote; {other}")
+        })
+    }
+
     /// Reads a file.
     pub(super) fn read(path: &Path) -> Result<Saved, String> {
+        let json: Value = files::read_json(path, LARGEST, EXPECTED)?;
         let at = |problem: &dyn std::fmt::Display| format!("{}: {problem}", path.display());
-        let bytes = files::read(path, LARGEST)?;
-        let json: Value = serde_json::from_slice(&bytes)
-            .map_err(|error| at(&format!("expected a saved conversation (JSON), found {error}")))?;
         match json.get("fathom_conversation") {
             Some(version) if *version == VERSION => {}
             Some(version) => {
-                return Err(at(&format!("expected fathom_conversation {VERSION}, found {version}")));
+                return Err(at(&format!(
+                    "expected fathom_conversation {VERSION}, found {version}; another version of Fathom saved it: \
+                     resume it with that one"
+                )));
             }
-            None => return Err(at(&"expected a conversation saved by /save, found other JSON")),
+            None => return Err(at(&format_args!("expected {EXPECTED}, found other JSON"))),
         }
-        let wire: Wire = serde_json::from_value(json).map_err(|error| at(&error))?;
+        let damaged = |problem: &dyn std::fmt::Display| {
+            at(&format_args!("expected {EXPECTED}, found one that was damaged or edited: {problem}"))
+        };
+        let wire: Wire = serde_json::from_value(json).map_err(|error| damaged(&error))?;
         let turns = wire.messages.into_iter().enumerate().map(
             |(index, message)| match serde_json::from_value(message) {
                 Ok(Message::System(_)) => Err(format!(
@@ -234,12 +248,12 @@ impl Saved {
                 Err(error) => Err(format!("message {index}: {error}")),
             },
         );
-        let turns = turns.collect::<Result<Vec<_>, _>>().map_err(|error| at(&error))?;
+        let turns = turns.collect::<Result<Vec<_>, _>>().map_err(|error| damaged(&error))?;
         let mut settings = wire.settings;
         let tools = std::mem::take(&mut settings.tools).into_iter().map(Tool::from_json);
         let tools =
-            tools.collect::<Result<_, _>>().map_err(|error| at(&format!("settings: tools: {error}")))?;
-        let talk = settings.checked().map_err(|error| at(&format!("settings: {error}")))?;
+            tools.collect::<Result<_, _>>().map_err(|error| damaged(&format!("settings: tools: {error}")))?;
+        let talk = settings.checked().map_err(|error| damaged(&format!("settings: {error}")))?;
         let words_at = match turns.last() {
             Some(Message::User(text)) => wire.words_at.filter(|at| text.is_char_boundary(*at)),
             _ => None,
@@ -286,10 +300,13 @@ impl Settings {
 }
 
 #[cfg(test)]
+mod mutations;
+
+#[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::chat::Assistant;
     use clap::Parser;
+    use fathom_text::chat::Assistant;
 
     #[derive(Parser)]
     struct Words {
@@ -426,8 +443,8 @@ pub(super) mod tests {
             assert!(error.contains(expected) && error.contains("file"), "{error}");
             assert!(saved().write(&path, None).unwrap_err().contains("not a saved conversation"));
         };
-        bad("{", "", "expected a saved conversation");
-        bad("fathom_conversation", "other", "saved by /save");
+        bad("{", "", "expected a saved conversation, found ");
+        bad("fathom_conversation", "other", "expected a saved conversation, found other JSON");
         bad(
             "\"fathom_conversation\":1",
             "\"fathom_conversation\":2",
@@ -436,7 +453,13 @@ pub(super) mod tests {
         bad("\"temperature\":1.0", "\"temperature\":101.0", "settings: temperature: expected a number");
         bad("\"role\":\"user\"", "\"role\":\"system\"", "message 0: expected no system message");
         bad("\"role\":\"assistant\"", "\"role\":\"wizard\"", "message 1:");
-        bad("\"messages\"", "\"massages\"", "missing field `messages`");
+        bad("\"messages\"", "\"massages\"", "damaged or edited: missing field `messages`");
+        std::fs::write(&path, "Some notes of mine.\n").unwrap();
+        let error = Saved::read(&path).unwrap_err();
+        assert!(
+            error.contains("found text that is not JSON: it begins with \"Some notes of mine.\""),
+            "{error}"
+        );
         assert!(Saved::read(&folder.path().join("none")).unwrap_err().contains("none"));
     }
 }

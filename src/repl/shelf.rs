@@ -5,7 +5,8 @@
 //! holds a shared lock on its file, and on one that is being written: what is locked is not removed to make room.
 
 use etcetera::BaseStrategy;
-use fathom_quantize::writing::Disk;
+use fathom_files::input;
+use fathom_files::writing::{Disk, PART};
 use std::fs::{DirBuilder, File, Metadata, TryLockError};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -14,8 +15,6 @@ use tempfile::{NamedTempFile, TempPath};
 
 /// What the name of a file ends in.
 const ENDING: &str = ".json";
-/// What the name of a file that is being written begins with.
-const PART: &str = ".part-";
 /// Whoever looks at a file and then replaces it holds the folder's lock. Nobody holds it longer; somebody who was stopped while
 /// he did is not waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(2);
@@ -116,14 +115,19 @@ impl Shelf {
     }
 
     pub(super) fn new(folder: PathBuf) -> Result<Shelf, String> {
+        let shelf = Shelf { folder, disk: Disk::SYSTEM };
+        shelf.make_folder()?;
+        shelf.sweep();
+        Ok(shelf)
+    }
+
+    /// Makes the folder if it is missing.
+    pub(super) fn make_folder(&self) -> Result<(), String> {
         let mut builder = DirBuilder::new();
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.create(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
-        let shelf = Shelf { folder, disk: Disk::SYSTEM };
-        shelf.sweep();
-        Ok(shelf)
+        builder.create(&self.folder).map_err(|error| format!("{}: {error}", self.folder.display()))
     }
 
     /// The same on a disk that fails when a test says so.
@@ -137,15 +141,7 @@ impl Shelf {
         // A file that is being made gets its lock under this one.
         let _guard = self.guard();
         for (path, metadata) in self.files().filter(|(path, _)| file_name(path).starts_with(PART)) {
-            let is_dead = match used(&path) {
-                Use::Nobody => true,
-                Use::Somebody => false,
-                Use::Unknown => {
-                    let age = metadata.modified().ok().and_then(|changed| changed.elapsed().ok());
-                    age.is_some_and(|age| age > ABANDONED)
-                }
-            };
-            if is_dead {
+            if is_dead(used(&path), &metadata) {
                 // The next start tries again.
                 let _ = std::fs::remove_file(path);
             }
@@ -197,7 +193,7 @@ impl Shelf {
     pub(super) fn open(&self, name: &str) -> Open {
         // Whoever looks whether it is in use has it locked for a moment, in which it could not be held.
         let _guard = self.guard();
-        let file = File::open(self.path(name)).ok();
+        let file = input::open(&self.path(name)).ok();
         let stamp = file.as_ref().and_then(|file| file.metadata().ok()).map(Stamp::from);
         let held = file.filter(hold);
         Open { name: name.to_owned(), text: String::new(), stamp, unsure: None, _held: held }
@@ -289,7 +285,8 @@ impl Shelf {
             return true;
         }
         let there = self.open(&open.name);
-        let is_same = std::fs::read(self.path(&open.name)).is_ok_and(|bytes| bytes == open.text.as_bytes());
+        let is_same = input::read(&self.path(&open.name), open.text.len() as u64)
+            .is_ok_and(|bytes| bytes == open.text.as_bytes());
         if is_same {
             let text = std::mem::take(&mut open.text);
             *open = there.with(text);
@@ -309,9 +306,7 @@ impl Shelf {
 
     fn new_part(&self) -> std::io::Result<NamedTempFile> {
         let _guard = self.guard();
-        let part = tempfile::Builder::new()
-            .prefix(PART)
-            .make_in(&self.folder, |path| self.disk.create_private(path))?;
+        let part = self.disk.new_part(&self.folder)?;
         hold(part.as_file());
         Ok(part)
     }
@@ -383,6 +378,18 @@ impl Shelf {
     }
 }
 
+/// Whether nobody goes on with an unfinished file: its lock tells, or where there are none its age.
+fn is_dead(using: Use, metadata: &Metadata) -> bool {
+    match using {
+        Use::Nobody => true,
+        Use::Somebody => false,
+        Use::Unknown => {
+            let age = metadata.modified().ok().and_then(|changed| changed.elapsed().ok());
+            age.is_some_and(|age| age > ABANDONED)
+        }
+    }
+}
+
 /// What was a part is found under its name: there is nothing left to remove.
 fn has_its_name(part: TempPath) {
     // Where it cannot be forgotten it is looked for, and not found.
@@ -398,7 +405,7 @@ fn used(path: &Path) -> Use {
     if cfg!(not(unix)) {
         return Use::Unknown;
     }
-    match File::open(path).map(|file| file.try_lock()) {
+    match input::open(path).map(|file| file.try_lock()) {
         Ok(Ok(())) => Use::Nobody,
         Ok(Err(TryLockError::WouldBlock)) => Use::Somebody,
         Ok(Err(TryLockError::Error(_))) | Err(_) => Use::Unknown,
@@ -462,6 +469,25 @@ mod tests {
     fn set_age(shelf: &Shelf, name: &str, hours: u64) {
         let file = File::options().append(true).open(shelf.path(name)).unwrap();
         file.set_modified(SystemTime::now() - Duration::from_secs(hours * 3600)).unwrap();
+    }
+
+    /// A pipe would be waited for until somebody writes to it.
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_in_the_place_of_a_conversation_is_not_waited_for() {
+        let (_folder, shelf) = shelf();
+        let (mut open, _) = shelf.add("talk", "one".to_owned()).unwrap();
+        std::fs::remove_file(shelf.path("talk")).unwrap();
+        let pipe = |name: &str| {
+            assert!(std::process::Command::new("mkfifo").arg(shelf.path(name)).status().unwrap().success());
+        };
+        pipe("talk");
+        pipe(".part-x");
+        assert!(shelf.open("talk").stamp.is_none());
+        assert_eq!(shelf.update(&mut open, "one".to_owned()), Ok(true), "it gets another name");
+        assert_eq!((names(&shelf), read(&shelf, "talk-2").as_str()), (vec!["talk-2".to_owned()], "one"));
+        shelf.sweep();
+        shelf.delete("talk").unwrap();
     }
 
     #[test]
@@ -554,6 +580,25 @@ mod tests {
         let shelf = Shelf::new(shelf.folder).unwrap();
         let left: Vec<PathBuf> = shelf.files().map(|(path, _)| path).collect();
         assert_eq!(left, [living.path()]);
+    }
+
+    #[test]
+    fn where_locks_do_not_tell_what_is_old_is_swept_away() {
+        let (_folder, shelf) = shelf();
+        let path = shelf.folder.join(".part-x");
+        let file = File::create(&path).unwrap();
+        let is_dead = |using, changed| {
+            file.set_modified(changed).unwrap();
+            is_dead(using, &std::fs::metadata(&path).unwrap())
+        };
+        let (now, minute) = (SystemTime::now(), Duration::from_secs(60));
+        assert!(!is_dead(Use::Unknown, now));
+        assert!(!is_dead(Use::Unknown, now - (ABANDONED - minute)));
+        assert!(is_dead(Use::Unknown, now - (ABANDONED + minute)));
+        assert!(!is_dead(Use::Unknown, now + 100 * ABANDONED), "the clock went back");
+        // Where they tell, age says nothing.
+        assert!(is_dead(Use::Nobody, now));
+        assert!(!is_dead(Use::Somebody, now - 100 * ABANDONED));
     }
 
     #[cfg(unix)]

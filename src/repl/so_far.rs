@@ -2,7 +2,7 @@
 
 use super::answer::without_calls;
 use super::saved::Saved;
-use crate::chat::{Assistant, Event as Part, Message};
+use fathom_text::chat::{Assistant, Event as Part, Message};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

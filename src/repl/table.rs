@@ -54,7 +54,7 @@ pub(super) const ROWS: [Row; 28] = [
     row("/new", "", Takes::Nothing, "start a new conversation; settings stay"),
     row("/system", "[TEXT|off]", Takes::Text, "show, set or remove the system prompt"),
     row("/think", "[on|off|budget N]", THINK, "turn reasoning on or off, or limit it to N tokens"),
-    row("/thinking", "show|hide", Takes::OneOf(&["show", "hide"]), "show the reasoning, or not"),
+    row("/thinking", "[show|hide]", Takes::OneOf(&["show", "hide"]), "show or hide the reasoning"),
     row("/regen", "", Takes::Nothing, "answer the last message once more"),
     row("/undo", "", Takes::Nothing, "take back the last message and its answer"),
     row("/edit", "", Takes::Nothing, "change the last message in $EDITOR and have it answered"),
@@ -82,7 +82,7 @@ pub(super) const ROWS: [Row; 28] = [
     row("/delete", "NAME|NUMBER", Takes::Conversation, "delete one of them (asks first)"),
     row("!", "COMMAND", Takes::File, "run a shell command; its output is not sent"),
     row("!!", "COMMAND", Takes::File, "the same, and its output goes before your next message"),
-    row("/quit", "", Takes::Nothing, "leave; Ctrl-D does the same"),
+    row("/quit", "", Takes::Nothing, "leave, as do exit, quit and Ctrl-D"),
 ];
 
 impl Row {

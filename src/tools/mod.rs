@@ -5,8 +5,8 @@ mod schemas;
 
 pub use command::Limits;
 
-use crate::chat::{Tool, ToolCall};
 use crate::closest::closest;
+use fathom_text::chat::{Tool, ToolCall};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

@@ -1,23 +1,23 @@
 //! A file of tools: OpenAI's function schemas.
 
-use crate::chat::Tool;
-use fathom_quantize::input;
+use crate::files;
+use fathom_text::chat::Tool;
 use serde_json::Value;
 use std::collections::HashSet;
 use std::path::Path;
 
 /// Larger files fit into no context.
 const LARGEST: u64 = 16 << 20;
+/// What is to be read, as short as it can be.
+const EXPECTED: &str =
+    r#"JSON, an array of function schemas such as [{"name": "now", "description": "...", "parameters": {}}]"#;
 /// As in OpenAI's interface.
 const LONGEST_NAME: usize = 64;
 
 /// Reads `[...]` or `{"tools": [...]}`.
 pub(super) fn read(path: &Path) -> Result<Vec<Tool>, String> {
-    let at = |problem: String| format!("{}: {problem}", path.display());
-    let bytes = input::read_or_pipe(path, LARGEST).map_err(|error| at(error.to_string()))?;
-    let json = serde_json::from_slice(&bytes)
-        .map_err(|error| at(format!("expected JSON, an array of function schemas, found {error}")))?;
-    all(json).map_err(at)
+    let json = files::read_json_or_pipe(path, LARGEST, EXPECTED)?;
+    all(json).map_err(|problem| format!("{}: {problem}", path.display()))
 }
 
 fn all(json: Value) -> Result<Vec<Tool>, String> {

@@ -60,7 +60,7 @@ const ROWS: [Row; 20] = [
         "a config.json that was cut",
         "base",
         |dir| std::fs::write(dir.join("config.json"), "{\"architectures\": [").unwrap(),
-        &["config.json", "line 1 column", "again"],
+        &["config.json", "found JSON that breaks off in line 1", "again"],
     ),
     (
         "another model",
@@ -102,7 +102,7 @@ const ROWS: [Row; 20] = [
         "a header that is no JSON",
         "base",
         |dir| edit_bytes(dir, |bytes| bytes[8] = b'#'),
-        &["model.safetensors", "header", "line 1 column 1", "again"],
+        &["model.safetensors", "header: expected JSON, found text that is not JSON", "again"],
     ),
     (
         "a download cut in half",

@@ -11,7 +11,7 @@ fn bias(name: &str, n: usize) -> Tensor {
 
 const ACCOUNTS: &str = "the metadata does not describe this tensor";
 
-pub const REFUSED: [Row; 18] = [
+pub const REFUSED: [Row; 24] = [
     (
         "another epsilon of the indexer's norm",
         |dir, mut model| {
@@ -157,6 +157,81 @@ pub const REFUSED: [Row; 18] = [
         &["deepseek32.attention.scale: expected 0, found 0.5; Fathom supports no other value"],
     ),
     (
+        "a factor of 0 where 0 counts",
+        |dir, mut model| {
+            model.set("deepseek32.rope.scaling.yarn_ext_factor", 0f32);
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &[
+            "deepseek32.rope.scaling.yarn_ext_factor: expected 1 (or below 0: not set), found 0; Fathom supports no other",
+        ],
+    ),
+    (
+        "other factors of 0, and one below it",
+        |dir, mut model| {
+            model.set("deepseek32.rope.scaling.attn_factor", 0f32);
+            model.set("deepseek32.rope.scaling.yarn_attn_factor", -1f32);
+            model.set("deepseek32.expert_group_scale", vec![1u32, 0, 1, 1]);
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &[
+            "deepseek32.rope.scaling.attn_factor: expected 1, found 0",
+            "deepseek32.rope.scaling.yarn_attn_factor: expected 1, found -1",
+            "deepseek32.expert_group_scale: expected 1, found",
+        ],
+    ),
+    (
+        "the whole of a matrix whose halves are read, in a layer that the model does not have",
+        |dir, mut model| {
+            model.tensors.push(bias("blk.9.attn_kv_b.weight", 8));
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &[
+            "blk.9.attn_kv_b.weight",
+            ACCOUNTS,
+            "the model has the layers 0 to 3 (3 is the MTP layer)",
+            "again",
+        ],
+    ),
+    (
+        "a norm of a layer that the model does not have",
+        |dir, mut model| {
+            model.tensors.push(bias("blk.9.attn_norm.weight", 8));
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &[
+            "blk.9.attn_norm.weight",
+            ACCOUNTS,
+            "the model has the layers 0 to 3 (3 is the MTP layer)",
+            "again",
+        ],
+    ),
+    (
+        "a tensor behind the layers of a model without an MTP layer",
+        |dir, mut model| {
+            model.tensors.retain(|tensor| !tensor.name.starts_with("blk.3."));
+            model.set("deepseek32.block_count", 3u32);
+            model.set("deepseek32.nextn_predict_layers", 0u32);
+            model.tensors.push(bias("blk.3.attn_kv_b.weight", 8));
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &["blk.3.attn_kv_b.weight", ACCOUNTS, "the model has the layers 0 to 2:", "again"],
+    ),
+    (
+        "an indexer of a layer that the model does not have",
+        |dir, mut model| {
+            model.tensors.push(bias("blk.4.indexer.k_norm.weight", 8));
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &["blk.4.indexer.k_norm.weight", ACCOUNTS, "the model has the layers 0 to 3", "again"],
+    ),
+    (
         "a window of attention in one layer",
         |dir, mut model| {
             model.set("deepseek32.attention.sliding_window", vec![0u32, 128, 0, 0]);
@@ -260,6 +335,16 @@ fn what_changes_nothing_is_taken_and_told() {
         model.set("deepseek32.swiglu_clamp_exp", vec![0f32; 4]);
     });
     assert!(logits(&by_layer, &[]) == (expected.clone(), String::new()), "nothing in every layer is nothing");
+
+    let unset = with(|model| {
+        model.set("deepseek32.rope.scaling.yarn_ext_factor", -1f32);
+        model.set("deepseek32.rope.scaling.yarn_attn_factor", 1f32);
+        model.set("deepseek32.logit_scale", 0f32);
+    });
+    assert!(
+        logits(&unset, &[]) == (expected.clone(), String::new()),
+        "llama.cpp writes -1 for what is not set"
+    );
 
     let hidden = with(|model| {
         model.unset("deepseek32.nextn_predict_layers");

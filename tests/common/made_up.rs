@@ -2,8 +2,8 @@
 //! K formats.
 
 use super::Converted;
-use fathom::config::Config;
-use fathom::names;
+use fathom_arch::config::Config;
+use fathom_arch::names;
 use fathom_quantize::metadata;
 use fathom_quantize::output::Target;
 use fathom_quantize::pipeline::{Job, Watch};

@@ -7,11 +7,11 @@ pub mod program;
 #[cfg(target_os = "linux")]
 pub mod terminal;
 
-use fathom::config::Overrides;
-use fathom::mmap::Mapping;
-use fathom::probe::{NoProbe, Point, Probe, Values};
-use fathom::threads::Seats;
-use fathom::{Engine, Session, SessionOptions, Wanted};
+use fathom_arch::config::Overrides;
+use fathom_engine::mmap::Mapping;
+use fathom_engine::probe::{NoProbe, Point, Probe, Values};
+use fathom_engine::threads::Seats;
+use fathom_engine::{Engine, Session, SessionOptions, Wanted};
 use fathom_simd::Kernels;
 use safetensors::{Dtype, SafeTensors};
 use std::collections::{BTreeMap, HashMap};

@@ -74,15 +74,22 @@ trap 'kill "$kernels" 2>/dev/null || true' EXIT
 
 # Meanwhile the rest.
 started=$SECONDS
-programs=$(programs -p fathom-gguf -p fathom-quantize -p fathom --lib)
-mapfile -t libraries < <(of quantize "$programs"; of gguf "$programs"; of "$(basename "$root")" "$programs")
-((${#libraries[@]} == 3)) || { echo "some are missing: $programs" >&2; exit 1; }
+programs=$(programs -p fathom-gguf -p fathom-files -p fathom-arch -p fathom-engine -p fathom-quantize -p fathom-text \
+    -p fathom-measure -p fathom --lib)
+folders=(quantize gguf files arch engine text measure "$(basename "$root")")
+mapfile -t libraries < <(for folder in "${folders[@]}"; do of "$folder" "$programs"; done)
+((${#libraries[@]} == 8)) || { echo "some are missing: $programs" >&2; exit 1; }
 "$debian_rust/bin/cargo-clippy" clippy "${how[@]}" -q -p fathom-simd --all-targets -- -D warnings
 echo "compiling encoders, clippy: $((SECONDS - started)) seconds"
 started=$SECONDS
 on max "" quantize "${libraries[0]}"
 on max "" gguf "${libraries[1]}" "${gguf[@]}"
-on max "" . "${libraries[2]}" "${engine[@]}"
+on max "" files "${libraries[2]}"
+on max "" arch "${libraries[3]}"
+on max "" engine "${libraries[4]}"
+on max "" text "${libraries[5]}"
+on max "" measure "${libraries[6]}"
+on max "" . "${libraries[7]}" "${engine[@]}"
 echo "encoders, container and engine: $((SECONDS - started)) seconds"
 
 status=0

@@ -14,5 +14,6 @@ targets=(aarch64-apple-darwin x86_64-pc-windows-msvc)
 export RUSTC_BOOTSTRAP=1 CARGO_TARGET_DIR=target/emulation/platforms
 for target in "${targets[@]}"; do
     echo "== $target"
-    cargo check --locked -q -Zbuild-std --target "$target" -p fathom -p fathom-gguf -p fathom-simd -p fathom-quantize
+    cargo check --locked -q -Zbuild-std --target "$target" -p fathom -p fathom-gguf -p fathom-simd -p fathom-files -p fathom-arch \
+        -p fathom-engine -p fathom-quantize -p fathom-text -p fathom-measure
 done

@@ -19,13 +19,13 @@ use std::process::ExitCode;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
-use fathom::Engine;
-use fathom::bench::{Fill, Room, RoomOptions, Test};
-use fathom::cache::{CacheTypes, IndexType};
-use fathom::config::Overrides;
-use fathom::mmap::Mapping;
-use fathom::threads::{Seats, default_threads};
+use fathom_arch::config::Overrides;
+use fathom_engine::Engine;
+use fathom_engine::cache::{CacheTypes, IndexType};
+use fathom_engine::mmap::Mapping;
+use fathom_engine::threads::{Seats, default_threads};
 use fathom_interop::raw::{self, CacheType, Loading, Model, Threads};
+use fathom_measure::bench::{Fill, Room, RoomOptions, Test};
 use fathom_simd::{Format, Kernels};
 
 use named::Named;
@@ -167,8 +167,8 @@ impl Lab<'_> {
         for &test in tests {
             let tokens = self.tokens(test.n);
             let n = match test.kind {
-                fathom::bench::Kind::Prompt => test.n,
-                fathom::bench::Kind::Generation => test.n.min(SCANNED),
+                fathom_measure::bench::Kind::Prompt => test.n,
+                fathom_measure::bench::Kind::Generation => test.n.min(SCANNED),
             };
             let mut scan = Scan::new();
             for mode in Mode::all(repack, test) {

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use fathom::bench::{Kind, Test};
+use fathom_measure::bench::{Kind, Test};
 
 /// A test as the command line names it.
 #[derive(Clone, Copy, Debug, PartialEq)]

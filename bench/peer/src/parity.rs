@@ -3,13 +3,13 @@
 use std::error::Error;
 use std::fmt;
 
-use fathom::bench::{Kind, Test};
-use fathom::cache::{CacheTypes, IndexType};
-use fathom::probe::NoProbe;
-use fathom::{Session, SessionOptions, Wanted};
+use fathom_engine::cache::{CacheTypes, IndexType};
+use fathom_engine::probe::NoProbe;
+use fathom_engine::{Session, SessionOptions, Wanted};
 use fathom_interop::Rows;
 use fathom_interop::compare::{Distance, distance};
 use fathom_interop::raw::{CacheType, Model, Threads};
+use fathom_measure::bench::{Kind, Test};
 use fathom_simd::Format;
 
 use crate::rival::{Mode, Rival, Start};

@@ -2,11 +2,11 @@
 
 use std::fmt::Write as _;
 
-use fathom::Engine;
-use fathom::bench::{Measured, Stats};
-use fathom::cache::CacheTypes;
-use fathom::machine::Machine;
+use fathom_engine::Engine;
+use fathom_engine::cache::CacheTypes;
+use fathom_engine::machine::Machine;
 use fathom_interop::raw;
+use fathom_measure::bench::{Measured, Stats};
 use serde_json::{Value as Json, json};
 
 use crate::Args;

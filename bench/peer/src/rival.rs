@@ -3,11 +3,11 @@
 use std::fmt;
 use std::time::Instant;
 
-use fathom::Engine;
-use fathom::bench::{Kind, Test};
-use fathom::session::RandomRows;
+use fathom_engine::Engine;
+use fathom_engine::session::RandomRows;
 use fathom_interop::RunError;
 use fathom_interop::raw::{CacheType, Context, ContextOptions, Model, Threads};
+use fathom_measure::bench::{Kind, Test};
 use fathom_simd::Format;
 
 use crate::state::Layout;

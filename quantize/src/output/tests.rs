@@ -1,9 +1,10 @@
 use super::*;
 use crate::encode::Encoding;
 use crate::pipeline::{Job, Watch};
-use crate::plan::{Origin, Role, TensorPlan};
+use crate::stored;
 use crate::synth::Synthetic;
-use crate::writing::{Fault, Faults};
+use fathom_arch::role::Role;
+use fathom_files::writing::{Fault, Faults};
 use fathom_simd::Kernels;
 use std::sync::Barrier;
 use std::sync::atomic::AtomicBool;
@@ -85,6 +86,30 @@ fn a_name_that_no_file_can_have_is_refused_before_anything_is_written() {
     let error = Target::new("-".into()).check().unwrap_err();
     assert!(matches!(error, Error::StandardOutput), "{error}");
     assert!(names(temp.path()).is_empty());
+}
+
+#[test]
+fn a_folder_is_no_name_of_a_file_and_one_is_given() {
+    let temp = tempfile::tempdir().unwrap();
+    let there = temp.path().to_str().unwrap();
+    for (name, example) in [
+        (".", "./NAME)"),
+        ("..", "../NAME)"),
+        ("/", "/NAME)"),
+        ("not/there/", "not/there/NAME)"),
+        (there, "/NAME)"),
+        ("", "it is empty"),
+    ] {
+        let target = Target::new(name.into());
+        for target in [replacing(&target), target] {
+            let error = target.check().unwrap_err();
+            assert!(matches!(error, Error::NoSuchName { .. }), "{error}");
+            let told = error.to_string();
+            assert!(told.starts_with(name) && told.contains(example), "{told}");
+            assert!(told.ends_with("give another name"), "{told}");
+            assert_eq!(told.contains("it is a folder"), !name.is_empty(), "{told}");
+        }
+    }
 }
 
 #[test]
@@ -235,7 +260,7 @@ fn links_are_written_through_and_only_files_are_replaced() {
     }
     for path in [temp.path().join("new/"), PathBuf::from("/"), PathBuf::from("..")] {
         let target = Target { path, ..replacing(&target) };
-        assert!(matches!(target.check(), Err(Error::Io { .. })), "{}", target.path.display());
+        assert!(matches!(target.check(), Err(Error::NoSuchName { .. })), "{}", target.path.display());
     }
 }
 
@@ -259,7 +284,7 @@ fn too_large_a_file_is_refused_with_both_numbers() {
 fn every_step_fails(before: Option<&str>, write: impl Fn(&Target) -> Result<(), Error>) {
     for fault in [Fault::Full, Fault::Damaged, Fault::Short] {
         for at in 0.. {
-            let temp = crate::writing::quick_folder();
+            let temp = crate::quick_folder();
             let target = Target::new(temp.path().join("a.gguf"));
             let beside = temp.path().join("a.gguf.part");
             fs::write(&beside, "another's").unwrap();
@@ -317,12 +342,7 @@ fn every_step_fails(before: Option<&str>, write: impl Fn(&Target) -> Result<(), 
 
 #[test]
 fn whichever_step_fails_nothing_is_lost_and_nothing_is_left() {
-    let plan = [("embed", vec![40, 32]), ("q", vec![30, 32])].map(|(name, shape)| TensorPlan {
-        name: name.to_owned(),
-        shape,
-        role: Role::Attention,
-        origin: Origin::Tensor(name.to_owned()),
-    });
+    let plan = [stored("embed", Role::Attention, &[40, 32]), stored("q", Role::Attention, &[30, 32])];
     let model = Synthetic::new(&plan, 3);
     let encodings = [Encoding::Q8_0, Encoding::F32];
     let job = Job::new(&model, "made up", &plan, &encodings, Vec::new()).unwrap();

@@ -2,10 +2,11 @@
 
 use super::header::{self, Entry};
 use super::{Dtype, Found, Source, Stored, scale_name, scale_shape};
-use crate::disk;
 use crate::error::Error;
-use crate::input::{self, ReadError};
 use crate::small_file;
+use fathom_files::disk;
+use fathom_files::input::{self, ReadError};
+use fathom_files::json;
 use fathom_gguf::{LOOKED_AT, StandIn};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -275,7 +276,7 @@ fn read_header(path: &Path) -> Result<(File, Vec<Entry>), String> {
 fn weight_map(folder: &Path) -> Result<Option<Index>, Error> {
     let path = folder.join(INDEX);
     let Some(text) = small_file::read(&path)? else { return Ok(None) };
-    serde_json::from_slice(&text).map(Some).map_err(|source| Error::Json { path, source })
+    json::read(&text).map(Some).map_err(|found| Error::Json { path, found })
 }
 
 /// The only safetensors file of a folder without an index.
@@ -303,7 +304,7 @@ fn single_file(folder: &Path) -> Result<String, Error> {
 
 fn scale_block(config: &[u8], path: &Path) -> Result<[usize; 2], Error> {
     let json: ConfigJson =
-        serde_json::from_slice(config).map_err(|source| Error::Json { path: path.to_owned(), source })?;
+        json::read(config).map_err(|found| Error::Json { path: path.to_owned(), found })?;
     let Some(q) = json.quantization_config else { return Ok(DEFAULT_SCALE_BLOCK) };
     let next = "convert DeepSeek's own FP8 checkpoint or a BF16 copy of it";
     match q.quant_method.as_deref() {

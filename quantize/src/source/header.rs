@@ -4,6 +4,7 @@
 //! refuses the whole file without naming the tensor when a type is new to it; a converter owes its user the list.
 
 use super::{Dtype, Stored};
+use fathom_files::json;
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::collections::HashSet;
@@ -66,9 +67,10 @@ pub(super) fn json_bytes(first: [u8; 8], file_bytes: u64) -> Result<usize, Strin
 }
 
 /// Every array of the file, in the order of the data.
-pub(super) fn parse(json: &[u8], file_bytes: u64) -> Result<Vec<Entry>, String> {
-    let Members(members) = serde_json::from_slice(json).map_err(|e| format!("header: {e}"))?;
-    let data_start = 8 + json.len() as u64;
+pub(super) fn parse(bytes: &[u8], file_bytes: u64) -> Result<Vec<Entry>, String> {
+    let Members(members) =
+        json::read(bytes).map_err(|found| format!("header: expected JSON, found {found}"))?;
+    let data_start = 8 + bytes.len() as u64;
     let data_bytes = file_bytes - data_start;
     let mut names = HashSet::new();
     let mut entries = Vec::with_capacity(members.len());
@@ -158,7 +160,11 @@ mod tests {
                 8,
                 "twice",
             ),
-            ("[]".to_owned(), 0, "header: invalid type"),
+            (
+                "[]".to_owned(),
+                0,
+                "header: expected JSON, found JSON of another form: line 1, column 0: invalid type",
+            ),
         ] {
             let error = parsed(&json, data).unwrap_err();
             assert!(error.contains(says), "{json}: {error}");

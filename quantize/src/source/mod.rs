@@ -9,7 +9,7 @@ mod header;
 pub use checkpoint::Checkpoint;
 
 use crate::error::Error;
-use crate::plan::{Origin, TensorPlan};
+use fathom_arch::plan::{Origin, TensorPlan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::Range;

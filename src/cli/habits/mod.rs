@@ -8,9 +8,10 @@ mod words;
 use super::Failure;
 use super::settings::{BUILT_IN, Settings};
 use crate::closest::closest;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Arg, ArgAction, Command};
 use std::ffi::{OsStr, OsString};
-use tables::{COMMANDS, FLAGS, Habit, Row};
+use tables::{COMMANDS, FLAGS, Habit, Row, SUBCOMMANDS};
 
 /// Likeness of words that can be meant.
 const CLOSE: f64 = 0.8;
@@ -55,9 +56,40 @@ pub(super) fn read(
             let found = words::walk(rest, &command, &mut line.notes)?;
             line.args.extend(words::arrange(found, &command, settings, &mut line.notes)?);
         }
-        _ => line.args.extend(rest),
+        _ => {
+            below(&verb, &rest)?;
+            line.args.extend(rest);
+        }
     }
     Ok(line)
+}
+
+/// Refuses what other programs have below a command of this name.
+fn below(verb: &OsStr, rest: &[OsString]) -> Result<(), Failure> {
+    let (Some(verb), Some(word)) = (verb.to_str(), rest.first().and_then(|word| word.to_str())) else {
+        return Ok(());
+    };
+    match SUBCOMMANDS.iter().find(|(of, words, _)| *of == verb && words.contains(&word)) {
+        Some((.., why)) => Err(Failure::usage(format!("there is no `fathom {verb} {word}`: {why}"))),
+        None => Ok(()),
+    }
+}
+
+/// The parser offers whatever is most alike, which may be nothing like it.
+pub(super) fn without_far_fetched_tip(mut error: clap::Error) -> clap::Error {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.trim_start_matches('-').to_owned()),
+        _ => None,
+    };
+    let (found, offered) = (text(ContextKind::InvalidArg), text(ContextKind::SuggestedArg));
+    if let (Some(found), Some(offered)) = (found, offered)
+        && closest(&found, [offered.as_str()], CLOSE).is_none()
+    {
+        error.remove(ContextKind::SuggestedArg);
+        // It names what was offered.
+        error.remove(ContextKind::Usage);
+    }
+    error
 }
 
 /// A command with the flags that all commands have, as the parser will see it.

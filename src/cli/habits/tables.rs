@@ -5,7 +5,8 @@
 pub(super) enum Habit {
     /// It is another name of this flag.
     Is(&'static str),
-    /// It asks for what is always so: it is left out, with a note that says why.
+    /// It asks for what is always so, or for what would change nothing but speed or memory: it is left out, with a note that
+    /// says why. What would change an answer is never left out.
     Always {
         /// Values that ask for it, `*` for any; none: it takes no value.
         values: &'static [&'static str],
@@ -58,27 +59,35 @@ const fn needs(row: Row, values: &'static [&'static str], otherwise: &'static st
 }
 
 /// The same for a flag that may stand without a value.
-const fn may_say(row: Row, otherwise: &'static str) -> Row {
+const fn may_say(row: Row, values: &'static [&'static str], otherwise: &'static str) -> Row {
     match row.habit {
         Habit::Always { why, .. } => {
-            Row { habit: Habit::Always { values: YES, needs: false, why, otherwise }, ..row }
+            Row { habit: Habit::Always { values, needs: false, why, otherwise }, ..row }
         }
         _ => row,
     }
 }
 
+/// With a value, whatever it is.
+const fn any(row: Row) -> Row {
+    needs(row, &["*"], "")
+}
+
 const YES: &[&str] = &["on", "auto", "true", "1"];
-const NO_GPU: &str = "Fathom computes on the CPU alone; leave it out";
-const ON_CPU: &str = "everything is computed on the CPU";
+const YES_OR_NO: &[&str] = &["on", "auto", "true", "1", "off", "false", "0"];
+const ON_CPU: &str = "there is no GPU support; all layers run on the CPU";
 const NO_DOWNLOAD: &str = "Fathom downloads nothing; `hf download ORG/NAME` does, then name the file or folder as MODEL, or give \
                            the checkpoint to `fathom quantize`";
 const NO_SAMPLER: &str =
     "Fathom has no such sampler; it has --top-k, --top-p, --min-p, --typical, the penalties and DRY";
-const NO_DRAFT: &str = "Fathom has no speculative decoding; leave it out";
+const NO_DRAFT: &str = "there is no speculative decoding; answers are the same without it";
 const NO_ADAPTER: &str = "adapters and control vectors are not supported; convert a merged checkpoint";
 const NO_MEDIA: &str = "the model reads only text; /read in a chat and --file put text files into a prompt";
 const NO_SERVER: &str = "Fathom has no server; programs can call `fathom run --json`";
 const NO_LOG: &str = "Fathom writes no log; notes go to stderr, and --quiet leaves them out";
+const NOTHING_TO_SET: &str = "Fathom has nothing of that kind to set";
+const NUMA: &str = "threads and weights are always placed by memory node; `taskset` or `numactl` keep the program to some nodes";
+const BATCHES: &str = "one conversation runs at a time";
 const ROPE: &str = "rotary positions and YaRN are the model's own numbers; --override-kv KEY=float:VALUE replaces one (`fathom \
                     inspect` lists the keys)";
 const CACHE: &str = "prompts are cached automatically (`fathom cache ls` lists them); --no-cache turns that off, \
@@ -96,6 +105,10 @@ pub(super) static FLAGS: &[Row] = &[
     is(&["-ub", "--ubatch-size"], "--batch-size"),
     is(&["-ctk", "--cache-type-k"], "--cache-type"),
     is(&["-sys"], "--system"),
+    is(&["--max-tokens", "--max-new-tokens", "--num-predict"], "--n-predict"),
+    is(&["--num-ctx", "--n-ctx", "--context", "--context-size", "--context-length"], "--ctx-size"),
+    is(&["--num-threads", "--n-threads"], "--threads"),
+    is(&["--resume"], "--continue"),
     is(&["-jf"], "--json-schema-file"),
     is(&["-no-cnv", "--no-conversation"], "--raw"),
     is(&["--log-disable", "--no-perf", "--no-show-timings"], "--quiet"),
@@ -103,6 +116,7 @@ pub(super) static FLAGS: &[Row] = &[
     is(&["--hidethinking"], "--hide-thinking"),
     on(&["quantize"], is(&["--outfile"], "--output")),
     on(&["quantize"], is(&["--outtype"], "--type")),
+    on(&["quantize"], is(&["--model-name"], "--name")),
     on(&["quantize"], is(&["--output-tensor-type"], "--head")),
     on(&["quantize"], is(&["--token-embedding-type"], "--embed")),
     Row {
@@ -118,10 +132,12 @@ pub(super) static FLAGS: &[Row] = &[
     // What is so in any case.
     may_say(
         always(&["-fa", "--flash-attn"], "attention never stores the whole matrix of scores"),
-        "attention never stores the whole matrix of scores, and that cannot be turned off; leave it out",
+        YES_OR_NO,
+        "",
     ),
     may_say(
         always(&["-co", "--color"], "colours are used where the terminal supports them"),
+        YES,
         "set the variable NO_COLOR=1 to have no colours",
     ),
     always(&["--jinja"], "the chat format always comes from the model file"),
@@ -131,7 +147,10 @@ pub(super) static FLAGS: &[Row] = &[
     ),
     on(
         &["chat"],
-        always(&["-i", "--interactive", "-if", "--interactive-first"], "a chat on a terminal always is"),
+        always(
+            &["-i", "--interactive", "-if", "--interactive-first"],
+            "a chat on a terminal is always interactive",
+        ),
     ),
     on(&["chat"], always(&["-mli", "--multiline-input"], "Alt-Enter begins a new line in a message")),
     on(&["run"], always(&["-st", "--single-turn"], "`fathom run` ends with its answer")),
@@ -140,17 +159,41 @@ pub(super) static FLAGS: &[Row] = &[
     always(&["--cache-prompt"], "computed prompts are always cached; --no-cache turns that off"),
     always(&["--no-escape"], "backslashes in a prompt always stay as they are"),
     always(&["--offline"], "Fathom never uses the network"),
+    on(&["chat", "run"], always(&["--stream"], "answers are shown as they come, and --jsonl streams JSON")),
     always(&["--no-mmproj"], "the model reads only text"),
     always(&["--show-timings", "--perf"], "speeds are shown after every answer"),
-    always(&["-nkvo", "--no-kv-offload", "--no-op-offload", "-cmoe", "--cpu-moe"], ON_CPU),
-    needs(always(&["-ncmoe", "--n-cpu-moe"], ON_CPU), &["*"], ""),
-    needs(always(&["-ngl", "--gpu-layers", "--n-gpu-layers"], ON_CPU), &["0"], NO_GPU),
-    needs(always(&["-dev", "--device"], ON_CPU), &["none", "cpu"], NO_GPU),
-    needs(
-        always(&["--numa"], "threads and weights are always placed by memory node"),
-        &["distribute"],
-        "threads and weights are always placed by memory node; `taskset` or `numactl` keep the program to some nodes",
+    always(&["--mmap"], "model files are mapped unless --no-mmap is given"),
+    always(&["--warmup"], "the model is warmed up unless --no-warmup is given"),
+    // What would change nothing but speed or memory: where and how to compute.
+    always(&["-kvo", "--kv-offload", "-nkvo", "--no-kv-offload", "-cmoe", "--cpu-moe"], ON_CPU),
+    always(&["--op-offload", "--no-op-offload"], ON_CPU),
+    any(always(&["-ngl", "--gpu-layers", "--n-gpu-layers", "-ncmoe", "--n-cpu-moe"], ON_CPU)),
+    any(always(&["-dev", "--device", "-ot", "--override-tensor", "-mg", "--main-gpu"], ON_CPU)),
+    any(always(&["-sm", "--split-mode", "-ts", "--tensor-split", "-fitt", "--fit-target"], ON_CPU)),
+    any(always(&["-fit", "--fit", "-fitc", "--fit-ctx"], ON_CPU)),
+    any(always(&["--numa"], NUMA)),
+    any(always(&["-tb", "--threads-batch"], "--threads applies to both prompt and answer")),
+    any(always(&["-C", "--cpu-mask", "-Cr", "--cpu-range", "--cpu-strict"], AFFINITY)),
+    any(always(&["-Cb*", "--cpu-mask-batch", "--cpu-range-batch", "--cpu-strict-batch"], AFFINITY)),
+    any(always(&["--prio*", "--poll*"], "start it under `nice`; idle threads yield their processors")),
+    any(always(&["-dt", "--defrag-thold"], NOTHING_TO_SET)),
+    always(&["--swa-full", "-nr", "--no-repack", "--repack", "--no-host"], NOTHING_TO_SET),
+    always(
+        &["--check-tensors"],
+        "damage shows while the model computes: a result that is not a number is an error",
     ),
+    always(&["-kvu", "--kv-unified", "-no-kvu", "--no-kv-unified"], BATCHES),
+    always(&["-cb", "--cont-batching", "-nocb", "--no-cont-batching"], BATCHES),
+    always(&["-dio", "--direct-io"], "files are mapped; --no-mmap reads them into memory instead"),
+    always(&["-bs", "--backend-sampling"], ON_CPU),
+    always(&["--prompt-cache-all"], CACHE),
+    no(&["--prompt-cache-ro"], "`--no-cache` neither reads nor writes the prompt cache"),
+    any(always(&["--prompt-cache", "--cache-reuse", "-cram", "--cache-ram", "-ctxcp"], CACHE)),
+    any(always(&["-md", "--model-draft", "--draft*", "-ngld", "-devd", "-ctkd", "-ctvd"], NO_DRAFT)),
+    any(always(&["--lookup*", "-lcs", "-lcd", "--spec-type"], NO_DRAFT)),
+    always(&["-v", "--verbose", "--log-prefix", "--log-timestamps"], NO_LOG),
+    any(always(&["-lv", "--verbosity", "--log-verbosity"], NO_LOG)),
+    may_say(always(&["--log-colors"], NO_LOG), YES_OR_NO, ""),
     on(
         &["bench"],
         needs(always(&["-mmp"], "model files are always mapped"), &["1"], "bench always maps the model file"),
@@ -173,26 +216,8 @@ pub(super) static FLAGS: &[Row] = &[
         "`fathom chat` is a conversation",
     ),
     no(&["-sysf", "--system-prompt-file"], "--system \"$(cat FILE)\" takes the system prompt from a file"),
-    no(&["-ot", "--override-tensor", "--rpc", "-sm", "--split-mode", "-ts", "--tensor-split"], NO_GPU),
-    no(
-        &["-mg", "--main-gpu", "--list-devices", "-fit*", "--fit*", "-kvo", "--kv-offload", "--op-offload"],
-        NO_GPU,
-    ),
-    no(&["-tb", "--threads-batch"], "--threads applies to both prompt and answer"),
-    no(
-        &[
-            "-C",
-            "--cpu-mask",
-            "-Cr",
-            "--cpu-range",
-            "--cpu-strict",
-            "-Cb*",
-            "--cpu-mask-batch",
-            "--cpu-range-batch",
-        ],
-        AFFINITY,
-    ),
-    no(&["--prio*", "--poll*"], "start it under `nice`; idle threads yield their processors"),
+    no(&["--list-devices"], "there is no GPU support; `fathom doctor` shows this machine"),
+    no(&["--rpc"], "Fathom runs on one machine; leave it out"),
     no(&["--rope-*", "--yarn-*"], ROPE),
     no(
         &["--grammar", "--grammar-file"],
@@ -203,7 +228,7 @@ pub(super) static FLAGS: &[Row] = &[
         NO_SAMPLER,
     ),
     no(
-        &["--samplers", "--sampling-seq", "--sampler-seq", "-bs", "--backend-sampling"],
+        &["--samplers", "--sampling-seq", "--sampler-seq"],
         "samplers run in llama.cpp's default \
         order; the help of each says how to turn it off",
     ),
@@ -217,22 +242,7 @@ pub(super) static FLAGS: &[Row] = &[
         "nothing is dropped from a full context: the answer ends; \
         --ctx-size makes it larger",
     ),
-    no(
-        &[
-            "--swa-full",
-            "-dt",
-            "--defrag-thold",
-            "-nr",
-            "--no-repack",
-            "--repack",
-            "--no-host",
-            "--check-tensors",
-        ],
-        "Fathom has \
-        nothing of that kind to set; leave it out",
-    ),
-    no(&["-dio", "--direct-io"], "files are mapped; --no-mmap reads them into memory instead"),
-    no(&["--prompt-cache*", "--cache-reuse", "-cram", "--cache-ram", "-ctxcp", "--slot-*"], CACHE),
+    no(&["--slot-*"], CACHE),
     no(&["--reasoning-format"], "reasoning is always kept apart: on stderr, and in `reasoning` of --json"),
     no(&["--chat-template*", "--no-jinja", "--skip-chat-parsing"], TEMPLATE),
     no(&["--in-prefix*", "--in-suffix"], TEMPLATE),
@@ -247,10 +257,7 @@ pub(super) static FLAGS: &[Row] = &[
     no(&["--simple-io"], "--no-markdown prints answers unformatted; output to pipes and files always is"),
     no(&["-sp"], "control tokens are never shown in an answer"),
     no(&["-bf", "--binary-file"], "--file takes a text file"),
-    no(
-        &["-md", "--model-draft", "--draft*", "--spec-*", "-ngld", "-devd", "-ctkd", "-ctvd", "--lookup*"],
-        NO_DRAFT,
-    ),
+    no(&["--spec-*"], "there is no speculative decoding; leave it out"),
     no(&["--lora*", "--control-vector*"], NO_ADAPTER),
     no(&["-mm", "--mmproj*", "--image*", "--audio"], NO_MEDIA),
     no(
@@ -258,9 +265,10 @@ pub(super) static FLAGS: &[Row] = &[
         NO_SERVER,
     ),
     no(&["--keepalive", "--insecure"], NO_SERVER),
-    no(&["-v", "--verbose", "-lv", "--verbosity", "--log-*"], NO_LOG),
+    no(&["--log-*"], NO_LOG),
     no(&["--nowordwrap"], "--no-markdown prints answers unformatted"),
     // One command's.
+    on(&["chat"], no(&["--list", "--sessions"], "`/list` in the chat shows the saved conversations")),
     on(&["run", "tokenize"], no(&["--stdin"], "`--file -` reads stdin")),
     on(&["tokenize"], no(&["-p", "--prompt"], "the text is the last word: `fathom tokenize MODEL \"TEXT\"`")),
     on(&["tokenize"], no(&["--show-count"], "`| wc -w` counts the ids")),
@@ -307,6 +315,22 @@ pub(super) static FLAGS: &[Row] = &[
             "the output is always one file, which llama.cpp and Fathom can map as it is",
         ),
     ),
+];
+
+/// What other programs have below a command, and what stands for it here.
+pub(super) const SUBCOMMANDS: &[(&str, &[&str], &str)] = &[
+    (
+        "config",
+        &["set", "get", "edit", "unset", "list", "ls"],
+        "settings are text files: `fathom config path` says where, `fathom config show` prints them (docs/settings.md)",
+    ),
+    (
+        "cache",
+        &["clear", "clean", "delete", "remove", "purge", "prune"],
+        "`fathom cache rm --all` removes everything, `fathom cache rm NAME` what is cached for one model",
+    ),
+    ("cache", &["list", "show", "info", "size"], "`fathom cache ls` lists what is cached"),
+    ("cache", &["check"], "`fathom cache verify` checks what is cached"),
 ];
 
 /// Commands of ollama, LM Studio, Hugging Face and llama.cpp that are none here.

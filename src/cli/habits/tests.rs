@@ -54,7 +54,7 @@ fn check(verb: &str, name: &str, row: &Row) {
             let words: Vec<&str> = [verb, name].into_iter().chain(said.as_deref()).collect();
             let (args, notes) = read_line(&words).unwrap_or_else(|error| panic!("{words:?}: {error}"));
             assert_eq!(args, [verb], "{words:?}");
-            assert_eq!(notes, [format!("{name} is not needed: {why}")]);
+            assert_eq!(notes, [format!("{name} has no effect: {why}")]);
             if !otherwise.is_empty() {
                 let wrong = if needs { "99" } else { "off" };
                 assert_eq!(refused(&[verb, name, wrong]), format!("{name}: {otherwise}"));
@@ -81,6 +81,27 @@ fn every_row_does_what_it_says_and_none_is_dead() {
             }
             assert!(reached > 0, "{name}: a row that no command reaches");
         }
+    }
+}
+
+/// A command line that llama.cpp takes: what would only make it faster there is said to have no effect, and nothing more.
+#[test]
+fn flags_of_speed_alone_end_nothing() {
+    let flags = "-ngl 99 -fa off -t 2 -tb 4 -b 512 -ub 256 --mlock --no-mmap -ot exps=CPU -sm layer -dev CUDA0 --numa isolate \
+                 --prio 2 -md draft.gguf --draft-max 16 --cache-ram 0 -v --no-repack -kvu";
+    let words: Vec<&str> = ["run", "-p", "x"].into_iter().chain(flags.split_whitespace()).collect();
+    let (args, notes) = read_line(&words).unwrap();
+    let left = "run -p x -t 2 -b 512 --batch-size 256 --mlock --no-mmap";
+    assert_eq!(args.join(" "), left);
+    assert_eq!(notes[0], "-ngl has no effect: there is no GPU support; all layers run on the CPU");
+    for all_layers in [&["-ngl", "-1"][..], &["-ngl", "all"], &["--n-gpu-layers=99"], &["--gpu_layers", "99"]]
+    {
+        assert_eq!(line(&[&["run", "-p", "x"], all_layers].concat()), ["run", "-p", "x"], "{all_layers:?}");
+    }
+    // What changes the answer is not passed over.
+    for flag in ["--mirostat", "--lora", "--grammar", "--rope-scale", "--samplers", "--ignore-eos", "--keep"]
+    {
+        refused(&["run", "-p", "x", flag, VALUE]);
     }
 }
 
@@ -112,6 +133,28 @@ fn commands_of_other_programs_are_known_or_refused_by_name() {
     }
     let told = refused(&["qantize"]);
     assert!(told.contains("did you mean `quantize`?") && told.contains("fathom run"), "{told}");
+}
+
+#[test]
+fn commands_below_a_command_are_refused_by_name() {
+    for (verb, words, why) in SUBCOMMANDS {
+        for word in *words {
+            let told = refused(&[verb, word, "x"]);
+            assert!(told.contains(&format!("fathom {verb} {word}")) && told.contains(why), "{told}");
+        }
+    }
+    assert_eq!(line(&["cache", "ls"]), ["cache", "ls"]);
+}
+
+#[test]
+fn a_tip_is_like_what_was_typed() {
+    let told = |flag: &str| {
+        let parsed = program().try_get_matches_from(["fathom", "run", flag, "-p", "x"]);
+        without_far_fetched_tip(parsed.unwrap_err()).to_string()
+    };
+    assert!(told("--no-such-flag").contains("unexpected argument '--no-such-flag'"));
+    assert!(!told("--no-such-flag").contains("similar") && !told("--no-such-flag").contains("json-schema"));
+    assert!(told("--tmep").contains("'--temp'"), "{}", told("--tmep"));
 }
 
 #[test]
@@ -201,4 +244,35 @@ fn values_that_turn_a_sampler_off_elsewhere_do_so_here() {
 fn a_negative_temperature_is_told_what_stands_for_it() {
     let error = program().try_get_matches_from(["fathom", "run", "--temp", "-1", "-p", "x"]).unwrap_err();
     assert!(error.to_string().contains("0 always takes the most likely token"), "{error}");
+}
+
+#[test]
+fn what_the_parser_refuses_is_left_to_it_whatever_the_words_are() {
+    // With its message, a flag that nobody knows or that lacks its value comes before what the words beside it might be.
+    for words in [
+        &["run", "hi", "--foo", "3"][..],
+        &["run", "hi", "--tempp", "1"],
+        &["run", "hi", "there", "-p"],
+        &["run", "hi", "-qZ", "3"],
+        &["chat", "hello there", "--foo"],
+        &["quantize", "a", "b", "--nonsense"],
+    ] {
+        let args = line(words);
+        let error =
+            program().try_get_matches_from(["fathom".to_owned()].into_iter().chain(args)).unwrap_err();
+        let told = error.to_string();
+        let flag = words.iter().find(|word| word.starts_with('-')).unwrap();
+        let named = told.contains(flag) || told.contains("-Z") || told.contains("--prompt");
+        assert!(named, "{words:?}: {told}");
+    }
+    let two = refused(&["run", "hi", "there"]);
+    assert!(two.contains(r#"2 words ("hi" "there")"#), "{two}");
+}
+
+#[test]
+fn a_sum_is_a_prompt_and_no_path() {
+    for sum in ["6/2", "1:2", "12/4/3"] {
+        assert!(!words::names_a_model(sum.as_ref(), &Settings::default()), "{sum}");
+    }
+    assert!(words::names_a_model("models/x".as_ref(), &Settings::default()));
 }

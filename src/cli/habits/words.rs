@@ -24,6 +24,8 @@ pub(super) struct Found {
     models: Vec<OsString>,
     /// All that belongs to no flag.
     words: Vec<OsString>,
+    /// Whether a flag is unknown or lacks its value: what the words are cannot be judged, and the parser says what is wrong.
+    is_stuck: bool,
 }
 
 /// Takes a command's words apart. Other programs' flags become this one's, or end it.
@@ -81,15 +83,20 @@ impl Found {
         match value {
             Some(value) if known.get_id() == MODEL_FLAG => self.models.push(value),
             Some(value) => self.flags.extend([name.into(), value]),
-            // The parser says what is missing.
-            None => self.flags.push(name.into()),
+            None => {
+                self.is_stuck = true;
+                self.flags.push(name.into());
+            }
         }
     }
 
     /// Letters in one word: `-qc4096`, `-mFILE`.
     fn letters(&mut self, text: &str, whole: OsString, rest: &mut VecDeque<OsString>, command: &Command) {
         for (at, letter) in text.char_indices().skip(1) {
-            let Some(known) = find(command, &format!("-{letter}")) else { break };
+            let Some(known) = find(command, &format!("-{letter}")) else {
+                self.is_stuck = true;
+                break;
+            };
             self.seen.push(known.get_id().to_string());
             if !takes_value(known) {
                 continue;
@@ -102,7 +109,9 @@ impl Found {
             }
             self.flags.push(whole);
             if attached.is_empty() {
-                self.flags.extend(rest.pop_front_if(|next| can_be_value(known, next)));
+                let value = rest.pop_front_if(|next| can_be_value(known, next));
+                self.is_stuck |= value.is_none();
+                self.flags.extend(value);
             }
             return;
         }
@@ -150,7 +159,9 @@ fn foreign(
         Habit::Always { values, needs, why, otherwise } => {
             let known =
                 |text: &str| values.iter().any(|value| *value == "*" || value.eq_ignore_ascii_case(text));
-            let next = rest.front().and_then(|next| next.to_str()).filter(|next| !next.starts_with('-'));
+            // `-ngl -1`: every layer.
+            let is_value = |next: &&str| !next.starts_with('-') || next.parse::<f64>().is_ok();
+            let next = rest.front().and_then(|next| next.to_str()).filter(is_value);
             // `-fa` may stand alone, and what follows it be a prompt; `off` is understood to be turned down.
             let is_word = |text: &str| needs || known(text) || ["off", "0", "false"].contains(&text);
             let value = match value {
@@ -163,7 +174,7 @@ fn foreign(
             match value {
                 Some(value) if !known(&value) => refused(otherwise),
                 _ => {
-                    notes.push(format!("{name} is not needed: {why}"));
+                    notes.push(format!("{name} has no effect: {why}"));
                     Ok(())
                 }
             }
@@ -201,7 +212,9 @@ pub(super) fn arrange(
     let positionals: Vec<_> = command.get_positionals().map(|arg| arg.get_id().as_str()).collect();
     let takes_text = positionals.contains(&MODEL) && positionals.len() > 1;
     let Found { mut flags, models, mut words, .. } = found;
-    if !takes_text {
+    if found.is_stuck {
+        // Only the flags count now.
+    } else if !takes_text {
         too_many(name, &words, settings)?;
         models.into_iter().for_each(|model| flags.extend(["--model".into(), model]));
     } else if !words.is_empty() || !models.is_empty() {
@@ -223,21 +236,23 @@ pub(super) fn arrange(
     Ok(flags)
 }
 
+fn quoted(words: &[OsString]) -> String {
+    words.iter().map(|word| format!("{:?}", word.to_string_lossy())).collect::<Vec<_>>().join(" ")
+}
+
 /// Words that the parser would refuse without saying what to do.
 fn too_many(verb: &str, words: &[OsString], settings: &Settings) -> Result<(), Failure> {
-    let found =
-        || words.iter().map(|word| format!("{:?}", word.to_string_lossy())).collect::<Vec<_>>().join(" ");
     match (verb, words) {
         ("chat", [first, ..]) if words.len() > 1 || is_sentence(first, settings) => {
             Err(Failure::usage(format!(
                 "expected a MODEL and no other words, found {}; `fathom chat -p \"TEXT\"` begins a chat with a message, \
                  `fathom run \"TEXT\"` answers one prompt",
-                found()
+                quoted(words)
             )))
         }
         ("quantize", [_, _, ..]) => Err(Failure::usage(format!(
             "expected one checkpoint folder, found {}; for example `fathom quantize DIR --type q4_k_m -o OUT.gguf`",
-            found()
+            quoted(words)
         ))),
         _ => Ok(()),
     }
@@ -265,8 +280,9 @@ fn first_is_model(
         _ if names_a_model(&words[0], settings) => Ok(true),
         "tokenize" => Ok(has_text || words.len() > 1),
         _ if words.len() > 1 => Err(Failure::usage(format!(
-            "expected a MODEL, or one prompt in quotation marks, found {} words; {first:?} is not a file, folder or alias",
-            words.len()
+            "expected a MODEL, or one prompt in quotation marks, found {} words ({}); {first:?} is not a file, folder or alias",
+            words.len(),
+            quoted(words)
         ))),
         _ if has_text && !may_be_joined => Ok(true),
         _ => {
@@ -293,8 +309,10 @@ pub(super) fn names_a_model(word: &OsStr, settings: &Settings) -> bool {
 fn looks_like_a_model(text: &str) -> bool {
     let lower = text.to_lowercase();
     let is_path = lower.ends_with(".gguf") && text.starts_with(['/', '.', '~']);
-    // Neither "1/2=?" nor a sentence of a language without spaces.
-    let is_word = text.is_ascii() && !text.contains(|c: char| c.is_whitespace() || "?=!".contains(c));
+    // Neither "6/2", "1/2=?" nor a sentence of a language without spaces.
+    let is_word = text.is_ascii()
+        && text.contains(|c: char| c.is_ascii_alphabetic())
+        && !text.contains(|c: char| c.is_whitespace() || "?=!".contains(c));
     is_path
         || (is_word
             && (lower.ends_with(".gguf")

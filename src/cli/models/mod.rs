@@ -5,7 +5,7 @@ mod row;
 
 use super::settings::Settings;
 use super::{Failure, print, show};
-use crate::machine::Memory;
+use fathom_engine::machine::Memory;
 use find::{Candidate, Place, Search};
 use rayon::prelude::*;
 use row::Row;
@@ -56,7 +56,7 @@ pub fn run(args: Args, settings: &Settings) -> Result<(), Failure> {
     places.iter().for_each(|place| search.place(place));
     let usable = Memory::read(Path::new("/")).usable();
     let built_in = known.then(|| Row::built_in(usable)).flatten();
-    crate::threads::ready();
+    fathom_engine::threads::ready();
     let found: Vec<Row> = search.found.par_iter().map(|found: &Candidate| Row::of(found, usable)).collect();
     let rows: Vec<Row> = built_in.into_iter().chain(found).collect();
     for note in &search.notes {

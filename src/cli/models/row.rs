@@ -2,20 +2,20 @@
 
 use super::find::Candidate;
 use crate::builtin;
-use crate::cache::{CacheTypes, IndexType};
 use crate::cli::loading::DEFAULT_CTX;
 use crate::cli::print::bytes;
 use crate::cli::room::{self, Named};
 use crate::cli::settings::aliases::BUILT_IN;
-use crate::config::{Config, ConfigError, Overrides};
-use crate::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
-use crate::inventory::Inventory;
-use crate::mmap::{MapError, Mapping};
-use crate::threads::default_threads;
-use fathom_gguf::Gguf;
+use fathom_arch::config::{Config, ConfigError, Overrides};
+use fathom_engine::cache::CacheTypes;
+use fathom_engine::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
+use fathom_engine::inventory::Inventory;
+use fathom_engine::mmap::{MapError, Mapping};
+use fathom_engine::threads::default_threads;
 use fathom_gguf::split::{parse_shard_name, siblings, strip_extension};
+use fathom_gguf::{Gguf, Metadata};
+use fathom_quantize::metadata::PRESET_KEY;
 use fathom_quantize::recipe::Preset;
-use fathom_simd::Format;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -148,8 +148,7 @@ impl Row {
         };
         self.architecture = gguf.metadata().str("general.architecture").ok().flatten().map(str::to_owned);
         self.types = types(&gguf);
-        let file_type = gguf.metadata().u32("general.file_type").ok().flatten();
-        self.preset = file_type.and_then(Preset::of_file_type).map(Preset::name);
+        self.preset = preset(gguf.metadata()).map(Preset::name);
         let config = match Config::from_gguf(gguf.metadata(), &Overrides::default()) {
             Ok(config) => config,
             Err(ConfigError::OtherModel { found, .. }) => {
@@ -169,8 +168,7 @@ impl Row {
     fn settle(&mut self, config: &Config, weights: WeightBytes, usable: Option<u64>) -> Verdict {
         let plan = Plan { config, weights, n_threads: default_threads(), mtp: false, in_memory: false };
         let n_ctx = DEFAULT_CTX.min(config.max_position_embeddings);
-        let cache = CacheTypes { latent: Format::BF16, index: IndexType::Q8 };
-        let wanted = Setting { n_ctx, batch: USUAL_BATCH, cache };
+        let wanted = Setting { n_ctx, batch: USUAL_BATCH, cache: CacheTypes::USUAL };
         let settled = room::settle(&plan, wanted, Named { ctx: false, batch: false }, usable);
         self.needed = Some(plan.needed(*settled.as_ref().unwrap_or(&wanted)));
         match settled {
@@ -191,6 +189,19 @@ impl Row {
             (verdict, ..) => verdict.problem().map(str::to_owned),
         }
     }
+}
+
+/// What the types were asked for as. Fathom's own files say it; of others ggml's number does.
+fn preset(metadata: &Metadata<'_>) -> Option<Preset> {
+    let text = |key: &str| metadata.str(key).ok().flatten();
+    if let Some(name) = text(PRESET_KEY) {
+        return Preset::from_name(name);
+    }
+    // There the number is the type of most weights, whatever was asked for.
+    if text("general.quantized_by").is_some_and(|by| by.starts_with("Fathom ")) {
+        return None;
+    }
+    metadata.u32("general.file_type").ok().flatten().and_then(Preset::of_file_type)
 }
 
 /// A file's name without what every model's has; of a split one without the number, too.

@@ -2,7 +2,7 @@
 
 use super::catalogue::{Catalogue, our_variable, variable};
 use crate::closest::closest;
-use fathom_quantize::input::{self, ReadError};
+use fathom_files::input::{self, ReadError};
 use std::ffi::{OsStr, OsString};
 use std::fmt::{self, Display};
 use std::path::{Path, PathBuf};
@@ -157,7 +157,7 @@ impl Reader<'_> {
         let verbs = self.catalogue.verbs.iter().map(|verb| verb.name.clone());
         let tables: Vec<_> = verbs.chain(["aliases".to_owned()]).collect();
         let meant = did_you_mean(name, &tables);
-        self.problem(at, format!("[{name}]: expected a verb's table or [aliases]{meant}"));
+        self.problem(at, format!("[{name}]: expected a command's table or [aliases]{meant}"));
     }
 
     fn is_key(&self, name: &str) -> bool {

@@ -189,9 +189,9 @@ fn mistakes_are_told_with_file_line_expected_and_found() {
     for (text, expected) in [
         ("\nctx-sise = 1", "user.toml:2: ctx-sise: expected a flag's name; did you mean `ctx-size`?"),
         ("[bench]\nthink = true", "user.toml:2: think: expected a flag of `fathom bench`"),
-        ("[chatt]\n", "user.toml:1: [chatt]: expected a verb's table or [aliases]; did you mean `chat`?"),
+        ("[chatt]\n", "user.toml:1: [chatt]: expected a command's table or [aliases]; did you mean `chat`?"),
         ("[temp]\n", "user.toml:1: temp: expected a value, found a table"),
-        ("[[chat]]\n", "[chat]: expected a verb's table"),
+        ("[[chat]]\n", "[chat]: expected a command's table"),
         (
             "ctx-size = 'many'",
             "user.toml:1: ctx-size: expected a whole number from 0 to 16777216, found `many`",

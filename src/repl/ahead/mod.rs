@@ -12,7 +12,7 @@ mod unix;
 pub(super) use keys::Keys;
 use std::collections::VecDeque;
 #[cfg(unix)]
-pub(super) use unix::{Watch, reads_what_is_there, take_rest};
+pub(super) use unix::{Watch, reads_until_pause, reads_what_is_there, take_rest};
 
 /// Stands among the lines that wait for Ctrl-C: that was pressed behind the line before it.
 pub(super) const INTERRUPT: &str = "\u{3}";

@@ -5,7 +5,7 @@ use super::keys::{Keys, Place};
 use crate::cli::below;
 use crate::cli::signals::terminal::{is_ours, suspend};
 use crate::cli::signals::{ended, n_continued};
-use crate::threads::spawn;
+use fathom_files::process::spawn;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{Errno, read};
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
@@ -103,12 +103,22 @@ fn ask_terminal(mode: &str) {
 /// From now on, until the terminal's modes are set anew, reading takes what is there and waits for nothing: at the end of
 /// it, it reads nothing, as at the end of a file. False if the terminal cannot do it.
 pub(in crate::repl) fn reads_what_is_there() -> bool {
+    read_with(0, 0)
+}
+
+/// The same after a tenth of a second in which nothing came, or, with `false`, as usual: reading waits.
+pub(in crate::repl) fn reads_until_pause(pauses: bool) -> bool {
+    if pauses { read_with(0, 1) } else { read_with(1, 0) }
+}
+
+/// Reading waits for `least` bytes, or for so many tenths of a second.
+fn read_with(least: u8, tenths: u8) -> bool {
     let Ok(mut modes) = tcgetattr(stdin()) else { return false };
     if modes.local_modes.contains(LocalModes::ICANON) {
         return false;
     }
-    modes.special_codes[SpecialCodeIndex::VMIN] = 0;
-    modes.special_codes[SpecialCodeIndex::VTIME] = 0;
+    modes.special_codes[SpecialCodeIndex::VMIN] = least;
+    modes.special_codes[SpecialCodeIndex::VTIME] = tenths;
     tcsetattr(stdin(), OptionalActions::Now, &modes).is_ok()
 }
 

@@ -6,7 +6,7 @@
 #[cfg(unix)]
 mod unix;
 
-use crate::chat::ToolCall;
+use fathom_text::chat::ToolCall;
 use serde_json::{Value, json};
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! Commands on a Unix: a shell in a process group of its own.
 
 use super::{End, Limits, Ran};
-use crate::chat::ToolCall;
-use crate::threads::spawn;
+use fathom_files::process::spawn;
+use fathom_text::chat::ToolCall;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::{Errno, ioctl_fionread};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -263,7 +263,7 @@ fn read(mut pipe: impl Read + AsFd, keep: Keep, kept: &Mutex<Kept>) {
 mod tests {
     use super::super::{End, Limits, Ran, run};
     use super::{Keep, Reading, STDERR_TAIL};
-    use crate::chat::ToolCall;
+    use fathom_text::chat::ToolCall;
     use serde_json::{Value, json};
     use std::sync::atomic::AtomicBool;
     use std::time::{Duration, Instant};

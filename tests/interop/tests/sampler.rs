@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use fathom::sampler::{Dry, Penalties, Sampler, Sampling};
-use fathom::tokenizer::Tokenizer;
 use fathom_gguf::Gguf;
+use fathom_text::sampler::{Dry, Penalties, Sampler, Sampling};
+use fathom_text::tokenizer::Tokenizer;
 use llama_cpp_2::llama_backend::LlamaBackend;
 use llama_cpp_2::model::LlamaModel;
 use llama_cpp_2::model::params::LlamaModelParams;

@@ -1,8 +1,8 @@
-//! The protocol of Fathom's thread team (`src/threads/gate.rs`, compiled here once more) in every order of events that its atomics
+//! The protocol of Fathom's thread team (`engine/src/threads/gate.rs`, compiled here once more) in every order of events that its atomics
 //! and locks allow, weak memory included. `cargo test -p fathom-loom`; the crate `loom` plays the orders.
 #![deny(unsafe_code)]
 
-#[path = "../../../src/threads/gate.rs"]
+#[path = "../../../engine/src/threads/gate.rs"]
 pub mod gate;
 pub mod sync;
 

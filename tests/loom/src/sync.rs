@@ -1,4 +1,4 @@
-//! What the gate is made of here: `loom`'s kinds of the things that `src/threads/sync.rs` takes from the standard library.
+//! What the gate is made of here: `loom`'s kinds of the things that `engine/src/threads/sync.rs` takes from the standard library.
 
 pub use loom::cell::UnsafeCell;
 pub use loom::hint::spin_loop;

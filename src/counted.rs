@@ -1,6 +1,0 @@
-//! Numbers of things in a sentence.
-
-/// `1 token`, `2 tokens`.
-pub(crate) fn counted(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
-}
