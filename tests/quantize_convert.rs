@@ -21,6 +21,17 @@ fn quantize(folder: &Path, out: &Path, more: &[&str]) -> Vec<u8> {
     fs::read(out).unwrap()
 }
 
+/// Tests of the libraries convert without the program: they speak of the same files.
+#[test]
+fn fixtures_are_what_the_program_writes() {
+    let out = tempfile::tempdir().unwrap();
+    for (shape, ty) in [("base", "f32"), ("nogroups", "q8_0"), ("dense", "bf16"), ("base/fp8", "q4_0")] {
+        let written = quantize(&reference(shape), &out.path().join("out.gguf"), &["--type", ty, "--force"]);
+        let fixture = fs::read(fathom_fixtures::convert(shape, ty).path).unwrap();
+        assert!(written == fixture, "{shape} {ty}: the fixture is another file");
+    }
+}
+
 /// A checkpoint as f32, by name: all rules applied.
 struct Truth(HashMap<String, (Vec<usize>, Vec<f32>)>);
 

@@ -536,6 +536,17 @@ fn a_second_ctrl_c_does_not_wait() {
 }
 
 #[test]
+fn a_number_that_is_none_is_the_files_fault() {
+    let mut damaged = common::forge::Model::read(model());
+    damaged.tensor("blk.1.exp_probs_b.bias").bytes[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("damaged.gguf");
+    damaged.write(&path);
+    let done = common::fathom().arg("run").arg(&path).args(["-p", "Hello", "-n", "3"]).output().unwrap();
+    assert_eq!(done.status.code(), Some(3), "{done:?}");
+}
+
+#[test]
 fn a_model_without_a_chat_format_continues_raw_text() {
     let mut bare = common::forge::Model::read(model());
     bare.unset("tokenizer.chat_template");

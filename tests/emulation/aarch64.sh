@@ -3,7 +3,8 @@
 # Debian 12. Rustup's toolchain has no library for aarch64 here, so the compiler is Debian's own, driven by the same cargo.
 # Nothing of it is installed: what is downloaded and built lies in target/emulation/arm64.
 #
-#   tests/emulation/aarch64.sh
+#   tests/emulation/aarch64.sh            kernels, encoders, container, engine
+#   tests/emulation/aarch64.sh --whole    and what is above them: text, measurements, the program, the built-in model's answers
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -33,8 +34,7 @@ on() { # processor levels folder program...
     shift 3
     for program in "$@"; do
         echo "== ${emulator##* }: $(basename "${program%-*}")"
-        (cd "$folder" && FATHOM_REQUIRE_LEVELS=$levels FATHOM_ONLY_LEVELS=$levels FATHOM_TEST_EMULATOR=$emulator \
-            $emulator "$program" -q)
+        (cd "$folder" && FATHOM_REQUIRE_LEVELS=$levels FATHOM_ONLY_LEVELS=$levels $emulator "$program" -q)
     done
 }
 
@@ -57,39 +57,39 @@ how=(--locked --target aarch64-unknown-linux-gnu)
 
 # What is selected decides the features of what is shared, down to the parser inside derive macros: with the kernels alone
 # those would be others, and all kernels compiled once more for the rest.
+packages=(gguf files arch quantize engine)
+tests=(bounds index_q8 level parity same_bits corpus lazy refusals round_trip shards layers laws)
+n_tests=12
+if [[ ${1:-} == --whole ]]; then
+    packages+=(text measure .)
+    tests+=(greedy)
+    n_tests=13
+fi
+# Options of cargo for packages, and the name of a package's folder.
+selected() { local package; for package in "$@"; do [[ $package == . ]] && echo -p fathom || echo -p "fathom-$package"; done; }
+named() { [[ $1 == . ]] && basename "$root" || echo "$1"; }
+
 started=$SECONDS
-# Not the kernels' unit tests, which know the scalar level alone: they too would compile all of them again.
-programs=$(programs -p fathom-gguf -p fathom-simd -p fathom-quantize -p fathom \
-    --test bounds --test index_q8 --test level --test parity --test same_bits \
-    --test corpus --test lazy --test refusals --test round_trip --test shards \
-    --test layers --test laws --test greedy)
+programs=$(programs $(selected simd "${packages[@]}") "${tests[@]/#/--test=}")
+(($(wc -l <<<"$programs") == n_tests)) || { echo "expected $n_tests programs, found: $programs" >&2; exit 1; }
 mapfile -t simd < <(of simd "$programs")
-mapfile -t gguf < <(of gguf "$programs")
-mapfile -t engine < <(of "$(basename "$root")" "$programs")
 echo "compiling kernels, container and engine: $((SECONDS - started)) seconds"
-((${#simd[@]} == 5 && ${#gguf[@]} == 5 && ${#engine[@]} == 3)) || { echo "some are missing: $programs" >&2; exit 1; }
 kernels "${simd[@]}" >"$work/kernels.log" 2>&1 &
 kernels=$!
 trap 'kill "$kernels" 2>/dev/null || true' EXIT
 
 # Meanwhile the rest.
 started=$SECONDS
-programs=$(programs -p fathom-gguf -p fathom-files -p fathom-arch -p fathom-engine -p fathom-quantize -p fathom-text \
-    -p fathom-measure -p fathom --lib)
-folders=(quantize gguf files arch engine text measure "$(basename "$root")")
-mapfile -t libraries < <(for folder in "${folders[@]}"; do of "$folder" "$programs"; done)
-((${#libraries[@]} == 8)) || { echo "some are missing: $programs" >&2; exit 1; }
+# Not the kernels' unit tests, which know the scalar level alone: all of them would be compiled again.
+units=$(programs $(selected "${packages[@]}") --lib)
 "$debian_rust/bin/cargo-clippy" clippy "${how[@]}" -q -p fathom-simd --all-targets -- -D warnings
 echo "compiling encoders, clippy: $((SECONDS - started)) seconds"
 started=$SECONDS
-on max "" quantize "${libraries[0]}"
-on max "" gguf "${libraries[1]}" "${gguf[@]}"
-on max "" files "${libraries[2]}"
-on max "" arch "${libraries[3]}"
-on max "" engine "${libraries[4]}"
-on max "" text "${libraries[5]}"
-on max "" measure "${libraries[6]}"
-on max "" . "${libraries[7]}" "${engine[@]}"
+for package in "${packages[@]}"; do
+    mapfile -t found < <(of "$(named "$package")" "$units"; of "$(named "$package")" "$programs")
+    ((${#found[@]} > 0)) || { echo "$package has no test program: $units" >&2; exit 1; }
+    on max "" "$package" "${found[@]}"
+done
 echo "encoders, container and engine: $((SECONDS - started)) seconds"
 
 status=0

@@ -62,7 +62,7 @@ pack() { # program...
     local libraries
     libraries=$(ldd "$@" | grep -o '/[^ :]* (' | tr -d ' (' | sort -u)
     rm -rf "$work/root"
-    mkdir -p "$work/root"/{bin,dev,proc,tmp} "$work/root$root"/{simd,quantize}
+    mkdir -p "$work/root"/{bin,dev,proc,tmp} "$work/root$root"/{simd,quantize,engine}
     cp "$debian/bin/busybox" "$work/root/bin/"
     cp "$here/init" "$work/root/"
     mapfile -t libraries <<<"$libraries"
@@ -126,8 +126,7 @@ bochs=$("$here/bochs.sh")
 packages
 simd=$(programs -p fathom-simd)
 encoders=$(programs -p fathom-quantize --lib)
-# The program itself is among them: the test of layers lets it convert a model.
-layers=$(programs -p fathom --test layers)
+layers=$(programs -p fathom-engine --test layers)
 mapfile -t all <<<"$simd"$'\n'"$encoders"$'\n'"$layers"
 pack "${all[@]}"
 
@@ -139,7 +138,7 @@ for program in "${all[@]}"; do
         # Without ggml's library it does nothing.
         */ggml-*) ;;
         */fathom_quantize-*) second+=("$(line "$root/quantize" "$program" encode::)") ;;
-        */layers-*) second+=("$(line "$root" "$program")") ;;
+        */layers-*) second+=("$(line "$root/engine" "$program")") ;;
         */deps/*) second+=("$(line "$root/simd" "$program")") ;;
     esac
 done

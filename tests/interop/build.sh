@@ -1,5 +1,6 @@
 # Builds llama.cpp (from the crate llama-cpp-sys-2), what works with it, and Fathom. Sourced by tests/interop/run.sh and
-# bench/peer/run.sh, which so share one llama.cpp: all is built by one command, so that cargo sees one set of features.
+# bench/peer/run.sh, which so share one llama.cpp. Fathom is built apart from it, as everybody builds it: with llama.cpp's
+# crates derive macros have other features, and all of it would be compiled once more.
 #
 # Installs what is missing on Debian and Ubuntu. Sets `target` and, where it was not set, FATHOM_BIN. With one job
 # llama.cpp takes nine minutes to build; CARGO_BUILD_JOBS and CMAKE_BUILD_PARALLEL_LEVEL are respected.
@@ -65,6 +66,9 @@ esac
 export CFLAGS CXXFLAGS=$CFLAGS
 
 at=$SECONDS
-cargo build --release --locked --target-dir "$target" -p fathom-interop -p fathom-bench-peer -p fathom --bins
-minutes "building llama.cpp and Fathom" "$at"
-export FATHOM_BIN=${FATHOM_BIN:-$target/release/fathom}
+if [[ -z ${FATHOM_BIN:-} ]]; then
+    cargo build --release --locked --target-dir target -p fathom
+    export FATHOM_BIN=$PWD/target/release/fathom
+fi
+cargo build --release --locked --target-dir "$target" -p fathom-interop -p fathom-bench-peer
+minutes "building Fathom and llama.cpp" "$at"

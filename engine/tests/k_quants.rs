@@ -6,14 +6,12 @@
 //! the formats' definitions, in f64: what remains is the rounding of activations to 8 bits, and no flipped expert or
 //! selection can hide or fake a mistake. And are the bits the same for any threads, batch and level (law 4)?
 
-mod common;
-
-use common::forge::Model;
-use common::made_up::{INDEX_TOPK, N_LAYERS, VOCAB, made_up, tokens};
-use common::{Recorder, assert_same_bits, logits, with_engine};
 use fathom_engine::cache::{CacheTypes, IndexType};
 use fathom_engine::probe::Point;
 use fathom_engine::{Engine, Session, SessionOptions, Wanted};
+use fathom_fixtures::forge::Model;
+use fathom_fixtures::made_up::{INDEX_TOPK, N_LAYERS, VOCAB, made_up, tokens};
+use fathom_fixtures::{Recorder, assert_same_bits, logits, with_engine};
 use fathom_gguf::TensorType;
 use fathom_quantize::recipe::Preset;
 use fathom_simd::{Format, Kernels, Level};
@@ -42,7 +40,7 @@ struct Matrix {
 }
 
 impl Weights {
-    fn tensor(&self, name: &str) -> &common::forge::Tensor {
+    fn tensor(&self, name: &str) -> &fathom_fixtures::forge::Tensor {
         let found = self.model.tensors.iter().find(|tensor| tensor.name == name);
         found.unwrap_or_else(|| panic!("no tensor {name}"))
     }

@@ -3,11 +3,9 @@
 //! Tolerances are relative to the point's largest magnitude, as the project's notes on the model set them. They hold
 //! without feeding each layer the reference's input, which is the harder comparison.
 
-mod common;
-
-use common::{Recorder, Reference, convert, difference, with_engine};
 use fathom_engine::probe::Point;
 use fathom_engine::{Engine, Session, SessionOptions, Wanted};
+use fathom_fixtures::{Recorder, Reference, convert, difference, with_engine};
 use fathom_simd::Kernels;
 
 /// Columns `cols` of rows of `width`.

@@ -1,10 +1,8 @@
 //! Law 6: inside a token there is no allocation, nor inside a prefill call.
 
-mod common;
-
-use common::{Reference, convert, with_engine};
 use fathom_engine::probe::NoProbe;
 use fathom_engine::{Session, SessionOptions, Wanted};
+use fathom_fixtures::{Reference, convert, with_engine};
 use fathom_simd::Kernels;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -1,14 +1,12 @@
 //! Law 4: on one instruction-set level, the same file and tokens give the same bits for any number of threads, any
 //! batch, however memory is laid out, and after going back and forth.
 
-mod common;
-
-use common::{Reference, assert_same_bits, convert, extend, logits, with_engine};
 use fathom_arch::config::Overrides;
 use fathom_engine::cache::{CacheTypes, IndexType};
 use fathom_engine::mmap::{Mapping, Watch};
 use fathom_engine::threads::Seats;
 use fathom_engine::{Engine, Session, SessionOptions, Wanted};
+use fathom_fixtures::{Reference, assert_same_bits, convert, extend, logits, with_engine};
 use fathom_gguf::Gguf;
 use fathom_simd::{Format, Kernels};
 use std::sync::atomic::AtomicBool;

@@ -1,15 +1,17 @@
 //! The judge: logits and MTP logits against transformers, far beyond `index_topk`, for every shape, source format,
 //! batch size and instruction set.
 
-mod common;
-
-use common::{Reference, convert, difference, logits, with_engine, with_engine_and};
 use fathom_engine::SessionOptions;
+use fathom_fixtures::{Reference, convert, difference, logits, with_engine, with_engine_and};
 use fathom_simd::Kernels;
-use fathom_text::sampler::best;
 
 /// The contract; what is reached is about 6e-7.
 const TOLERANCE: f64 = 1e-5;
+
+/// The likeliest token.
+fn best(logits: &[f32]) -> Option<usize> {
+    (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
+}
 
 fn rows(all: &[f32], wanted: &[u32], vocab_size: usize) -> Vec<f32> {
     wanted.iter().flat_map(|&row| &all[row as usize * vocab_size..][..vocab_size]).copied().collect()
@@ -103,7 +105,7 @@ fn dense_mode_selects_everything() {
         })
     };
     let dense = run(&[], true);
-    common::assert_same_bits(
+    fathom_fixtures::assert_same_bits(
         &dense,
         &run(&["deepseek32.attention.indexer.top_k=int:100"], false),
         "dense mode",
@@ -115,19 +117,12 @@ fn dense_mode_selects_everything() {
 #[test]
 fn the_form_transformers_writes() {
     let folder = tempfile::tempdir().unwrap();
-    let source = common::reference_folder("base");
+    let source = fathom_fixtures::reference_folder("base");
     std::fs::copy(source.join("config.transformers.json"), folder.path().join("config.json")).unwrap();
     std::fs::copy(source.join("model.safetensors"), folder.path().join("model.safetensors")).unwrap();
-    let path = folder.path().join("model.gguf");
-    let done = common::fathom()
-        .args(["quantize", "--type", "f32", "-o"])
-        .arg(&path)
-        .arg(folder.path())
-        .output()
-        .unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let model = fathom_fixtures::convert_folder(folder.path(), "f32");
     let reference = Reference::read("base");
-    let found = with_engine(&path, Kernels::best(), 2, |engine| {
+    let found = with_engine(&model.path, Kernels::best(), 2, |engine| {
         logits(engine, SessionOptions::default(), reference.tokens())
     });
     assert!(difference(&found, reference.values("logits")) <= TOLERANCE);
