@@ -32,6 +32,7 @@ static STATE: Mutex<State> = Mutex::new(State {
     stopped_at: None,
     line: Line::None,
     waiting: false,
+    n_waits: 0,
     keep_draft: None,
     unfinished: Vec::new(),
 });
@@ -52,6 +53,8 @@ struct State {
     line: Line,
     /// A conversation waits for its person: the line editor has the terminal.
     waiting: bool,
+    /// How often it did.
+    n_waits: usize,
     /// Keeps what the person has typed so far.
     keep_draft: Option<KeepDraft>,
     /// Files that are of no use without their end.
@@ -171,6 +174,7 @@ pub(crate) fn wait_for_person(keep_draft: Option<KeepDraft>) -> Waiting {
     {
         let mut state = state();
         (state.waiting, state.keep_draft, state.line) = (true, keep_draft, Line::None);
+        state.n_waits += 1;
     }
     if ended().is_some() {
         // Asked for before anybody waited.
@@ -194,13 +198,44 @@ fn leave_soon() {
         std::thread::sleep(SAME_MOMENT);
         let mut state = state();
         if let (true, Some(code)) = (state.waiting, ended()) {
-            terminal::leave_line();
-            state.keep_draft.take().into_iter().for_each(|keep| keep());
-            std::process::exit(code.into());
+            leave(&mut state, code);
         }
     };
     // Without a thread it ends with the next line.
     let _ = fathom_files::process::spawn("fathom-leave", leave);
+}
+
+/// Ends the program at its prompt.
+fn leave(state: &mut State, code: u8) -> ! {
+    terminal::leave_line();
+    state.keep_draft.take().into_iter().for_each(|keep| keep());
+    std::process::exit(code.into());
+}
+
+/// SIGINT while the person is waited for. The line editor takes Ctrl-C as a key, so this is another program's; or the editor has
+/// just given the terminal back with a line, and it is that line's.
+fn interrupt_soon(n_waits: usize) {
+    let decide = move || {
+        std::thread::sleep(SAME_MOMENT);
+        let mut state = state();
+        if state.waiting && state.n_waits == n_waits {
+            leave(&mut state, exit_code(INTERRUPT));
+        }
+        interrupt_work(&mut state);
+    };
+    // Without a thread nothing happens.
+    let _ = fathom_files::process::spawn("fathom-interrupt", decide);
+}
+
+/// Stops what a conversation is doing, or is about to begin.
+fn interrupt_work(state: &mut State) {
+    if state.listening {
+        STOP.store(true, Ordering::Relaxed);
+        state.stopped_at = Some(Instant::now());
+    } else if state.line != Line::None && !state.just_stopped() {
+        state.line = Line::Stopped;
+        state.stopped_at = Some(Instant::now());
+    }
 }
 
 /// The exit code of the signal that asked for the end, if one did.
@@ -266,15 +301,14 @@ fn on_signal(signal: i32) {
     let mut state = state();
     let interrupts = signal == INTERRUPT;
     if state.held {
-        let is_same = state.just_stopped();
-        if !interrupts || (!state.listening && state.waiting && !is_same) {
+        if !interrupts {
             end(exit_code(signal), &state);
-        } else if state.listening {
-            STOP.store(true, Ordering::Relaxed);
-            state.stopped_at = Some(Instant::now());
-        } else if state.line != Line::None && !is_same {
-            state.line = Line::Stopped;
-            state.stopped_at = Some(Instant::now());
+        } else if !state.listening && state.waiting {
+            if !state.just_stopped() {
+                interrupt_soon(state.n_waits);
+            }
+        } else {
+            interrupt_work(&mut state);
         }
     } else if state.listening && !(interrupts && state.once && STOP.load(Ordering::Relaxed)) {
         if !interrupts {
