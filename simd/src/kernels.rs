@@ -128,7 +128,7 @@ macro_rules! level {
 
 /// A level of a kind of machine: the features stand once as the attribute wants them and once as the detection does, and
 /// the build fails if the two differ.
-#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+#[cfg(all(any(target_arch = "aarch64", target_arch = "x86_64"), not(test)))]
 macro_rules! machine_level {
     ($machine:ident $detected:ident $level:ident $module:ident, $features:tt, [$($feature:tt),*]) => {
         const _: () = assert!(same($features, concat!("" $(, $feature, ",")*)), "two feature lists of one level");
@@ -140,7 +140,7 @@ macro_rules! machine_level {
 }
 
 /// Whether the first list with a comma behind it is the second.
-#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+#[cfg(all(any(target_arch = "aarch64", target_arch = "x86_64"), not(test)))]
 const fn same(list: &str, with_comma: &str) -> bool {
     let (list, with_comma) = (list.as_bytes(), with_comma.as_bytes());
     let mut at = 0;
@@ -151,23 +151,23 @@ const fn same(list: &str, with_comma: &str) -> bool {
 }
 
 with_ops!(level! { { Scalar scalar, crate::isa::Scalar, [inline(never)], true } });
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", not(test)))]
 machine_level!(arm is_aarch64_feature_detected Neon neon, "neon,dotprod", ["neon", "dotprod"]);
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", not(test)))]
 machine_level!(
     arm is_aarch64_feature_detected NeonI8mm neon_i8mm,
     "neon,dotprod,i8mm",
     ["neon", "dotprod", "i8mm"]
 );
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(test)))]
 machine_level!(x86 is_x86_feature_detected Avx2 avx2, "avx2,fma,f16c", ["avx2", "fma", "f16c"]);
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(test)))]
 machine_level!(
     x86 is_x86_feature_detected AvxVnni avxvnni,
     "avx2,fma,f16c,avxvnni",
     ["avx2", "fma", "f16c", "avxvnni"]
 );
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(test)))]
 machine_level!(
     x86 is_x86_feature_detected Avx512 avx512,
     "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,avx512vbmi",
@@ -198,15 +198,15 @@ impl Kernels {
     pub fn at(level: Level) -> Option<&'static Self> {
         match level {
             Level::Scalar => scalar::kernels(),
-            #[cfg(target_arch = "aarch64")]
+            #[cfg(all(target_arch = "aarch64", not(test)))]
             Level::Neon => neon::kernels(),
-            #[cfg(target_arch = "aarch64")]
+            #[cfg(all(target_arch = "aarch64", not(test)))]
             Level::NeonI8mm => neon_i8mm::kernels(),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(test)))]
             Level::Avx2 => avx2::kernels(),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(test)))]
             Level::AvxVnni => avxvnni::kernels(),
-            #[cfg(target_arch = "x86_64")]
+            #[cfg(all(target_arch = "x86_64", not(test)))]
             Level::Avx512 => avx512::kernels(),
             _ => None,
         }

@@ -80,7 +80,7 @@ trap 'kill "$kernels" 2>/dev/null || true' EXIT
 
 # Meanwhile the rest.
 started=$SECONDS
-# Not the kernels' unit tests, which know the scalar level alone: all of them would be compiled again.
+# Not the kernels' unit tests, which know the scalar level alone.
 units=$(programs $(selected "${packages[@]}") --lib)
 "$debian_rust/bin/cargo-clippy" clippy "${how[@]}" -q -p fathom-simd --all-targets -- -D warnings
 echo "compiling encoders, clippy: $((SECONDS - started)) seconds"

@@ -6,12 +6,15 @@
 //!
 //! Implementations are `#[inline(always)]` and never `#[target_feature]`; that attribute stands on the entry
 //! functions which `kernels.rs` makes for each level. A new word enters only when an op or format needs it.
+//!
+//! Unit tests are built with the scalar level alone: what they test is the same on all, and the kernels of a machine take
+//! minutes to compile. Whatever speaks of levels is tested in `tests/`, with the library that everybody uses.
 
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(target_arch = "aarch64", not(test)))]
 #[allow(unsafe_code, reason = "the instruction-set files are where intrinsics live")]
 pub(crate) mod arm;
 mod scalar;
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", not(test)))]
 #[allow(unsafe_code, reason = "the instruction-set files are where intrinsics live")]
 pub(crate) mod x86;
 

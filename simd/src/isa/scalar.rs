@@ -1,4 +1,5 @@
-//! The scalar level: plain Rust on arrays, the definition of every word.
+//! The scalar level: plain Rust on arrays, the definition of every word. What is long where it is unrolled over lanes is a
+//! function of its own: nobody waits for this level's speed, everybody for its compilation.
 
 use std::array;
 
@@ -66,12 +67,12 @@ impl Isa for Scalar {
             *out = x.to_le_bytes();
         }
     }
-    #[inline(always)]
+    #[inline(never)]
     fn load_f16(self, x: &[u8; 32]) -> [f32; 16] {
         let (x, _) = x.as_chunks();
         array::from_fn(|lane| f16::decode(u16::from_le_bytes(x[lane])))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn store_f16(self, x: [f32; 16], out: &mut [u8; 32]) {
         for (x, out) in x.into_iter().zip(out.as_chunks_mut().0) {
             *out = f16::encode(x).to_le_bytes();
@@ -94,24 +95,24 @@ impl Isa for Scalar {
     fn div(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
         zip(a, b, |a, b| a / b)
     }
-    #[inline(always)]
+    #[inline(never)]
     fn fma(self, a: [f32; 16], b: [f32; 16], c: [f32; 16]) -> [f32; 16] {
         array::from_fn(|lane| a[lane].mul_add(b[lane], c[lane]))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn fnma(self, a: [f32; 16], b: [f32; 16], c: [f32; 16]) -> [f32; 16] {
         array::from_fn(|lane| (-a[lane]).mul_add(b[lane], c[lane]))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn max(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
         zip(a, b, |a, b| if a > b { a } else { b })
     }
-    #[inline(always)]
+    #[inline(never)]
     fn min(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
         zip(a, b, |a, b| if a < b { a } else { b })
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn sum(self, x: [f32; 16]) -> f32 {
         tree(x, |a, b| a + b)
     }
@@ -119,11 +120,11 @@ impl Isa for Scalar {
     fn sum16(self, x: &[[f32; 16]; 16]) -> [f32; 16] {
         map(*x, |x| self.sum(x))
     }
-    #[inline(always)]
+    #[inline(never)]
     fn max_lane(self, x: [f32; 16]) -> f32 {
         tree(x, |a, b| if a > b { a } else { b })
     }
-    #[inline(always)]
+    #[inline(never)]
     fn transpose(self, x: &[[f32; 16]; 16]) -> [[f32; 16]; 16] {
         array::from_fn(|column| array::from_fn(|row| x[row][column]))
     }
@@ -213,19 +214,19 @@ impl Isa for Scalar {
     fn shr_signed<const N: u32>(self, x: [i32; 16]) -> [i32; 16] {
         map(x, |x| x >> N)
     }
-    #[inline(always)]
+    #[inline(never)]
     fn max_lane_i32(self, x: [i32; 16]) -> i32 {
         tree(x, i32::max)
     }
-    #[inline(always)]
+    #[inline(never)]
     fn sum_i32(self, x: [i32; 16]) -> i32 {
         tree(x, i32::wrapping_add)
     }
-    #[inline(always)]
+    #[inline(never)]
     fn round(self, x: [f32; 16]) -> [i32; 16] {
         map(x, |x| x.round_ties_even() as i32)
     }
-    #[inline(always)]
+    #[inline(never)]
     fn truncate(self, x: [f32; 16]) -> [i32; 16] {
         map(x, |x| x as i32)
     }
@@ -234,7 +235,7 @@ impl Isa for Scalar {
         map(x, |x| x as f32)
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn q8_rows(self, rows: &[&[BlockQ8_0]; TILE_ROWS], x: Q8Token<'_>) -> [f32; 16] {
         rows.map(|row| {
             let mut acc = 0.0_f32;
@@ -266,7 +267,7 @@ impl Isa for Scalar {
         }
     }
 
-    #[inline(always)]
+    #[inline(never)]
     fn fours(self, rows: &[&[u8; 16]; TILE_ROWS]) -> [Self::I32; 4] {
         array::from_fn(|four| rows.map(|row| i32::from_le_bytes(row.as_chunks::<4>().0[four])))
     }
@@ -274,7 +275,7 @@ impl Isa for Scalar {
     fn begin_fours(self, acc: Self::I32) -> Self::Fours {
         acc
     }
-    #[inline(always)]
+    #[inline(never)]
     fn dot_fours(self, sums: Self::Fours, w: &[u8; 64], x: Self::I32) -> Self::Fours {
         array::from_fn(|lane| {
             let products = w.as_chunks::<4>().0[lane].into_iter().zip(x[lane].to_le_bytes());
@@ -285,7 +286,7 @@ impl Isa for Scalar {
     fn end_fours(self, _: Self::I32, sums: Self::Fours) -> Self::I32 {
         sums
     }
-    #[inline(always)]
+    #[inline(never)]
     fn load_signed(self, x: &[u8; 64]) -> Self::Signed {
         x.map(u8::cast_signed)
     }
@@ -293,7 +294,7 @@ impl Isa for Scalar {
     fn begin_signed(self, _: i32) -> Self::I32 {
         [0; 16]
     }
-    #[inline(always)]
+    #[inline(never)]
     fn dot_signed(self, acc: Self::I32, w: Self::Signed, x: Self::I32) -> Self::I32 {
         array::from_fn(|lane| {
             let products = w.as_chunks::<4>().0[lane].into_iter().zip(x[lane].to_le_bytes());
@@ -305,7 +306,7 @@ impl Isa for Scalar {
         // Nothing here is summed in 16 bits.
         self.dot_fours(acc, w, x)
     }
-    #[inline(always)]
+    #[inline(never)]
     fn block_dots<const H: bool, const M: bool, const RUN: usize, const G: usize, const T: usize>(
         self,
         tiles: &[&[Tile]; G],
