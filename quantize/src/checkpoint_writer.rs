@@ -1,15 +1,12 @@
 //! Any source as a checkpoint folder: shards, index, `config.json`.
 
 use crate::error::Error;
-use crate::output::{PartFile, Target};
-use crate::part::{self, Part};
 use crate::slabs::{self, Watch};
 use crate::source::{Found, Source, Stored};
+use fathom_files::output::{PartFile, PartFolder, Target};
 use fathom_files::writing::Disk;
 use serde_json::{Map, Value, json};
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// Shards are a little smaller than this, as the published ones are: 163 for the whole model.
 const SHARD_BYTES: u64 = 4_240_000_000;
@@ -133,7 +130,7 @@ impl<'a> CheckpointJob<'a> {
             });
             written.map_err(Error::io("write", &folder.join(name)))?;
         }
-        part.finish()
+        Ok(part.finish()?)
     }
 
     fn create_shards(&self, folder: &Path, zeros: bool, disk: Disk) -> Result<Vec<PartFile>, Error> {
@@ -145,7 +142,11 @@ impl<'a> CheckpointJob<'a> {
             let path = folder.join(shard_name(shard, self.n_shards()));
             Target { disk, own_folder: true, ..Target::new(path) }
         };
-        self.shard_bytes.iter().enumerate().map(|(shard, &bytes)| create(&target(shard), bytes)).collect()
+        self.shard_bytes
+            .iter()
+            .enumerate()
+            .map(|(shard, &bytes)| Ok(create(&target(shard), bytes)?))
+            .collect()
     }
 
     fn slabs(&self) -> Vec<Slab> {
@@ -193,58 +194,6 @@ fn header(arrays: &[Placed<'_>], shard: usize) -> Vec<u8> {
     header
 }
 
-/// A folder on its way, removed unless it is finished.
-struct PartFolder {
-    part: Part,
-    /// Where it goes.
-    place: PathBuf,
-    disk: Disk,
-}
-
-impl PartFolder {
-    fn create(target: &Path, disk: Disk) -> Result<PartFolder, Error> {
-        let in_use = match fs::read_dir(target) {
-            Ok(mut entries) => entries.next().is_some(),
-            Err(_) => fs::symlink_metadata(target).is_ok(),
-        };
-        if in_use || target.file_name().is_none() {
-            return Err(Error::FolderInUse(target.to_owned()));
-        }
-        // Through a link, and whatever ends the name.
-        let place = target.canonicalize().unwrap_or_else(|_| target.components().collect());
-        Ok(PartFolder { part: Part::folder(&place)?, place, disk })
-    }
-
-    fn path(&self) -> &Path {
-        self.part.path()
-    }
-
-    fn finish(mut self) -> Result<(), Error> {
-        let rename = Error::io("rename the finished folder to", &self.place);
-        self.disk.sync_folder(self.path()).map_err(Error::io("write", &self.place))?;
-        // An empty folder gives way to another by itself, but not on every system.
-        #[cfg(not(unix))]
-        let _ = fs::remove_dir(&self.place);
-        match self.disk.rename(self.path(), &self.place) {
-            Ok(()) => self.part.keep(),
-            Err(error) if is_taken(&error) => {
-                let kept = self.part.keep_beside(&self.place, self.disk);
-                return Err(Error::Taken { path: self.place.clone(), kept });
-            }
-            Err(error) => return Err(rename(error)),
-        }
-        self.disk
-            .sync_folder(part::folder(&self.place))
-            .map_err(|source| Error::NotDurable { path: self.place.clone(), source })
-    }
-}
-
-/// Whether a folder did not get a name because something else has it.
-fn is_taken(error: &io::Error) -> bool {
-    use io::ErrorKind::{AlreadyExists, DirectoryNotEmpty, NotADirectory};
-    [AlreadyExists, DirectoryNotEmpty, NotADirectory].contains(&error.kind())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,7 +202,9 @@ mod tests {
     use crate::synth::Synthetic;
     use fathom_arch::plan::TensorPlan;
     use fathom_arch::role::Role;
+    use fathom_files::output::WriteError;
     use fathom_files::writing::{Fault, Faults};
+    use std::fs;
     use std::sync::atomic::AtomicBool;
 
     fn plan() -> Vec<TensorPlan> {
@@ -305,7 +256,7 @@ mod tests {
             let stop = AtomicBool::new(false);
             let watch = Watch { stop: &stop, progress: &|_| take(&folder) };
             let kept = match job.write(&folder, "{}", false, watch) {
-                Err(Error::Taken { path, kept }) if path.ends_with("model") => kept,
+                Err(Error::Output(WriteError::Taken { path, kept })) if path.ends_with("model") => kept,
                 other => panic!("{other:?}"),
             };
             assert_eq!(kept.file_name().unwrap(), "model.new-1");
@@ -326,7 +277,10 @@ mod tests {
         assert_eq!(fs::read_dir(temp.path()).unwrap().count(), 0);
         fs::create_dir(&folder).unwrap();
         fs::write(folder.join("precious"), "").unwrap();
-        assert!(matches!(job.write(&folder, "{}", false, watch), Err(Error::FolderInUse(_))));
+        assert!(matches!(
+            job.write(&folder, "{}", false, watch),
+            Err(Error::Output(WriteError::FolderInUse(_)))
+        ));
     }
 
     #[test]
@@ -349,28 +303,15 @@ mod tests {
                         break;
                     }
                     Err(error) if folder.exists() => {
-                        assert!(matches!(error, Error::NotDurable { .. }) && n_left == 1, "{case}");
+                        assert!(
+                            matches!(error, Error::Output(WriteError::NotDurable { .. })) && n_left == 1,
+                            "{case}"
+                        );
                         Checkpoint::open(&folder).unwrap();
                     }
                     Err(_) => assert_eq!(n_left, 0, "{case}"),
                 }
             }
         }
-    }
-
-    #[test]
-    fn two_writers_of_a_folder_do_not_meet_and_remains_are_removed() {
-        let temp = tempfile::tempdir().unwrap();
-        let folder = temp.path().join("model");
-        let first = PartFolder::create(&folder, Disk::SYSTEM).unwrap();
-        assert!(matches!(PartFolder::create(&folder, Disk::SYSTEM), Err(Error::Busy(_))));
-        let dead = first.path().to_owned();
-        drop(first);
-        fs::create_dir(&dead).unwrap();
-        fs::write(dead.join("model-00001-of-000001.safetensors"), "remains").unwrap();
-        let unrelated = temp.path().join("model.part");
-        fs::create_dir(&unrelated).unwrap();
-        PartFolder::create(&folder, Disk::SYSTEM).unwrap().finish().unwrap();
-        assert!(!dead.exists() && unrelated.exists() && folder.exists());
     }
 }

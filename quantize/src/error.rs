@@ -1,6 +1,7 @@
 //! What can go wrong between a checkpoint and a finished file.
 
 use fathom_arch::role::LARGEST_OF_VECTORS;
+use fathom_files::output::WriteError;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -110,82 +111,9 @@ pub enum Error {
         /// The type's name.
         ty: &'static str,
     },
-    /// The file to be written is there already.
-    #[error("{}: the file exists; give another name, or --force to replace it", .0.display())]
-    Exists(PathBuf),
-    /// The file to be written is read, too.
-    #[error("{}: would overwrite the input {}; give another name", .path.display(), .input.display())]
-    IsInput {
-        /// The file.
-        path: PathBuf,
-        /// What it is read as.
-        input: PathBuf,
-    },
-    /// `-` where a file is to be.
-    #[error(
-        "-: expected the name of a file to write, which standard output is not; give a name (./- for a file that is called -)"
-    )]
-    StandardOutput,
-    /// No file can have this name there.
-    #[error("{}: cannot write a file of this name: {source}; give another name", .path.display())]
-    NoSuchName {
-        /// The name.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// A pipe or a device where a file is to be.
-    #[error("{}: cannot write here: this is a pipe or a device; give another name", .0.display())]
-    NotAFile(PathBuf),
-    /// The name was free at the beginning and taken at the end.
-    #[error(
-        "{}: another file took this name in the meantime; the result was saved as {}",
-        .path.display(), .kept.display()
-    )]
-    Taken {
-        /// The name.
-        path: PathBuf,
-        /// Where the finished file is.
-        kept: PathBuf,
-    },
-    /// The file is whole and cannot have its name.
-    #[error(
-        "{}: the file is complete, but cannot have this name: {source}; it was saved as {}: rename it",
-        .path.display(), .kept.display()
-    )]
-    NotRenamed {
-        /// The name.
-        path: PathBuf,
-        /// Where the finished file is.
-        kept: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// The file is there, but a power cut may take its name away.
-    #[error("{}: the file is complete, but its directory entry could not be flushed to disk: {source}; check the disk", .path.display())]
-    NotDurable {
-        /// The file.
-        path: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
-    /// More bytes than a file may have.
-    #[error(
-        "{}: a file of {needed} bytes is too large for this disk or its limit; write to another disk (FAT32 has at most 4 GiB), or raise the \
-         limit (ulimit -f)", .path.display()
-    )]
-    FileTooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Size of the whole file.
-        needed: u64,
-    },
-    /// The folder to be written is not empty.
-    #[error("{}: the folder is in use; give another name, or remove it if it is the remains of an earlier run", .0.display())]
-    FolderInUse(PathBuf),
-    /// Another process writes the same file.
-    #[error("{}: another process is writing this file; wait for it or give another name", .0.display())]
-    Busy(PathBuf),
+    /// The file cannot be written.
+    #[error(transparent)]
+    Output(WriteError),
     /// There is not enough room.
     #[error("{}: {needed} bytes are needed and {available} are available; free {} bytes, or choose another disk or a smaller type", .path.display(), .needed.saturating_sub(*.available))]
     DiskFull {
@@ -202,6 +130,17 @@ pub enum Error {
     /// A signal asked to stop.
     #[error("interrupted; unfinished files were removed")]
     Interrupted,
+}
+
+impl From<WriteError> for Error {
+    fn from(error: WriteError) -> Error {
+        match error {
+            // Who converts can also make a smaller file.
+            WriteError::DiskFull { path, needed, available } => Error::DiskFull { path, needed, available },
+            WriteError::Interrupted => Error::Interrupted,
+            error => Error::Output(error),
+        }
+    }
 }
 
 impl Error {

@@ -17,8 +17,6 @@ mod error;
 pub mod hub;
 pub mod metadata;
 mod nearest;
-pub mod output;
-mod part;
 pub mod pipeline;
 pub mod recipe;
 mod slabs;

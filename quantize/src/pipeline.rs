@@ -8,11 +8,11 @@
 use crate::dequant::{Buffers, read_rows};
 use crate::encode::Encoding;
 use crate::error::Error;
-use crate::output::{PartFile, Target};
 use crate::slabs;
 use crate::source::{Found, Source, problems, scale_name};
 use fathom_arch::plan::{KvHalf, Origin, TensorPlan};
 use fathom_arch::role::{LARGEST_OF_VECTORS, Role};
+use fathom_files::output::{PartFile, Target};
 use fathom_gguf::{Layout, OwnedValue, Writer};
 use fathom_simd::Kernels;
 use std::collections::{BTreeMap, BTreeSet};
@@ -147,7 +147,7 @@ impl<'a> Job<'a> {
     /// # Errors
     /// As [`PartFile::create`].
     pub fn create(&self, target: &Target) -> Result<PartFile, Error> {
-        PartFile::create(target, self.file_bytes())
+        Ok(PartFile::create(target, self.file_bytes())?)
     }
 
     /// As [`Job::write`], to a file of [`Job::create`].
@@ -160,7 +160,7 @@ impl<'a> Job<'a> {
         (watch.progress)(self.header_bytes());
         let slabs = self.slabs(slab_values(rayon::current_num_threads()));
         slabs::run(&slabs, watch, |slab, workspace| self.write_slab(kernels, slab, &output, workspace))?;
-        output.finish(|| watch.stopped())
+        Ok(output.finish(|| watch.stopped())?)
     }
 
     /// Lays the file out on disk with every weight zero, as a hole: a test aid for sizes no disk here holds.
@@ -170,7 +170,7 @@ impl<'a> Job<'a> {
     pub fn write_zeros(&self, target: &Target) -> Result<(), Error> {
         let output = PartFile::create_sparse(target, self.file_bytes())?;
         output.write_at(&self.layout.header, 0)?;
-        output.finish(|| false)
+        Ok(output.finish(|| false)?)
     }
 
     /// Norms and biases, a few megabytes, are looked through before hours are spent on the rest.
@@ -307,6 +307,11 @@ fn transpose(matrix: &[f32], n_cols: usize, out: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stored;
+    use crate::synth::Synthetic;
+    use fathom_files::output::WriteError;
+    use fathom_files::writing::{Disk, Fault, Faults};
+    use std::sync::atomic::AtomicBool;
 
     #[test]
     fn buffers_stay_within_their_budget_whatever_the_thread_count() {
@@ -325,5 +330,38 @@ mod tests {
         let mut out = [0.0; 6];
         transpose(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3, &mut out);
         assert_eq!(out, [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+    }
+    #[test]
+    fn whichever_step_fails_no_file_is_left() {
+        let plan = [stored("embed", Role::Attention, &[40, 32]), stored("q", Role::Attention, &[30, 32])];
+        let model = Synthetic::new(&plan, 3);
+        let encodings = [Encoding::Q8_0, Encoding::F32];
+        let job = Job::new(&model, "made up", &plan, &encodings, Vec::new()).unwrap();
+        let watch = Watch { stop: &AtomicBool::new(false), progress: &|_| {} };
+        for fault in [Fault::Full, Fault::Damaged, Fault::Short] {
+            for at in 0.. {
+                let temp = crate::quick_folder();
+                let path = temp.path().join("a.gguf");
+                let faults = Faults::at(at, fault);
+                let target = Target { disk: Disk::failing(faults), ..Target::new(path.clone()) };
+                let done = job.write(Kernels::best(), &target, watch);
+                let n_left = std::fs::read_dir(temp.path()).unwrap().count();
+                let case = format!("step {at}, {fault:?}: {done:?}");
+                match done {
+                    Ok(()) => {
+                        assert!(!faults.happened() && at > 4, "{case}");
+                        break;
+                    }
+                    // The work is done, and the file is there.
+                    Err(Error::Output(WriteError::NotRenamed { .. } | WriteError::NotDurable { .. })) => {
+                        assert_eq!(n_left, 1, "{case}");
+                    }
+                    Err(error) => {
+                        assert!(error.to_string().contains("a.gguf"), "{case}");
+                        assert_eq!(n_left, 0, "{case}");
+                    }
+                }
+            }
+        }
     }
 }

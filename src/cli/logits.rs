@@ -7,7 +7,7 @@ use super::tokenize::read_text;
 use super::{Failure, print, signals};
 use fathom_engine::cache::{CacheTypes, IndexType};
 use fathom_engine::{Session, SessionOptions, Wanted};
-use fathom_quantize::output::{Appending, Target};
+use fathom_files::output::{Appending, Target};
 use fathom_simd::Format;
 use std::cell::Cell;
 use std::fs::File;

@@ -6,7 +6,7 @@ use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
 use fathom_files::input;
-use fathom_quantize::output::{Appending, Target};
+use fathom_files::output::{Appending, Target};
 use std::io;
 use std::path::{Path, PathBuf};
 

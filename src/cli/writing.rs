@@ -2,9 +2,9 @@
 
 use super::meter::Meter;
 use super::{Failure, print, signals};
+use fathom_files::output::{Target, WriteError};
 use fathom_files::process::status_bytes;
 use fathom_quantize::Error;
-use fathom_quantize::output::Target;
 use fathom_quantize::pipeline::{Job, RoleSize, Watch};
 use fathom_simd::Kernels;
 use serde_json::json;
@@ -151,13 +151,7 @@ impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
         let message = error.to_string();
         match error {
-            Error::Recipe(_)
-            | Error::Exists(_)
-            | Error::IsInput { .. }
-            | Error::NotAFile(_)
-            | Error::NoSuchName { .. }
-            | Error::StandardOutput
-            | Error::FolderInUse(_) => Failure::usage(message),
+            Error::Recipe(_) => Failure::usage(message),
             Error::Json { .. }
             | Error::NotText { .. }
             | Error::NotACheckpoint { .. }
@@ -167,16 +161,27 @@ impl From<Error> for Failure {
             | Error::Tokenizer { .. }
             | Error::NotFinite { .. }
             | Error::OutOfRange { .. } => Failure::invalid(message),
+            Error::Output(error) => Failure::from(error),
             Error::Interrupted => Failure::interrupted(message),
-            Error::Io { .. }
-            | Error::Taken { .. }
-            | Error::NotRenamed { .. }
-            | Error::NotDurable { .. }
-            | Error::FileTooLarge { .. }
-            | Error::TooLarge { .. }
-            | Error::Busy(_)
-            | Error::DiskFull { .. }
-            | Error::Gguf(_) => Failure::runtime(message),
+            Error::Io { .. } | Error::TooLarge { .. } | Error::DiskFull { .. } | Error::Gguf(_) => {
+                Failure::runtime(message)
+            }
+        }
+    }
+}
+
+impl From<WriteError> for Failure {
+    fn from(error: WriteError) -> Failure {
+        let message = error.to_string();
+        match error {
+            WriteError::Exists(_)
+            | WriteError::IsInput { .. }
+            | WriteError::NotAFile(_)
+            | WriteError::NoSuchName { .. }
+            | WriteError::StandardOutput
+            | WriteError::FolderInUse(_) => Failure::usage(message),
+            WriteError::Interrupted => Failure::interrupted(message),
+            _ => Failure::runtime(message),
         }
     }
 }

@@ -7,9 +7,8 @@ use crate::cli::{below, print, signals, wrap};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use fathom_engine::counted::counted;
+use fathom_files::output::{Appending, Target};
 use fathom_files::writing::Disk;
-use fathom_quantize::Error;
-use fathom_quantize::output::{Appending, Target};
 use fathom_text::chat::Message;
 use std::fs;
 use std::io::{IsTerminal, Read, Write, stderr, stdout};
@@ -124,14 +123,7 @@ fn write_text(disk: Disk, path: &Path, text: &str, replace: bool) -> Result<(), 
         file.write(text.as_bytes())?;
         file.finish(|| false)
     });
-    written.map_err(|error| match error {
-        // An answer has no smaller type.
-        Error::DiskFull { path, needed, available } => format!(
-            "{}: {needed} bytes are needed and {available} are available; make room, or choose another disk",
-            path.display()
-        ),
-        error => error.to_string(),
-    })
+    written.map_err(|error| error.to_string())
 }
 
 /// Whether a command ended well, which is told if not.

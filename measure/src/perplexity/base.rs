@@ -13,8 +13,8 @@
 //! and beside them `tokens`, I32 `[chunks, n_ctx]`: whoever compares scores the very same tokens.
 
 use super::{Chunks, log_sum_exp};
+use fathom_files::output::{Appending, Target, WriteError};
 use fathom_gguf::{Gguf, Layout, TensorInfo, TensorType, Writer};
-use fathom_quantize::output::{Appending, Target};
 use std::path::Path;
 
 /// What a base file calls itself in `general.type`.
@@ -25,7 +25,7 @@ const KIND: &str = "perplexity-base";
 pub enum BaseError {
     /// The disk, or what lies there already.
     #[error(transparent)]
-    Output(#[from] fathom_quantize::Error),
+    Output(#[from] WriteError),
     /// The container is damaged, or cannot be laid out.
     #[error(transparent)]
     Gguf(#[from] fathom_gguf::Error),

@@ -1,9 +1,9 @@
 //! Names of what is not whole yet, and whose they are.
 
-use crate::error::Error;
-use fathom_files::disk;
-use fathom_files::input;
-use fathom_files::writing::Disk;
+use crate::disk;
+use crate::input;
+use crate::output::WriteError;
+use crate::writing::Disk;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
 use std::hash::{BuildHasher, RandomState};
@@ -18,7 +18,7 @@ const TRIES: u32 = 200;
 
 /// Something that is written under a name of its own, and removed unless it is kept.
 #[derive(Debug)]
-pub(crate) struct Part {
+pub struct Part {
     path: PathBuf,
     /// Held as long as it is written. For a file it is the file's own.
     lock: Option<File>,
@@ -29,7 +29,7 @@ pub(crate) struct Part {
 impl Part {
     /// A new file beside `place`, empty and locked; in a folder of this run's `own` there is nobody to look out for, and the
     /// folder's lock is this run's already.
-    pub(crate) fn file(place: &Path, to: Disk, own: bool) -> Result<(Part, File), Error> {
+    pub fn file(place: &Path, to: Disk, own: bool) -> Result<(Part, File), WriteError> {
         let _one_at_a_time = if own { None } else { lock_folder(folder(place)) };
         if !own {
             sweep(place)?;
@@ -38,7 +38,7 @@ impl Part {
             let path = new_path(place);
             let file = match to.create_new(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-                made => made.map_err(Error::io("create", place))?,
+                made => made.map_err(WriteError::io("create", place))?,
             };
             let part = Part { path, lock: None, is_folder: false, kept: false };
             match file.try_lock() {
@@ -52,29 +52,30 @@ impl Part {
     }
 
     /// A new folder beside `place`, empty and locked.
-    pub(crate) fn folder(place: &Path) -> Result<Part, Error> {
+    pub fn folder(place: &Path) -> Result<Part, WriteError> {
         let parent = folder(place);
-        fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+        fs::create_dir_all(parent).map_err(WriteError::io("create", parent))?;
         let _one_at_a_time = lock_folder(parent);
         sweep(place)?;
         let path = new_path(place);
-        fs::create_dir(&path).map_err(Error::io("create", place))?;
+        fs::create_dir(&path).map_err(WriteError::io("create", place))?;
         let lock = File::open(&path).ok().filter(|folder| folder.try_lock().is_ok());
         Ok(Part { path, lock, is_folder: true, kept: false })
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    /// The name that it has meanwhile.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Whether its name still leads to this file.
-    pub(crate) fn is(&self, file: &File) -> bool {
+    pub fn is(&self, file: &File) -> bool {
         disk::is_still(&self.path, file)
     }
 
     /// Keeps it beside `place`, whose name it cannot have: what took hours is not thrown away because of a name. It gets a free one,
     /// which no later run takes for remains, or stays under the one it has.
-    pub(crate) fn keep_beside(&mut self, place: &Path, disk: Disk) -> PathBuf {
+    pub fn keep_beside(&mut self, place: &Path, disk: Disk) -> PathBuf {
         self.keep();
         for number in 1..1000 {
             let kept = beside(place, &format!(".new-{number}"));
@@ -88,7 +89,7 @@ impl Part {
     }
 
     /// It has another name now.
-    pub(crate) fn keep(&mut self) {
+    pub fn keep(&mut self) {
         self.kept = true;
     }
 }
@@ -104,7 +105,7 @@ impl Drop for Part {
 }
 
 /// The folder that a path lies in.
-pub(crate) fn folder(path: &Path) -> &Path {
+pub fn folder(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if parent != Path::new("") => parent,
         _ => Path::new("."),
@@ -126,7 +127,7 @@ fn lock_folder(folder: &Path) -> Option<File> {
 }
 
 /// Removes what killed runs left of `place`.
-fn sweep(place: &Path) -> Result<(), Error> {
+fn sweep(place: &Path) -> Result<(), WriteError> {
     let target = name(place);
     for entry in fs::read_dir(folder(place)).into_iter().flatten().flatten() {
         if !is_part_of(&entry.file_name(), target) {
@@ -137,7 +138,7 @@ fn sweep(place: &Path) -> Result<(), Error> {
         let opened = if is_folder { File::open(&path).ok() } else { input::open(&path).ok() };
         let Some(file) = opened else { continue };
         match file.try_lock() {
-            Err(TryLockError::WouldBlock) => return Err(Error::Busy(place.to_owned())),
+            Err(TryLockError::WouldBlock) => return Err(WriteError::Busy(place.to_owned())),
             // Who knows whether somebody writes it.
             Err(TryLockError::Error(_)) => {}
             Ok(()) if !disk::is_still(&path, &file) => {}
@@ -166,7 +167,7 @@ fn part_name(target: &OsStr, random: u32) -> OsString {
 }
 
 /// The place with another ending, in the same folder.
-pub(crate) fn beside(place: &Path, ending: &str) -> PathBuf {
+pub fn beside(place: &Path, ending: &str) -> PathBuf {
     folder(place).join(with_ending(name(place), ending))
 }
 

@@ -1,13 +1,6 @@
 use super::*;
-use crate::encode::Encoding;
-use crate::pipeline::{Job, Watch};
-use crate::stored;
-use crate::synth::Synthetic;
-use fathom_arch::role::Role;
-use fathom_files::writing::{Fault, Faults};
-use fathom_simd::Kernels;
+use crate::writing::{Fault, Faults};
 use std::sync::Barrier;
-use std::sync::atomic::AtomicBool;
 
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> =
@@ -45,7 +38,7 @@ fn what_is_not_finished_is_removed() {
     drop(PartFile::create(&target, 6).unwrap());
     assert!(names(temp.path()).is_empty());
     let interrupted = PartFile::create(&target, 6).unwrap().finish(|| true).unwrap_err();
-    assert!(matches!(interrupted, Error::Interrupted));
+    assert!(matches!(interrupted, WriteError::Interrupted));
     assert!(names(temp.path()).is_empty());
 }
 
@@ -53,7 +46,7 @@ fn what_is_not_finished_is_removed() {
 fn an_existing_file_is_replaced_only_on_request() {
     let (_temp, target) = place();
     fs::write(&target.path, "old").unwrap();
-    assert!(matches!(PartFile::create(&target, 3), Err(Error::Exists(_))));
+    assert!(matches!(PartFile::create(&target, 3), Err(WriteError::Exists(_))));
     let output = PartFile::create(&replacing(&target), 3).unwrap();
     output.write_at(b"new", 0).unwrap();
     assert_eq!(fs::read(&target.path).unwrap(), b"old");
@@ -67,7 +60,7 @@ fn a_name_that_is_taken_meanwhile_is_not_written_over_and_the_work_is_kept() {
     let output = PartFile::create(&target, 3).unwrap();
     output.write_at(b"new", 0).unwrap();
     fs::write(&target.path, "theirs").unwrap();
-    let Err(Error::Taken { kept, .. }) = output.finish(|| false) else { panic!("it was written over") };
+    let Err(WriteError::Taken { kept, .. }) = output.finish(|| false) else { panic!("it was written over") };
     assert_eq!(fs::read(&target.path).unwrap(), b"theirs");
     assert_eq!(fs::read(kept).unwrap(), b"new");
     assert_eq!(names(temp.path()), ["a.gguf", "a.gguf.new-1"]);
@@ -80,11 +73,11 @@ fn a_name_that_no_file_can_have_is_refused_before_anything_is_written() {
         let target = Target::new(temp.path().join(&name));
         for target in [replacing(&target), target] {
             let error = PartFile::create(&target, 3).unwrap_err();
-            assert!(matches!(error, Error::NoSuchName { .. }), "{error}");
+            assert!(matches!(error, WriteError::NoSuchName { .. }), "{error}");
         }
     }
     let error = Target::new("-".into()).check().unwrap_err();
-    assert!(matches!(error, Error::StandardOutput), "{error}");
+    assert!(matches!(error, WriteError::StandardOutput), "{error}");
     assert!(names(temp.path()).is_empty());
 }
 
@@ -103,7 +96,7 @@ fn a_folder_is_no_name_of_a_file_and_one_is_given() {
         let target = Target::new(name.into());
         for target in [replacing(&target), target] {
             let error = target.check().unwrap_err();
-            assert!(matches!(error, Error::NoSuchName { .. }), "{error}");
+            assert!(matches!(error, WriteError::NoSuchName { .. }), "{error}");
             let told = error.to_string();
             assert!(told.starts_with(name) && told.contains(example), "{told}");
             assert!(told.ends_with("give another name"), "{told}");
@@ -124,7 +117,7 @@ fn a_finished_file_outlives_a_name_that_it_cannot_have() {
         fs::create_dir(&target.path).unwrap();
         let error = output.finish(|| false).unwrap_err();
         let message = error.to_string();
-        let Error::NotRenamed { kept, .. } = error else { panic!("{message}") };
+        let WriteError::NotRenamed { kept, .. } = error else { panic!("{message}") };
         assert_eq!(fs::read(&kept).unwrap(), b"new");
         assert!(message.contains(&kept.display().to_string()), "{message}");
         fs::remove_dir(&target.path).unwrap();
@@ -167,8 +160,8 @@ fn two_writers_do_not_meet_and_a_dead_ones_remains_are_removed() {
     let (temp, target) = place();
     let first = PartFile::create(&target, 3).unwrap();
     let dead = temp.path().join(&names(temp.path())[0]);
-    assert!(matches!(PartFile::create(&target, 3), Err(Error::Busy(_))));
-    assert!(matches!(PartFile::create(&replacing(&target), 3), Err(Error::Busy(_))));
+    assert!(matches!(PartFile::create(&target, 3), Err(WriteError::Busy(_))));
+    assert!(matches!(PartFile::create(&replacing(&target), 3), Err(WriteError::Busy(_))));
     assert_eq!(names(temp.path()).len(), 1);
     // A killed one holds no lock.
     drop(first);
@@ -199,7 +192,7 @@ fn of_many_that_begin_at_once_one_writes() {
                             output.finish(|| false).unwrap();
                             1
                         }
-                        Err(Error::Busy(_)) => 0,
+                        Err(WriteError::Busy(_)) => 0,
                         Err(other) => panic!("{other}"),
                     }
                 })
@@ -227,7 +220,7 @@ fn an_input_is_never_an_output() {
     for path in others {
         let target = Target { path, inputs: vec![input.clone()], ..replacing(&target) };
         assert!(
-            matches!(PartFile::create(&target, 3), Err(Error::IsInput { .. })),
+            matches!(PartFile::create(&target, 3), Err(WriteError::IsInput { .. })),
             "{}",
             target.path.display()
         );
@@ -243,7 +236,7 @@ fn links_are_written_through_and_only_files_are_replaced() {
     let real = temp.path().join("real");
     fs::write(&real, "old").unwrap();
     symlink("real", &target.path).unwrap();
-    assert!(matches!(PartFile::create(&target, 3), Err(Error::Exists(_))));
+    assert!(matches!(PartFile::create(&target, 3), Err(WriteError::Exists(_))));
     let output = PartFile::create(&replacing(&target), 3).unwrap();
     output.write_at(b"new", 0).unwrap();
     output.finish(|| false).unwrap();
@@ -251,16 +244,16 @@ fn links_are_written_through_and_only_files_are_replaced() {
     assert_eq!(fs::read(&real).unwrap(), b"new");
     // A link to nothing is somebody's, too.
     fs::remove_file(&real).unwrap();
-    assert!(matches!(PartFile::create(&target, 3), Err(Error::Exists(_))));
+    assert!(matches!(PartFile::create(&target, 3), Err(WriteError::Exists(_))));
     for path in ["/dev/null", "/dev/stdout"].map(PathBuf::from) {
         if fs::metadata(&path).is_ok_and(|about| !about.is_file()) {
             let target = Target { path, ..replacing(&target) };
-            assert!(matches!(target.check(), Err(Error::NotAFile(_))));
+            assert!(matches!(target.check(), Err(WriteError::NotAFile(_))));
         }
     }
     for path in [temp.path().join("new/"), PathBuf::from("/"), PathBuf::from("..")] {
         let target = Target { path, ..replacing(&target) };
-        assert!(matches!(target.check(), Err(Error::NoSuchName { .. })), "{}", target.path.display());
+        assert!(matches!(target.check(), Err(WriteError::NoSuchName { .. })), "{}", target.path.display());
     }
 }
 
@@ -271,20 +264,20 @@ fn too_large_a_file_is_refused_with_both_numbers() {
     let error = PartFile::create(&target, needed).unwrap_err();
     assert!(names(temp.path()).is_empty());
     match error {
-        Error::DiskFull { needed: found, available, .. } => {
+        WriteError::DiskFull { needed: found, available, .. } => {
             assert!(found == needed && available < needed)
         }
         // Where nobody can say how much room there is.
-        Error::Io { .. } if !cfg!(unix) => {}
+        WriteError::Io { .. } if !cfg!(unix) => {}
         other => panic!("{other}"),
     }
 }
 
 /// Lets every step of `write` fail, one after the other, until a run comes to its end.
-fn every_step_fails(before: Option<&str>, write: impl Fn(&Target) -> Result<(), Error>) {
+fn every_step_fails(before: Option<&str>, write: impl Fn(&Target) -> Result<(), WriteError>) {
     for fault in [Fault::Full, Fault::Damaged, Fault::Short] {
         for at in 0.. {
-            let temp = crate::quick_folder();
+            let temp = quick_folder();
             let target = Target::new(temp.path().join("a.gguf"));
             let beside = temp.path().join("a.gguf.part");
             fs::write(&beside, "another's").unwrap();
@@ -304,7 +297,7 @@ fn every_step_fails(before: Option<&str>, write: impl Fn(&Target) -> Result<(), 
                     break;
                 }
                 // The work is done, and only its name is not what it was to be.
-                Err(Error::NotRenamed { kept, .. }) => {
+                Err(WriteError::NotRenamed { kept, .. }) => {
                     let n_bytes = fs::metadata(kept).unwrap().len();
                     write(&Target {
                         disk: Disk::SYSTEM,
@@ -320,7 +313,7 @@ fn every_step_fails(before: Option<&str>, write: impl Fn(&Target) -> Result<(), 
                 }
                 Err(error) => {
                     assert!(error.to_string().contains("a.gguf"), "{case}");
-                    if matches!(error, Error::NotDurable { .. }) {
+                    if matches!(error, WriteError::NotDurable { .. }) {
                         assert_ne!(
                             fs::read(&target.path).ok(),
                             before.map(|old| old.as_bytes().to_vec()),
@@ -340,16 +333,19 @@ fn every_step_fails(before: Option<&str>, write: impl Fn(&Target) -> Result<(), 
     }
 }
 
+/// In memory where there is such a place: hundreds of files do not wait for a disk.
+fn quick_folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
+
 #[test]
 fn whichever_step_fails_nothing_is_lost_and_nothing_is_left() {
-    let plan = [stored("embed", Role::Attention, &[40, 32]), stored("q", Role::Attention, &[30, 32])];
-    let model = Synthetic::new(&plan, 3);
-    let encodings = [Encoding::Q8_0, Encoding::F32];
-    let job = Job::new(&model, "made up", &plan, &encodings, Vec::new()).unwrap();
-    let stop = AtomicBool::new(false);
-    let watch = Watch { stop: &stop, progress: &|_| {} };
     for before in [None, Some("old")] {
-        every_step_fails(before, |target| job.write(Kernels::best(), target, watch));
+        every_step_fails(before, |target| {
+            let output = PartFile::create(target, 3000)?;
+            [2000, 0, 1000].into_iter().try_for_each(|at| output.write_at(&[7; 1000], at))?;
+            output.finish(|| false)
+        });
         every_step_fails(before, |target| {
             let mut output = Appending::create(target, 3 << 20)?;
             (0..3).try_for_each(|_| output.write(&[7; 1 << 20]))?;
