@@ -138,7 +138,7 @@ fn damaged_files_are_named() {
     expect_all(
         &refused(temp.path(), &[], 3),
         &[
-            "model.safetensors.index.json: expected the file as it was published, found JSON that breaks off in line 1",
+            "model.safetensors.index.json: expected the file as it was published, found JSON that breaks off at line 1",
         ],
     );
     fs::remove_file(temp.path().join("model.safetensors.index.json")).unwrap();

@@ -102,6 +102,15 @@ pub enum SessionError {
         /// At which token.
         position: usize,
     },
+    /// Every token is as likely as every other.
+    #[error(
+        "all logits at position {position} are the same number: the model's file is damaged, perhaps by a download that left holes \
+         of zeros; compare the file's checksum"
+    )]
+    Flat {
+        /// Behind which token.
+        position: usize,
+    },
     /// The system does not give the memory.
     #[error(
         "not enough memory for the session: the cache needs {cache} bytes and scratch space {scratch}; an allocation of {refused} \
@@ -450,7 +459,10 @@ impl<'e> Session<'e> {
         }
         if let Some((what, layer, position)) = self.fault.first() {
             self.mtp_last = None;
-            return Err(SessionError::NotANumber { what, layer, position });
+            return Err(match what {
+                BadValue::Flat => SessionError::Flat { position },
+                what => SessionError::NotANumber { what, layer, position },
+            });
         }
         self.tokens.extend_from_slice(tokens);
         Ok(true)

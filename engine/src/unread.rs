@@ -131,6 +131,13 @@ fn metadata_notes(gguf: &Gguf<'_>, config: &Config, arch: &str) -> Vec<String> {
         ));
     }
     notes.extend(other_blocks(gguf).map(|problem| format!("{problem}; no tensor has blocks")));
+    let has_tensors = || gguf.tensors().any(|(_, tensor)| tensor.name.contains(".indexer."));
+    if arch == "deepseek2" && number("attention.indexer.head_count").is_some() && !has_tensors() {
+        notes.push(format!(
+            "the metadata describes an indexer ({arch}.attention.indexer.*), and the file has none of its tensors: every token attends \
+             to all earlier ones, which is not what DeepSeek-V3.2 does in long contexts"
+        ));
+    }
     let key = "expert_shared_feed_forward_length";
     let widths = [config.shared_intermediate_size(), config.moe_intermediate_size];
     if let Some(found) = number(key).filter(|found| !widths.contains(&(*found as usize))) {
@@ -194,7 +201,7 @@ fn beyond(config: &Config) -> String {
         _ => format!(" (from {} on they are MTP layers)", config.num_hidden_layers),
     };
     format!(
-        "the model has the layers 0 to {last}{mtp}: the file is damaged or joined from two, download or convert it again"
+        "the model has layers 0 to {last}{mtp}; the file is damaged or merged from two: download or convert it again"
     )
 }
 

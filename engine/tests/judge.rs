@@ -8,9 +8,9 @@ use fathom_simd::Kernels;
 /// The contract; what is reached is about 6e-7.
 const TOLERANCE: f64 = 1e-5;
 
-/// The likeliest token.
+/// The likeliest token; of several the first.
 fn best(logits: &[f32]) -> Option<usize> {
-    (0..logits.len()).max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
+    (0..logits.len()).rev().max_by(|&a, &b| logits[a].total_cmp(&logits[b]))
 }
 
 fn rows(all: &[f32], wanted: &[u32], vocab_size: usize) -> Vec<f32> {

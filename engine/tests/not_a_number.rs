@@ -144,3 +144,20 @@ fn norms_and_biases_that_are_no_weights_are_refused() {
         }
     }
 }
+
+/// A download that left holes has zeros where weights should be.
+#[test]
+fn logits_that_are_all_the_same_are_no_answer() {
+    let reference = Reference::read("base");
+    for tensor in ["output.weight", "output_norm.weight"] {
+        let whole = if tensor == "output.weight" { |cols| cols * 320 } else { |cols| cols };
+        let model = overwritten(tensor, 0, whole, 0.0);
+        with_engine(&model.path, Kernels::best(), 2, |engine| {
+            let mut session = Session::new(engine, SessionOptions::default()).unwrap();
+            let error = session.sync(reference.tokens()).unwrap_err();
+            let SessionError::Flat { position } = error else { panic!("{tensor}: {error}") };
+            assert_eq!(position, reference.tokens().len() - 1);
+            assert!(session.tokens().is_empty() && error.to_string().contains("damaged"));
+        });
+    }
+}

@@ -19,7 +19,7 @@ pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 fn found(bytes: &[u8], error: &serde_json::Error) -> String {
     let text = bytes.trim_ascii();
     if text.is_empty() {
-        return "an empty file".to_owned();
+        return if bytes.is_empty() { "nothing" } else { "nothing but white space" }.to_owned();
     }
     if let Some(stand_in) = StandIn::of(bytes) {
         return stand_in.to_string();
@@ -32,7 +32,10 @@ fn found(bytes: &[u8], error: &serde_json::Error) -> String {
         return format!("text that is not JSON: it begins with {:?}", beginning(text));
     }
     if error.is_eof() {
-        return format!("JSON that breaks off in line {}", error.line());
+        return format!("JSON that breaks off at line {}", error.line());
+    }
+    if error.to_string().starts_with("recursion limit exceeded") {
+        return "JSON that is nested too deeply (at most 127 levels are read)".to_owned();
     }
     let kind = if error.is_data() { "JSON of another form" } else { "damaged JSON" };
     format!("{kind}: {}", reason(error))
@@ -40,7 +43,9 @@ fn found(bytes: &[u8], error: &serde_json::Error) -> String {
 
 fn begins_as_json(text: &str) -> bool {
     let words = ["true", "false", "null"];
-    text.starts_with(|c: char| "{[\"-".contains(c) || c.is_ascii_digit())
+    let is_number = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
+    text.starts_with(['{', '[', '"'])
+        || is_number(text.strip_prefix('-').unwrap_or(text))
         || words.iter().any(|word| text.starts_with(word))
 }
 
@@ -78,8 +83,9 @@ mod tests {
     #[test]
     fn what_is_no_json_is_told_in_words() {
         for (bytes, expected) in [
-            (&b""[..], "an empty file"),
-            (b" \n", "an empty file"),
+            (&b""[..], "nothing"),
+            (b" \n", "nothing but white space"),
+            (b"- a list", "text that is not JSON"),
             (b"# Notes\nmore", "text that is not JSON: it begins with \"# Notes\""),
             (
                 "this is not json at all, é é é é".as_bytes(),
@@ -89,7 +95,8 @@ mod tests {
             (b"\x89PNG\r\n", "bytes that are not text in UTF-8"),
             (b"<!DOCTYPE html><html>", "a web page"),
             (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
-            (b"{\"number\": 1,\n", "JSON that breaks off in line 2"),
+            (b"{\"number\": 1,\n", "JSON that breaks off at line 2"),
+            ("[".repeat(200).as_bytes(), "JSON that is nested too deeply"),
             (b"{\"number\": 1,}", "damaged JSON: line 1, column 14: trailing comma"),
             (b"{\"a\": 1}", "JSON of another form: line 1, column 8: missing field `number`"),
             (b"[\"x\"]", "JSON of another form: line 1, column 4: invalid type: string \"x\""),

@@ -10,7 +10,7 @@ use std::thread::{Builder, JoinHandle};
 #[cfg(target_os = "linux")]
 const START: usize = 4 << 20;
 
-/// Starts a thread of this name. All rooms start their threads here.
+/// Starts a thread of this name. All crates start their threads here, but for those that share a borrowed value.
 ///
 /// # Errors
 /// If the system refuses it, or there would be no room for it.

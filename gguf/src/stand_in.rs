@@ -14,6 +14,8 @@ pub enum StandIn {
     WebPage,
     /// Text in UTF-16.
     Utf16,
+    /// A zip archive or a pickle: how PyTorch saves weights by itself.
+    PyTorch,
     /// Room that was reserved and not filled.
     Zeros,
 }
@@ -38,6 +40,11 @@ impl StandIn {
         if is_utf16(start) {
             return Some(StandIn::Utf16);
         }
+        // The third byte of a length is zero.
+        let is_pickle = matches!(start, [0x80, 2..=5, b'}' | b']' | b'c' | b'(' | 0x8a | 0x95, ..]);
+        if is_pickle || start.starts_with(b"PK\x03\x04") {
+            return Some(StandIn::PyTorch);
+        }
         (start.len() >= 16 && start.iter().all(|&byte| byte == 0)).then_some(StandIn::Zeros)
     }
 }
@@ -61,6 +68,9 @@ impl fmt::Display for StandIn {
                 "a web page: the server sent a login page, an error page or the file's info page instead; download the file itself (`hf download`)"
             }
             StandIn::Utf16 => "text in UTF-16: save it as UTF-8, or download the file again",
+            StandIn::PyTorch => {
+                "a file as PyTorch saves it (.bin, .pt), whatever its name: download the model's .safetensors files, or convert it to them"
+            }
             StandIn::Zeros => {
                 "nothing but zeros at its start: space was reserved, but the download never finished; download it again"
             }

@@ -18,6 +18,12 @@ pub fn nearest_type<'k>(name: &str, known: impl Iterator<Item = &'k str> + Clone
     if family.is_empty() && !rest.contains("bit") {
         return None;
     }
+    // Programs differ in what they call the same numbers.
+    if matches!(family, "fp" | "f")
+        && let Some(same) = known.clone().find(|known| *known == format!("f{rest}"))
+    {
+        return Some(same);
+    }
     let all = BY_BITS.iter().filter(|ty| bits_of(ty).is_some_and(|has| has >= bits));
     all.flat_map(|ty| known.clone().find(|known| known == ty)).next()
 }
@@ -50,7 +56,7 @@ mod tests {
             ("fp8", "q8_0"),
             ("int8", "q8_0"),
             ("4bit", "q4_k_m"),
-            ("fp16", "bf16"),
+            ("fp16", "f16"),
         ] {
             assert_eq!(preset(name), Some(nearest), "{name}");
         }
@@ -60,6 +66,6 @@ mod tests {
         let one = |name: &str| nearest_type(name, Encoding::ALL.iter().map(|encoding| encoding.name()));
         assert_eq!((one("q4_k_m"), one("iq3_s")), (Some("q4_k"), Some("q3_k")));
         let cache = |name: &str| nearest_type(name, ["f32", "bf16", "f16", "q8_0"].into_iter());
-        assert_eq!((cache("q4_0"), cache("fp32")), (Some("q8_0"), Some("f32")));
+        assert_eq!((cache("q4_0"), cache("fp32"), cache("fp16")), (Some("q8_0"), Some("f32"), Some("f16")));
     }
 }

@@ -125,7 +125,8 @@ fn listed(folder: &Folder, shelves: &[Shelf]) -> String {
     line(format_args!("{:<12}  {:>7}  {:>11}  {:>10}  model", "name", "blocks", "size", "last used"));
     let now = SystemTime::now();
     for shelf in shelves {
-        let used = shelf.blocks.last().map_or("never".to_owned(), |last| ago(now, last.used));
+        let never = if shelf.is_readable { "never" } else { "unreadable" };
+        let used = shelf.blocks.last().map_or(never.to_owned(), |last| ago(now, last.used));
         let about = shelf.about.as_ref();
         let about = about.map_or("?".to_owned(), |about| {
             format!("{} ({})", print::plain(&about.model), print::plain(&about.rows))
@@ -150,6 +151,7 @@ fn listed_json(folder: &Folder, shelves: &[Shelf]) -> Json {
             "name": shelf.name,
             "model": shelf.about.as_ref().map(|about| &about.model),
             "rows": shelf.about.as_ref().map(|about| &about.rows),
+            "readable": shelf.is_readable,
             "blocks": shelf.blocks.len(),
             "bytes": shelf.n_bytes(),
             "last_used": shelf.blocks.last().map(|last| seconds(last.used)),
@@ -175,6 +177,16 @@ fn verify(shelves: &[Shelf]) -> Result<(), Failure> {
     let problems: Vec<Problem> = problems.flatten().collect();
     for problem in &problems {
         tell!("{}", print::plain(&problem.told));
+    }
+    let unreadable: Vec<&str> =
+        shelves.iter().filter(|shelf| !shelf.is_readable).map(|shelf| shelf.name.as_str()).collect();
+    if !unreadable.is_empty() {
+        tell!("{}: cannot be read; run this as their owner", unreadable.join(", "));
+    }
+    if problems.is_empty() && !unreadable.is_empty() {
+        let rest = counted(blocks.len(), "block");
+        let n = counted(unreadable.len(), "folder");
+        return Err(Failure::runtime(format!("{n} could not be read; of the others {rest}, none damaged")));
     }
     if problems.is_empty() {
         return print::answer(&format!("{}, none damaged\n", counted(blocks.len(), "block")));

@@ -354,7 +354,9 @@ impl From<SessionError> for Failure {
     fn from(error: SessionError) -> Failure {
         match error {
             SessionError::Token { .. } | SessionError::ContextFull { .. } => Failure::usage(error),
-            SessionError::NotANumber { .. } | SessionError::NoMtp { .. } => Failure::invalid(error),
+            SessionError::NotANumber { .. } | SessionError::Flat { .. } | SessionError::NoMtp { .. } => {
+                Failure::invalid(error)
+            }
             SessionError::Memory { .. } => Failure::memory(error),
         }
     }

@@ -77,13 +77,16 @@ pub(super) fn best_quantization(all: &[Quantized], usable: Option<u64>) -> Strin
     match (fitting, all.last(), usable) {
         (Some(best), ..) => {
             let larger = best.checked_sub(1).and_then(|larger| all.get(larger));
-            let larger = larger.map_or(String::new(), |larger| format!("; {} does not", told(larger)));
+            let larger = larger.map_or(String::new(), |larger| format!("; {} does not fit", told(larger)));
             format!("{}{larger}", told(&all[best]))
         }
         (None, Some(smallest), Some(_)) => format!("none; the smallest is {}", told(smallest)),
         (None, Some(smallest), None) => {
             let largest = all.first().map(told).unwrap_or_default();
-            format!("unknown, as the memory is; sizes go from {} to {largest}", told(smallest))
+            format!(
+                "unknown, because the size of the memory is; sizes range from {} to {largest}",
+                told(smallest)
+            )
         }
         (None, None, _) => "unknown".to_owned(),
     }
@@ -236,7 +239,7 @@ mod tests {
         assert!(
             some.starts_with("--type q4_k_m (3")
                 && some.contains(" GiB); --type q5_k_m (")
-                && some.ends_with(" does not"),
+                && some.ends_with(" does not fit"),
             "{some}"
         );
         let none = told(32);

@@ -18,6 +18,7 @@ use fathom_text::sampler::NoToken;
 use serde_json::{Value, json};
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::ops::ControlFlow;
+use std::path::Path;
 
 /// Answer a single prompt: the answer goes to stdout, everything else to stderr.
 ///
@@ -74,6 +75,14 @@ const EXPECTED: &str =
 /// A model that cannot be loaded, a prompt that cannot be read or does not fit, an interruption.
 pub fn run(args: Args) -> Result<(), Failure> {
     let (toolbox, schema) = (args.tools.toolbox()?, args.schema.schema()?);
+    if let (Some(model), Some(word)) = (args.model.path(), args.words.first())
+        && names_a_model(word)
+    {
+        return Err(Failure::usage(format!(
+            "{word} is a model file, and {} is the model already; name one of them (`-p TEXT` takes any text as the prompt)",
+            model.display()
+        )));
+    }
     let words = (!args.words.is_empty()).then(|| args.words.join(" "));
     let prompt = args.prompt.with_stdin(words, EXPECTED);
     // A word that was taken for a model may be one that is not there, which is more than a prompt that is missing.
@@ -90,6 +99,12 @@ pub fn run(args: Args) -> Result<(), Failure> {
         schema: schema.as_ref(),
     };
     answer(&args.model, &how, toolbox, prompt)
+}
+
+/// Whether a word of a prompt is the name of a model file that is there.
+fn names_a_model(word: &str) -> bool {
+    let path = Path::new(word);
+    path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf")) && path.is_file()
 }
 
 /// How one prompt is answered.

@@ -213,10 +213,9 @@ impl Show {
     /// Tells of a malformed call: nobody answers it, and its text is a part of the answer.
     pub(crate) fn malformed(&mut self, one: &Malformed) {
         let of = one.name.as_ref().map_or(String::new(), |name| format!(" of {name:?}"));
-        self.note(&format!(
-            "note: the model wrote a malformed tool call{of}: {}; it was not run and stays in the answer as text",
-            one.problem
-        ));
+        let then =
+            if one.is_content { "it was not run and stays in the answer as text" } else { "nothing was run" };
+        self.note(&format!("note: the model wrote a malformed tool call{of}: {}; {then}", one.problem));
     }
 
     fn note(&self, note: &str) {

@@ -479,3 +479,27 @@ pub(crate) mod terminal {
         return false;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ctrl_c_behind_a_line_is_for_its_work_and_leaves_the_program_alone() {
+        drop(wait_for_person(None));
+        let n_waits = state().n_waits;
+        // The line editor had the terminal when it was pressed, and has it no more.
+        interrupt_soon(n_waits);
+        let begun = Instant::now();
+        while state().line != Line::Stopped {
+            assert!(begun.elapsed() < Duration::from_secs(60));
+            std::thread::sleep(SAME_MOMENT);
+        }
+        let listening = listen().unwrap();
+        assert!(listening.flag().load(Ordering::Relaxed), "the work of the line");
+        drop(listening);
+        let listening = listen().unwrap();
+        assert!(!listening.flag().load(Ordering::Relaxed), "and no other");
+        assert_eq!(ended(), None);
+    }
+}

@@ -195,7 +195,6 @@ fn talk(repl: &mut Repl<'_, '_>, mut first: Option<String>) -> Result<(), Failur
 fn ended(code: u8) -> Failure {
     let name = match code - 128 {
         1 => "because the terminal was closed (SIGHUP)".to_owned(),
-        2 => "by SIGINT".to_owned(),
         3 => "by SIGQUIT".to_owned(),
         15 => "by SIGTERM".to_owned(),
         signal => format!("by signal {signal}"),

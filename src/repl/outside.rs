@@ -95,6 +95,10 @@ impl Repl<'_, '_> {
             return Ok(());
         }
         let signals = signals::listen().map_err(|failure| failure.message)?;
+        // Who stops it before it begins wants it not to begin.
+        if signals.flag().load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let (status, bytes) = overhear(shell_of(command), LARGEST_READ, signals.flag()).map_err(at)?;
         end_row();
         let is_well = is_well(command, status);

@@ -18,6 +18,8 @@ const VERSION: u32 = 1;
 /// No context holds more text, however it is written.
 const LARGEST: u64 = 256 << 20;
 
+/// What a conversation of another form gets.
+const OTHER_VERSION: &str = "another version of Fathom saved it: resume it with that one";
 /// What is to be read.
 const EXPECTED: &str = "a saved conversation";
 
@@ -213,6 +215,9 @@ impl Saved {
     /// Reads a file that the person named, who may have meant another command.
     pub(super) fn read_named(path: &Path) -> Result<Saved, String> {
         Saved::read(path).map_err(|problem| {
+            if problem.ends_with(OTHER_VERSION) {
+                return problem;
+            }
             let other = match path.is_file() {
                 true => "/read puts a text file before your next message",
                 false => "/list shows the conversations that are saved by name",
@@ -229,8 +234,7 @@ impl Saved {
             Some(version) if *version == VERSION => {}
             Some(version) => {
                 return Err(at(&format!(
-                    "expected fathom_conversation {VERSION}, found {version}; another version of Fathom saved it: \
-                     resume it with that one"
+                    "expected fathom_conversation {VERSION}, found {version}; {OTHER_VERSION}"
                 )));
             }
             None => return Err(at(&format_args!("expected {EXPECTED}, found other JSON"))),

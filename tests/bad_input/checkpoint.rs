@@ -60,7 +60,7 @@ const ROWS: [Row; 20] = [
         "a config.json that was cut",
         "base",
         |dir| std::fs::write(dir.join("config.json"), "{\"architectures\": [").unwrap(),
-        &["config.json", "found JSON that breaks off in line 1", "again"],
+        &["config.json", "found JSON that breaks off at line 1", "again"],
     ),
     (
         "another model",

@@ -4,7 +4,7 @@ use super::container::MATRIX;
 use super::{By, Row, overwrite, put_model};
 use fathom_gguf::TensorType;
 
-pub const MODELS: [Row; 14] = [
+pub const MODELS: [Row; 15] = [
     (
         "another architecture",
         |dir, mut model| {
@@ -82,6 +82,20 @@ pub const MODELS: [Row; 14] = [
         },
         By::Loading,
         &["n_group", "expected a divisor of n_routed_experts = 16, found 5", "convert it again"],
+    ),
+    (
+        "groups of experts without how many are used",
+        |dir, mut model| {
+            model.unset("deepseek32.expert_group_used_count");
+            put_model(dir, &model)
+        },
+        By::Loading,
+        &[
+            "deepseek32.expert_group_used_count",
+            "how many of the 4 groups",
+            "found none",
+            "convert the model again",
+        ],
     ),
     (
         "another router",

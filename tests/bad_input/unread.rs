@@ -189,12 +189,7 @@ pub const REFUSED: [Row; 24] = [
             put_model(dir, &model)
         },
         By::Loading,
-        &[
-            "blk.9.attn_kv_b.weight",
-            ACCOUNTS,
-            "the model has the layers 0 to 3 (3 is the MTP layer)",
-            "again",
-        ],
+        &["blk.9.attn_kv_b.weight", ACCOUNTS, "the model has layers 0 to 3 (3 is the MTP layer)", "again"],
     ),
     (
         "a norm of a layer that the model does not have",
@@ -203,12 +198,7 @@ pub const REFUSED: [Row; 24] = [
             put_model(dir, &model)
         },
         By::Loading,
-        &[
-            "blk.9.attn_norm.weight",
-            ACCOUNTS,
-            "the model has the layers 0 to 3 (3 is the MTP layer)",
-            "again",
-        ],
+        &["blk.9.attn_norm.weight", ACCOUNTS, "the model has layers 0 to 3 (3 is the MTP layer)", "again"],
     ),
     (
         "a tensor behind the layers of a model without an MTP layer",
@@ -220,7 +210,7 @@ pub const REFUSED: [Row; 24] = [
             put_model(dir, &model)
         },
         By::Loading,
-        &["blk.3.attn_kv_b.weight", ACCOUNTS, "the model has the layers 0 to 2:", "again"],
+        &["blk.3.attn_kv_b.weight", ACCOUNTS, "the model has layers 0 to 2;", "again"],
     ),
     (
         "an indexer of a layer that the model does not have",
@@ -229,7 +219,7 @@ pub const REFUSED: [Row; 24] = [
             put_model(dir, &model)
         },
         By::Loading,
-        &["blk.4.indexer.k_norm.weight", ACCOUNTS, "the model has the layers 0 to 3", "again"],
+        &["blk.4.indexer.k_norm.weight", ACCOUNTS, "the model has layers 0 to 3", "again"],
     ),
     (
         "a window of attention in one layer",

@@ -233,6 +233,14 @@ impl Reader<'_, '_> {
         let topk_group = self.size("expert_group_used_count").filter(|&n| n > 0);
         match (n_group, topk_group) {
             (Some(1), None) => (1, 1),
+            (Some(n), None) if n != default.0 => {
+                let key = self.key("expert_group_used_count");
+                self.problems.push(format!(
+                    "{key}: expected how many of the {n} groups of experts are used, found none; if you know it, add --override-kv \
+                     {key}=int:N, otherwise convert the model again"
+                ));
+                (n, 1)
+            }
             (n, k) => (n.unwrap_or(default.0), k.unwrap_or(default.1)),
         }
     }

@@ -19,6 +19,8 @@ pub enum BadValue {
     RouterScore,
     /// A logit.
     Logit,
+    /// Logits that are numbers, and all the same one: nothing came through the head.
+    Flat,
 }
 
 impl std::fmt::Display for BadValue {
@@ -31,6 +33,7 @@ impl std::fmt::Display for BadValue {
             BadValue::Attended => "hidden state after attention",
             BadValue::RouterScore => "router score",
             BadValue::Logit => "logit",
+            BadValue::Flat => "difference between logits",
         })
     }
 }
@@ -39,7 +42,7 @@ impl std::fmt::Display for BadValue {
 pub struct Fault(AtomicU64);
 
 const NONE: u64 = u64::MAX;
-const KINDS: [BadValue; 7] = [
+const KINDS: [BadValue; 8] = [
     BadValue::Hidden,
     BadValue::Latent,
     BadValue::IndexKey,
@@ -47,6 +50,7 @@ const KINDS: [BadValue; 7] = [
     BadValue::Attended,
     BadValue::RouterScore,
     BadValue::Logit,
+    BadValue::Flat,
 ];
 
 /// Whether all of some numbers are numbers. One pass without a branch: it is made over scores and logits that were just

@@ -17,8 +17,11 @@ pub fn logits(
     let input = Input::new(step, hidden, head.n_cols(), &[head.format()], q8);
     step.product(head, &input, logits);
     for (row, values) in logits.chunks_exact(head.n_rows()).enumerate() {
-        if !all_finite(values) {
-            step.fault.note(BadValue::Logit, step.config.num_hidden_layers, step.position(t0 + row));
-        }
+        let bad = match () {
+            () if !all_finite(values) => BadValue::Logit,
+            () if values.len() > 1 && values.iter().all(|value| *value == values[0]) => BadValue::Flat,
+            () => continue,
+        };
+        step.fault.note(bad, step.config.num_hidden_layers, step.position(t0 + row));
     }
 }

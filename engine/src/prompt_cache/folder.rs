@@ -61,6 +61,8 @@ pub struct Shelf {
     pub about: Option<About>,
     /// Its blocks, those longest unused first.
     pub blocks: Vec<Entry>,
+    /// Whether it could be looked into; another person's cannot.
+    pub is_readable: bool,
 }
 
 impl Shelf {
@@ -122,7 +124,7 @@ impl Folder {
             let files = match listed(&entry.path()) {
                 // Another person's. Whoever wants it removed is told so by its name.
                 Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-                    shelves.push(Shelf { name, about, blocks });
+                    shelves.push(Shelf { name, about, blocks, is_readable: false });
                     continue;
                 }
                 files => files?,
@@ -131,7 +133,7 @@ impl Folder {
             blocks.sort_by_key(|entry| entry.used);
             // An empty one was ours: whoever emptied it left the folder. One with other files alone is theirs.
             if files.is_empty() || files.iter().any(is_ours) {
-                shelves.push(Shelf { name, about, blocks });
+                shelves.push(Shelf { name, about, blocks, is_readable: true });
             }
         }
         shelves.sort_by(|a, b| a.name.cmp(&b.name));

@@ -180,7 +180,7 @@ pub(super) static FLAGS: &[Row] = &[
     always(&["--swa-full", "-nr", "--no-repack", "--repack", "--no-host"], NOTHING_TO_SET),
     always(
         &["--check-tensors"],
-        "damage shows while the model computes: a result that is not a number is an error",
+        "tensors are not checked when they are loaded; a result that is not a number is an error",
     ),
     always(&["-kvu", "--kv-unified", "-no-kvu", "--no-kv-unified"], BATCHES),
     always(&["-cb", "--cont-batching", "-nocb", "--no-cont-batching"], BATCHES),

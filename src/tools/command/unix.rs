@@ -60,6 +60,10 @@ pub(super) fn run(command: &str, call: &ToolCall, limits: Limits, stop: &AtomicB
         shell.env(ARGUMENTS, &arguments);
     }
     shell.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    // Somebody who stops it before it begins wants it not to begin.
+    if stop.load(Ordering::Relaxed) {
+        return Ok(Ran { output: String::new(), stderr: String::new(), end: End::Interrupted });
+    }
     let mut child = shell.spawn().map_err(|error| match error.kind() {
         ErrorKind::NotFound => "tool commands need the shell `sh`, which was not found".to_owned(),
         _ => format!("the command cannot be started: {error}"),

@@ -130,6 +130,9 @@ fn without_traces(error: &str) -> String {
         text if text.contains("too big") => {
             "it is too large to be enforced: list fewer or shorter alternatives".to_owned()
         }
+        text if text.contains("Failed to generate regex for float range") => {
+            "bounds of numbers are enforced from -1e19 to 1e19: leave out a bound beyond".to_owned()
+        }
         text => text.replacen("panic: ", "the compiler of schemas failed: ", 1),
     }
 }

@@ -83,7 +83,11 @@ impl Template {
     /// # Errors
     /// What is wrong with it.
     pub fn check(&self) -> Result<(), ChatError> {
-        self.render(&Conversation { messages: vec![Message::user("probe")], thinking: false })?;
+        let asked =
+            |text: &str| self.render(&Conversation { messages: vec![Message::user(text)], thinking: false });
+        if asked("probe")? == asked("another")? {
+            return Err(template_error("a user's message is no part of what it renders".to_owned()));
+        }
         match self.probe() {
             Err(ChatError::Template { problem }) if contained::is_failure(&problem) => {
                 Err(template_error(problem))

@@ -12,8 +12,8 @@ pub(super) fn check(map: &Map<String, Value>, at: &str) -> Result<(), String> {
     let is_open = has_patterns || map.get("additionalProperties") != Some(&Value::Bool(false));
     match map.get("minProperties").and_then(Value::as_u64) {
         Some(least) if is_open && least > n_required + 1 => Err(format!(
-            "at {at}/minProperties: expected at most {} (one more than the required properties, for names that are not listed may \
-             come twice), found {least}; list more properties under `required`",
+            "at {at}/minProperties: expected at most {} (one more than the required properties, because unlisted names \
+             may occur twice), found {least}; list more properties under `required`",
             n_required + 1
         )),
         _ => Ok(()),

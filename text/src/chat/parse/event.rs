@@ -60,11 +60,13 @@ pub enum Event {
     },
 }
 
-/// Something like a tool call that is none; its text is in the answer as it was written.
+/// Something like a tool call that is none; what it says is in the answer as it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Malformed {
     /// The tool's name, if it was to be read.
     pub name: Option<String>,
     /// What is wrong with it.
     pub problem: String,
+    /// Whether its text is in the answer: tags without a call between them are not.
+    pub is_content: bool,
 }

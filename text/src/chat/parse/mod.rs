@@ -154,7 +154,7 @@ impl Parser {
     }
 
     fn tell(&mut self, name: Option<&str>, problem: String) {
-        self.malformed.push(Malformed { name: name.map(str::to_owned), problem });
+        self.malformed.push(Malformed { name: name.map(str::to_owned), problem, is_content: true });
     }
 
     /// What belongs to no call is told once and not for each of its tags.
@@ -174,7 +174,9 @@ impl Parser {
         let is_cut = end == End::Cut;
         match std::mem::replace(&mut self.state, State::Content) {
             State::Block => self.block_left(&rest, end),
-            State::Content if self.called && is_begun_tag(&rest) => {}
+            // The end of a block has nothing to say.
+            State::Content if self.called && is_begun_tag(&rest) && !tags::was_to_open(rest.trim_start()) => {
+            }
             State::Start | State::Content => {
                 if !is_cut && !self.tools.is_empty() && is_begun_tag(&rest) {
                     self.tell_once(tags::unended(&rest, NONE_BEGAN));
@@ -200,10 +202,11 @@ impl Parser {
 
     /// An answer ended between the tags of a block.
     fn block_left(&mut self, rest: &str, end: End) {
-        if self.called && (rest.trim().is_empty() || is_begun_tag(rest)) {
+        let begins = is_begun_tag(rest);
+        if self.called && (rest.trim().is_empty() || begins && !tags::was_to_open(rest.trim_start())) {
             return;
         }
-        if end == End::Eos && (!self.header.is_empty() || is_begun_tag(rest)) {
+        if end == End::Eos && (!self.header.is_empty() || begins) {
             self.tell_once(tags::unended(rest, NONE_BEGAN));
         }
         let header = std::mem::take(&mut self.header);
@@ -366,8 +369,9 @@ impl Parser {
             }
             Found::Yes(Tag { kind: Kind::EndCalls, length, .. }) => {
                 self.held.drain(..white + length);
-                if !self.header.is_empty() {
-                    self.tell_once("a block of calls holds none".to_owned());
+                if !self.header.is_empty() && !std::mem::replace(&mut self.is_told, true) {
+                    let problem = "a block of calls holds none".to_owned();
+                    self.malformed.push(Malformed { name: None, problem, is_content: false });
                 }
                 self.header.clear();
                 self.give_stray();

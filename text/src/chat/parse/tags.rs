@@ -211,12 +211,14 @@ pub(super) fn complaint(text: &str) -> String {
     let is_empty = |pair: &[&str]| {
         pair[0].ends_with("name") && ["\"\"", "''"].iter().any(|none| pair[1].starts_with(none))
     };
+    let word = tag.trim_start_matches('<').trim_start_matches(DSML);
+    let has_name = ["invoke", "parameter"].iter().any(|kind| word.starts_with(kind));
     let wrong = match () {
         () if tag.ends_with("/>") => "closes itself",
         () if given("name") > 1 => "gives `name` twice",
         () if given("string") > 1 => "gives `string` twice",
         () if words.windows(2).any(is_empty) => "has an empty name",
-        () if given("name") == 0 => "has no name in quotation marks",
+        () if has_name && given("name") == 0 => "has no name in quotation marks",
         () => "is not part of the format",
     };
     let shown: String = tag.chars().take(80).collect();

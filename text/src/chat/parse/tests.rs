@@ -629,6 +629,8 @@ fn what_is_like_a_call_and_is_none_is_told() {
         ("a <｜DSML｜parameter name=\"city\">".to_owned(), "where it begins none"),
         ("<｜DSML｜function_calls>\n</｜DSML｜function_calls>".to_owned(), "holds none"),
         ("<｜DSML｜function_calls>\n".to_owned(), "ended before a call began"),
+        (format!("{CALL}\n<｜DSML｜invoke name=\"wea"), "ended before a call began"),
+        (invoke("<｜DSML｜tool>"), "is not part of the format"),
         (CALL[..CALL.find("Paris").unwrap()].to_owned(), "ended before the call did"),
         (CALL[..CALL.find("eather").unwrap()].to_owned(), "ended before a call began"),
     ] {
@@ -636,6 +638,13 @@ fn what_is_like_a_call_and_is_none_is_told() {
         let [one] = &all[..] else { panic!("{answer}: {all:?}") };
         assert!(one.problem.contains(expected), "{answer}: {}", one.problem);
     }
+    // What began behind a call is not lost.
+    let Message::Assistant(begun) =
+        parse(&format!("{CALL}\n<｜DSML｜invoke name=\"wea"), Start::Content, weather())
+    else {
+        panic!("an answer is the assistant's")
+    };
+    assert!(begun.content.contains("name=\"wea") && begun.calls.len() == 1, "{begun:?}");
     let named = told(&call_with("city: Paris"), End::Eos);
     assert_eq!(named[0].name.as_deref(), Some("weather"));
     let two = [("days", "1"), ("days", "2")].map(|(key, value)| {
