@@ -9,7 +9,7 @@ const FIRST_DIM: usize = 4;
 const TYPE: usize = 20;
 const OFFSET: usize = 24;
 
-pub const START: [Row; 9] = [
+pub const START: [Row; 10] = [
     (
         "an empty file",
         |dir, _| put(dir, b""),
@@ -18,9 +18,15 @@ pub const START: [Row; 9] = [
     ),
     (
         "another format",
+        |dir, _| put(dir, b"\x7fELF and more"),
+        By::All,
+        &["expected the bytes \"GGUF\"", "ELF", "Check"],
+    ),
+    (
+        "what PyTorch saves",
         |dir, _| put(dir, b"PK\x03\x04 and more"),
         By::All,
-        &["expected the bytes \"GGUF\"", "PK", "Check"],
+        &["not a GGUF file", "as PyTorch saves it", "safetensors"],
     ),
     (
         "a big-endian file",

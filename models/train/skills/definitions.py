@@ -64,7 +64,7 @@ def conversation(rng, side, turns, thinking):
 def make(rng, side, world, size):
     turns, thinking = [], rng.random() < 0.6
     for _ in range(1 if thinking else rng.randrange(1, max(2, min(size // 24, 14)))):
-        if rng.random() < 0.45:
+        if rng.random() < 0.55:
             turns.append((unknown(rng, side, world), None))
         else:
             word, kind, gloss = rng.choice(world.definitions)
