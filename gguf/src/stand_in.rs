@@ -40,9 +40,10 @@ impl StandIn {
         if is_utf16(start) {
             return Some(StandIn::Utf16);
         }
-        // The third byte of a length is zero.
+        // The length at the beginning of a safetensors file may look like either; its upper half is zero.
+        let is_length = start.get(4..8) == Some(&[0; 4]);
         let is_pickle = matches!(start, [0x80, 2..=5, b'}' | b']' | b'c' | b'(' | 0x8a | 0x95, ..]);
-        if is_pickle || start.starts_with(b"PK\x03\x04") {
+        if (is_pickle || start.starts_with(b"PK\x03\x04")) && !is_length {
             return Some(StandIn::PyTorch);
         }
         (start.len() >= 16 && start.iter().all(|&byte| byte == 0)).then_some(StandIn::Zeros)
@@ -91,6 +92,13 @@ mod tests {
             assert_eq!(StandIn::of(text), Some(StandIn::Utf16), "{text:?}");
         }
         for length in [0xfeff_u64, 0xfffe, 0x7bfeff, 0x7b00_fffe] {
+            assert_eq!(StandIn::of(&[&length.to_le_bytes()[..], b"{\"a\":{"].concat()), None, "{length}");
+        }
+        for start in [&b"PK\x03\x04\0\0\x08\x08"[..], b"\x80\x02}q\0X\x03\0", b"\x80\x02\x8a\nl\xfc\x9cF\xf9"]
+        {
+            assert_eq!(StandIn::of(start), Some(StandIn::PyTorch), "{start:?}");
+        }
+        for length in [0x0403_4b50_u64, 0x7d_0280] {
             assert_eq!(StandIn::of(&[&length.to_le_bytes()[..], b"{\"a\":{"].concat()), None, "{length}");
         }
         assert_eq!(StandIn::of(&[0; 64]), Some(StandIn::Zeros));

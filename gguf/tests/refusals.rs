@@ -43,7 +43,7 @@ fn an_empty_file_is_refused_as_truncated() {
 
 #[test]
 fn another_format_is_refused_by_its_magic() {
-    assert_eq!(refused(Forge(b"PK\x03\x04 and so on".to_vec())), Error::NotGguf { found: *b"PK\x03\x04" });
+    assert_eq!(refused(Forge(b"\x7fELF and so on".to_vec())), Error::NotGguf { found: *b"\x7fELF" });
 }
 
 #[test]
