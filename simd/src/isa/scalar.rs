@@ -1,5 +1,4 @@
-//! The scalar level: plain Rust on arrays, the definition of every word. What is long where it is unrolled over lanes is a
-//! function of its own: nobody waits for this level's speed, everybody for its compilation.
+//! The scalar level: plain Rust on arrays, the definition of every word.
 
 use std::array;
 
@@ -67,12 +66,12 @@ impl Isa for Scalar {
             *out = x.to_le_bytes();
         }
     }
-    #[inline(never)]
+    #[inline(always)]
     fn load_f16(self, x: &[u8; 32]) -> [f32; 16] {
         let (x, _) = x.as_chunks();
         array::from_fn(|lane| f16::decode(u16::from_le_bytes(x[lane])))
     }
-    #[inline(never)]
+    #[inline(always)]
     fn store_f16(self, x: [f32; 16], out: &mut [u8; 32]) {
         for (x, out) in x.into_iter().zip(out.as_chunks_mut().0) {
             *out = f16::encode(x).to_le_bytes();
@@ -95,24 +94,24 @@ impl Isa for Scalar {
     fn div(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
         zip(a, b, |a, b| a / b)
     }
-    #[inline(never)]
+    #[inline(always)]
     fn fma(self, a: [f32; 16], b: [f32; 16], c: [f32; 16]) -> [f32; 16] {
         array::from_fn(|lane| a[lane].mul_add(b[lane], c[lane]))
     }
-    #[inline(never)]
+    #[inline(always)]
     fn fnma(self, a: [f32; 16], b: [f32; 16], c: [f32; 16]) -> [f32; 16] {
         array::from_fn(|lane| (-a[lane]).mul_add(b[lane], c[lane]))
     }
-    #[inline(never)]
+    #[inline(always)]
     fn max(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
         zip(a, b, |a, b| if a > b { a } else { b })
     }
-    #[inline(never)]
+    #[inline(always)]
     fn min(self, a: [f32; 16], b: [f32; 16]) -> [f32; 16] {
         zip(a, b, |a, b| if a < b { a } else { b })
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn sum(self, x: [f32; 16]) -> f32 {
         tree(x, |a, b| a + b)
     }
@@ -120,11 +119,11 @@ impl Isa for Scalar {
     fn sum16(self, x: &[[f32; 16]; 16]) -> [f32; 16] {
         map(*x, |x| self.sum(x))
     }
-    #[inline(never)]
+    #[inline(always)]
     fn max_lane(self, x: [f32; 16]) -> f32 {
         tree(x, |a, b| if a > b { a } else { b })
     }
-    #[inline(never)]
+    #[inline(always)]
     fn transpose(self, x: &[[f32; 16]; 16]) -> [[f32; 16]; 16] {
         array::from_fn(|column| array::from_fn(|row| x[row][column]))
     }
@@ -214,19 +213,19 @@ impl Isa for Scalar {
     fn shr_signed<const N: u32>(self, x: [i32; 16]) -> [i32; 16] {
         map(x, |x| x >> N)
     }
-    #[inline(never)]
+    #[inline(always)]
     fn max_lane_i32(self, x: [i32; 16]) -> i32 {
         tree(x, i32::max)
     }
-    #[inline(never)]
+    #[inline(always)]
     fn sum_i32(self, x: [i32; 16]) -> i32 {
         tree(x, i32::wrapping_add)
     }
-    #[inline(never)]
+    #[inline(always)]
     fn round(self, x: [f32; 16]) -> [i32; 16] {
         map(x, |x| x.round_ties_even() as i32)
     }
-    #[inline(never)]
+    #[inline(always)]
     fn truncate(self, x: [f32; 16]) -> [i32; 16] {
         map(x, |x| x as i32)
     }
@@ -235,7 +234,7 @@ impl Isa for Scalar {
         map(x, |x| x as f32)
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn q8_rows(self, rows: &[&[BlockQ8_0]; TILE_ROWS], x: Q8Token<'_>) -> [f32; 16] {
         rows.map(|row| {
             let mut acc = 0.0_f32;
@@ -267,7 +266,7 @@ impl Isa for Scalar {
         }
     }
 
-    #[inline(never)]
+    #[inline(always)]
     fn fours(self, rows: &[&[u8; 16]; TILE_ROWS]) -> [Self::I32; 4] {
         array::from_fn(|four| rows.map(|row| i32::from_le_bytes(row.as_chunks::<4>().0[four])))
     }
@@ -275,7 +274,7 @@ impl Isa for Scalar {
     fn begin_fours(self, acc: Self::I32) -> Self::Fours {
         acc
     }
-    #[inline(never)]
+    #[inline(always)]
     fn dot_fours(self, sums: Self::Fours, w: &[u8; 64], x: Self::I32) -> Self::Fours {
         array::from_fn(|lane| {
             let products = w.as_chunks::<4>().0[lane].into_iter().zip(x[lane].to_le_bytes());
@@ -286,7 +285,7 @@ impl Isa for Scalar {
     fn end_fours(self, _: Self::I32, sums: Self::Fours) -> Self::I32 {
         sums
     }
-    #[inline(never)]
+    #[inline(always)]
     fn load_signed(self, x: &[u8; 64]) -> Self::Signed {
         x.map(u8::cast_signed)
     }
@@ -294,7 +293,7 @@ impl Isa for Scalar {
     fn begin_signed(self, _: i32) -> Self::I32 {
         [0; 16]
     }
-    #[inline(never)]
+    #[inline(always)]
     fn dot_signed(self, acc: Self::I32, w: Self::Signed, x: Self::I32) -> Self::I32 {
         array::from_fn(|lane| {
             let products = w.as_chunks::<4>().0[lane].into_iter().zip(x[lane].to_le_bytes());
@@ -306,7 +305,7 @@ impl Isa for Scalar {
         // Nothing here is summed in 16 bits.
         self.dot_fours(acc, w, x)
     }
-    #[inline(never)]
+    #[inline(always)]
     fn block_dots<const H: bool, const M: bool, const RUN: usize, const G: usize, const T: usize>(
         self,
         tiles: &[&[Tile]; G],
