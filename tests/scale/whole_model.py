@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the tools on the whole model (zeros, true shapes) and holds them to their limits.
+"""Runs the tools on the whole model (zeros but for four weights, true shapes) and holds them to their limits.
 
     tests/scale/whole_model.py FATHOM FOLDER
 
@@ -11,6 +11,7 @@ and RssAnon, polled, says how much was really used.
 import json
 import os
 import resource
+import struct
 import subprocess
 import sys
 import tempfile
@@ -104,6 +105,15 @@ def same(what, found, expected):
     require(found == expected, f"{what}: expected {expected}, found {found}")
 
 
+def plant(model, tensors, name, row, value):
+    """Writes `value`, 1 or -1, over the first weight of a row."""
+    tensor = tensors[name]
+    with open(model, "r+b") as file:
+        file.seek(tensor["offset"] + row * (tensor["bytes"] // tensor["shape"][0]))
+        # A block of Q8_0 is its scale and its weights.
+        file.write(struct.pack("<f", value) if tensor["type"] == "f32" else struct.pack("<eb", 1, value))
+
+
 # ---- the checks
 
 
@@ -150,10 +160,21 @@ def main():
     read = weights["non_routed_bytes"] - q8_0(V * H) + q8_0(H) + routed * 8 // EXPERTS
     same("doctor, bytes read for a token", weights["read_per_token_bytes"], read)
 
+    # All logits the same are refused as a damaged file. So the tokens 0 and 5 get embeddings, and token 7 a row of the
+    # head: the residual stream passes all layers as it is, and the last norm scales its one number.
+    tensors = json.loads(run([fathom, "inspect", model, "--tensors", "--json"], **quick)[0])["tensors"]
+    tensors = {tensor["name"]: tensor for tensor in tensors}
+    plant(model, tensors, "token_embd.weight", 0, 1)
+    plant(model, tensors, "token_embd.weight", 5, -1)
+    plant(model, tensors, "output_norm.weight", 0, 1)
+    plant(model, tensors, "output.weight", 7, 1)
     run([fathom, "logits", model, "--tokens", "0,5", "-o", logits], own=4 * GIB)
-    same("logits, bytes", os.stat(logits).st_size, 2 * V * 4)
     with open(logits, "rb") as file:
-        same("logits of zeros", file.read().strip(b"\0"), b"")
+        found = struct.unpack(f"<{2 * V}f", file.read())
+    normed = (1 / H + 1e-6) ** -0.5
+    for token, logit in ((7, normed), (V + 7, -normed)):
+        require(abs(found[token] / logit - 1) < 0.01, f"logits: expected {logit} at {token}, found {found[token]}")
+    same("logits that are not zero", [i for i, logit in enumerate(found) if logit != 0], [7, V + 7])
 
 
 main()
