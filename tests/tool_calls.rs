@@ -62,6 +62,22 @@ fn a_call_without_a_command_is_printed_for_the_program_that_asked() {
     assert!(told.contains("--tool-cmd get_weather=COMMAND"), "{told}");
 }
 
+/// What fills the context would leave no room for the answer, and no way on.
+#[test]
+fn a_result_takes_what_the_context_has_room_for() {
+    let place = Place::new();
+    let large = "get_weather=printf '{\"temp\": 21, \"sky\": \"clear\"} é'; seq 20000";
+    let args = ["-p", ASKS, "--temp", "0", "--yes", "-c", "1024", "-n", "100", "--tool-cmd", large, "--json"];
+    let done = place.run(&args);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let whole: Json = serde_json::from_slice(&done.stdout).unwrap();
+    let result = whole["tool_rounds"][0]["results"][0].as_str().unwrap();
+    assert!(result.starts_with("{\"temp\": 21, \"sky\": \"clear\"} é"), "{result}");
+    let (_, note) = result.rsplit_once('\n').unwrap();
+    assert!(note.starts_with("[cut: the first ") && note.ends_with("there is no room for more]"), "{note}");
+    assert!(text(&done.stderr).contains("no room for the whole result of get_weather"));
+}
+
 #[test]
 fn a_command_runs_after_confirmation_and_the_model_goes_on() {
     let place = Place::new();

@@ -119,7 +119,7 @@ fn metadata_problems(gguf: &Gguf<'_>) -> Vec<String> {
 }
 
 /// What the metadata says that changes nothing, though it says something else than the model.
-fn metadata_notes(gguf: &Gguf<'_>, config: &Config, arch: &str) -> Vec<String> {
+fn metadata_notes(gguf: &Gguf<'_>, config: &Config, arch: &str, dense: bool) -> Vec<String> {
     let metadata = gguf.metadata();
     let number = |key: &str| metadata.u32(&format!("{arch}.{key}")).ok().flatten();
     let mut notes = Vec::new();
@@ -132,7 +132,7 @@ fn metadata_notes(gguf: &Gguf<'_>, config: &Config, arch: &str) -> Vec<String> {
     }
     notes.extend(other_blocks(gguf).map(|problem| format!("{problem}; no tensor has blocks")));
     let has_tensors = || gguf.tensors().any(|(_, tensor)| tensor.name.contains(".indexer."));
-    if arch == "deepseek2" && number("attention.indexer.head_count").is_some() && !has_tensors() {
+    if arch == "deepseek2" && !dense && number("attention.indexer.head_count").is_some() && !has_tensors() {
         notes.push(format!(
             "the metadata describes an indexer ({arch}.attention.indexer.*), and the file has none of its tensors: every token attends \
              to all earlier ones, which is not what DeepSeek-V3.2 does in long contexts"
@@ -217,7 +217,7 @@ pub fn notes(gguf: &Gguf<'_>, config: &Config, dense: bool) -> Vec<String> {
             listed(&unknown)
         ));
     }
-    notes.extend(metadata_notes(gguf, config, arch));
+    notes.extend(metadata_notes(gguf, config, arch, dense));
     let mut found: BTreeMap<Harmless, Vec<&str>> = BTreeMap::new();
     for (_, tensor) in gguf.tensors() {
         // What the table knows is bound, or was refused, but for these.

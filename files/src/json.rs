@@ -37,8 +37,25 @@ fn found(bytes: &[u8], error: &serde_json::Error) -> String {
     if error.to_string().starts_with("recursion limit exceeded") {
         return "JSON that is nested too deeply (at most 127 levels are read)".to_owned();
     }
+    if let Some(word) = python_number(text, error) {
+        return format!(
+            "{word} at line {}, which is not JSON: write a number, or null for none",
+            error.line()
+        );
+    }
     let kind = if error.is_data() { "JSON of another form" } else { "damaged JSON" };
     format!("{kind}: {}", reason(error))
+}
+
+/// What Python's writer makes of numbers that JSON has no words for, if the parser stumbled over one.
+fn python_number(text: &str, error: &serde_json::Error) -> Option<&'static str> {
+    let line = text.lines().nth(error.line().checked_sub(1)?)?;
+    // It stops within the word.
+    let words = ["-Infinity", "Infinity", "NaN"];
+    words.into_iter().find(|word| {
+        line.match_indices(word)
+            .any(|(at, _)| (at..=at + word.len()).contains(&error.column().saturating_sub(1)))
+    })
 }
 
 fn begins_as_json(text: &str) -> bool {
@@ -97,6 +114,10 @@ mod tests {
             (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
             (b"{\"number\": 1,\n", "JSON that breaks off at line 2"),
             (b"{\"number\": 1,}", "damaged JSON: line 1, column 14: trailing comma"),
+            (b"{\n\"number\": NaN}", "NaN at line 2, which is not JSON"),
+            (b"{\"number\": -Infinity}", "-Infinity at line 1, which is not JSON"),
+            (b"{\"number\": Infinity,\n\"NaN\": 5}", "Infinity at line 1, which is not JSON"),
+            (b"{\"NaN\": ]}", "damaged JSON: line 1, column 9"),
             (b"{\"a\": 1}", "JSON of another form: line 1, column 8: missing field `number`"),
             (b"[\"x\"]", "JSON of another form: line 1, column 4: invalid type: string \"x\""),
             (b"5", "JSON of another form: line 1, column 1: invalid type: integer `5`, expected an object"),

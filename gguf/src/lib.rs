@@ -57,6 +57,7 @@ mod shards;
 pub mod split;
 mod stand_in;
 mod tensor_type;
+mod token_kind;
 mod value;
 mod write;
 
@@ -69,5 +70,6 @@ pub use shape::Shape;
 pub use shards::{FileBytes, Gguf, Shard};
 pub use stand_in::{LOOKED_AT, StandIn};
 pub use tensor_type::TensorType;
+pub use token_kind::TokenKind;
 pub use value::{Array, Bytes, Strings, Value, ValueType, Values};
 pub use write::{Layout, Placed, Writer};

@@ -8,7 +8,7 @@
 use crate::error::Error;
 use crate::small_file;
 use fathom_files::json;
-use fathom_gguf::{OwnedArray, OwnedValue};
+use fathom_gguf::{OwnedArray, OwnedValue, TokenKind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -22,20 +22,6 @@ const SPLITS: [&str; 3] = [
     "[一-龥぀-ゟ゠-ヿ]+",
     "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+| ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+",
 ];
-
-/// What a token is for; the numbers are GGUF's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(i32)]
-pub enum TokenKind {
-    /// Part of the learned vocabulary.
-    Normal = 1,
-    /// A marker that is never text.
-    Control = 3,
-    /// An added token that is text too, such as `<think>`.
-    UserDefined = 4,
-    /// A filler up to the model's number of rows.
-    Unused = 5,
-}
 
 /// The keys that GGUF has for ends beside `eos`: of a turn, of a message.
 const MORE_ENDS: [&str; 2] = ["eot", "eom"];
@@ -223,17 +209,18 @@ impl Tokenizer {
         let eos = id_of(&config.eos_token, ends.first())?;
         let mut more_ends: Vec<u32> = ends.into_iter().filter(|id| Some(*id) != eos).collect();
         let not_kept = more_ends.split_off(more_ends.len().min(MORE_ENDS.len()));
-        let notes = (!not_kept.is_empty()).then(|| {
+        let no_ends = (!not_kept.is_empty()).then(|| {
             format!(
                 "config.json: GGUF has no place for so many values of eos_token_id: {not_kept:?} will not end an answer"
             )
         });
+        let notes = no_ends.into_iter().chain(json.words_added()).collect();
         Ok(Some(Tokenizer {
             bos: id_of(&config.bos_token, bos.first())?,
             eos,
             padding: id_of(&config.pad_token, padding.first())?,
             more_ends,
-            notes: notes.into_iter().collect(),
+            notes,
             add_bos: config.add_bos_token,
             add_eos: config.add_eos_token,
             chat_templates: chat_templates(folder, config.chat_template)?,
@@ -247,7 +234,7 @@ impl Tokenizer {
         let mut keys: Vec<(String, OwnedValue)> = Vec::new();
         let mut put = |key: &str, value: OwnedValue| keys.push((format!("tokenizer.{key}"), value));
         let tokens = self.tokens.iter().map(|(text, _)| text.clone()).collect();
-        let kinds: Vec<i32> = self.tokens.iter().map(|(_, kind)| *kind as i32).collect();
+        let kinds: Vec<i32> = self.tokens.iter().map(|(_, kind)| kind.number()).collect();
         put("ggml.model", "gpt2".into());
         put("ggml.pre", "deepseek-v3".into());
         put("ggml.tokens", OwnedArray::Str(tokens).into());
@@ -397,6 +384,24 @@ impl TokenizerJson {
             }
         }
         Ok(ids)
+    }
+
+    /// What there is to say about added tokens that are words of a text: in a prompt, markers are spelt out in tokens of the
+    /// learned vocabulary, and so are these.
+    fn words_added(&self) -> Option<String> {
+        let is_word = |added: &&Added| {
+            !added.special && !looks_special(&added.content) && !added.content.starts_with('<')
+        };
+        let mut words = self.added_tokens.iter().filter(is_word);
+        let first = &words.next()?.content;
+        let others = match words.count() {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        Some(format!(
+            "tokenizer.json: the added token {first:?}{others} will not be found in prompts: their text is read with the learned \
+             vocabulary alone, so other programs may count other tokens"
+        ))
     }
 
     fn tokens(&self, vocab_size: usize) -> Result<Vec<(String, TokenKind)>, String> {

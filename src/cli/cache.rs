@@ -183,15 +183,10 @@ fn verify(shelves: &[Shelf]) -> Result<(), Failure> {
     if !unreadable.is_empty() {
         tell!("{}: cannot be read; run this as their owner", unreadable.join(", "));
     }
-    if problems.is_empty() && !unreadable.is_empty() {
-        let rest = counted(blocks.len(), "block");
-        let n = counted(unreadable.len(), "folder");
-        return Err(Failure::runtime(format!("{n} could not be read; of the others {rest}, none damaged")));
-    }
-    if problems.is_empty() {
+    if problems.is_empty() && unreadable.is_empty() {
         return print::answer(&format!("{}, none damaged\n", counted(blocks.len(), "block")));
     }
-    Err(verdict(&problems, blocks.len()))
+    Err(verdict(&problems, blocks.len(), unreadable.len()))
 }
 
 /// Something is wrong with a block.
@@ -211,27 +206,35 @@ enum Became {
     Unread,
 }
 
-fn verdict(problems: &[Problem], n_blocks: usize) -> Failure {
+/// `n_unreadable`: folders of which nobody could see what is in them.
+fn verdict(problems: &[Problem], n_blocks: usize, n_unreadable: usize) -> Failure {
     let n = |became| problems.iter().filter(|problem| problem.became == became).count();
     let (n_gone, n_stayed, n_unread) = (n(Became::Gone), n(Became::Stayed), n(Became::Unread));
     let of = counted(n_blocks, "block");
     let are = |n: usize| if n == 1 { "was" } else { "were" };
-    let unread = format!("{n_unread} of {of} could not be read and {} left as found", are(n_unread));
-    if n_gone + n_stayed == 0 {
-        return Failure::runtime(unread);
-    }
     let (have, their) = if n_gone == 1 { ("has", "its") } else { ("have", "their") };
-    let mut told = match n_stayed {
-        0 => format!("{n_gone} of {of} {} damaged and {have} been removed", are(n_gone)),
-        _ => format!("{} of {of} were damaged, of which {n_gone} {have} been removed", n_gone + n_stayed),
-    };
+    let mut told = Vec::new();
+    match (n_gone + n_stayed, n_stayed) {
+        (0, _) if n_unread == 0 => told.push(format!("{of}, none damaged")),
+        (0, _) => {}
+        (damaged, 0) => {
+            told.push(format!("{damaged} of {of} {} damaged and {have} been removed", are(damaged)))
+        }
+        (damaged, _) => {
+            told.push(format!("{damaged} of {of} were damaged, of which {n_gone} {have} been removed"))
+        }
+    }
     if n_gone > 0 {
-        told += &format!("; {their} tokens will be computed again");
+        told.push(format!("{their} tokens will be computed again"));
     }
     if n_unread > 0 {
-        told += &format!("; {unread}");
+        told.push(format!("{n_unread} of {of} could not be read and {} left as found", are(n_unread)));
     }
-    Failure::invalid(told)
+    if n_unreadable > 0 {
+        told.push(format!("{} could not be read", counted(n_unreadable, "folder")));
+    }
+    let told = told.join("; ");
+    if n_gone + n_stayed == 0 { Failure::runtime(told) } else { Failure::invalid(told) }
 }
 
 /// What is wrong with a block. A damaged one is removed; one that cannot be read now may be whole, and one that went away
@@ -270,7 +273,7 @@ mod tests {
         let became: Vec<Became> = problems.iter().map(|problem| problem.became).collect();
         assert_eq!(became, [Became::Gone, Became::Unread]);
         assert!(!damaged.exists() && link.exists());
-        let Failure { code, message } = verdict(&problems, 10);
+        let Failure { code, message } = verdict(&problems, 10, 0);
         assert_eq!(
             (code, message.as_str()),
             (
@@ -279,7 +282,10 @@ mod tests {
                  not be read and was left as found"
             )
         );
-        assert_eq!(verdict(&problems[1..], 10).code, 1);
+        assert_eq!(verdict(&problems[1..], 10, 0).code, 1);
+        let Failure { code, message } = verdict(&[], 10, 2);
+        assert_eq!((code, message.as_str()), (1, "10 blocks, none damaged; 2 folders could not be read"));
+        assert!(verdict(&problems, 10, 1).message.ends_with("left as found; 1 folder could not be read"));
         assert!(problem(&folder.path().join("none"), &mut Vec::new()).is_none());
     }
 

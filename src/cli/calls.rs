@@ -5,6 +5,7 @@ use super::{Failure, print, signals};
 use crate::tools::Toolbox;
 use crate::tools::command::{self, End, failure};
 use fathom_text::chat::{Assistant, Chat, Message, Tool, ToolCall, ToolResult};
+use fathom_text::tokenizer::Tokenizer;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 
@@ -57,13 +58,53 @@ pub(crate) fn shown(call: &ToolCall) -> String {
     text
 }
 
+/// Tokens of the context that results may fill. The answer needs some too: a conversation that a result has filled to the end
+/// cannot go on.
+pub(crate) struct Room<'t> {
+    tokenizer: &'t Tokenizer,
+    tokens: usize,
+    /// Calls that share them.
+    n_calls: usize,
+}
+
+impl<'t> Room<'t> {
+    /// `free`: tokens of the context that nothing takes yet.
+    pub(crate) fn new(tokenizer: &'t Tokenizer, free: usize, n_calls: usize) -> Room<'t> {
+        Room { tokenizer, tokens: free / 4 * 3, n_calls }
+    }
+
+    /// As much of a call's result as there is room for, with a line about what is missing, for the model and for the person.
+    fn fit(&mut self, call: &ToolCall, result: String) -> String {
+        let share = self.tokens / self.n_calls.max(1);
+        self.n_calls = self.n_calls.saturating_sub(1);
+        let ids = self.tokenizer.encode_plain(&result);
+        self.tokens -= share.min(ids.len());
+        if ids.len() <= share {
+            return result;
+        }
+        let bytes = self.tokenizer.decode_bytes(&ids[..share]).unwrap_or_default();
+        let begin = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+        let (kept, all) = (begin.len(), result.len());
+        aside(&format!(
+            "note: the context has no room for the whole result of {}: the model gets the first {kept} of {all} bytes",
+            call.name
+        ));
+        format!("{begin}\n[cut: the first {kept} of {all} bytes; there is no room for more]")
+    }
+}
+
 /// Answers calls: commands where there are any, the person where there are none.
-pub(crate) fn answer(calls: &[ToolCall], toolbox: &mut Toolbox, ask: Ask<'_>) -> Result<Answered, Failure> {
+pub(crate) fn answer(
+    calls: &[ToolCall],
+    toolbox: &mut Toolbox,
+    room: &mut Room<'_>,
+    ask: Ask<'_>,
+) -> Result<Answered, Failure> {
     let mut answered = Answered { results: Vec::with_capacity(calls.len()), stopped: false };
     for call in calls {
         let content = match answered.stopped {
             true => None,
-            false => one(call, toolbox, ask)?,
+            false => one(call, toolbox, room, ask)?,
         };
         answered.stopped |= content.is_none();
         let content = content.unwrap_or_else(|| failure("stopped by the user", &[]));
@@ -80,7 +121,12 @@ pub(crate) fn refuse(calls: &[ToolCall], why: &str) -> Vec<Message> {
 }
 
 /// The result of a call; `None`: the person wants to stop.
-fn one(call: &ToolCall, toolbox: &mut Toolbox, ask: Ask<'_>) -> Result<Option<String>, Failure> {
+fn one(
+    call: &ToolCall,
+    toolbox: &mut Toolbox,
+    room: &mut Room<'_>,
+    ask: Ask<'_>,
+) -> Result<Option<String>, Failure> {
     if !toolbox.has(&call.name) {
         let problem = toolbox.unknown(call);
         aside(&problem);
@@ -90,7 +136,7 @@ fn one(call: &ToolCall, toolbox: &mut Toolbox, ask: Ask<'_>) -> Result<Option<St
         let typed = ask(&format!("result of {} (empty: none)> ", call.name))?;
         return Ok(typed.map(|text| match text.trim().is_empty() {
             true => failure("the user gave no result", &[]),
-            false => text,
+            false => room.fit(call, text),
         }));
     };
     if !toolbox.allows(&call.name) {
@@ -101,7 +147,7 @@ fn one(call: &ToolCall, toolbox: &mut Toolbox, ask: Ask<'_>) -> Result<Option<St
             _ => return Ok(Some(failure("the user did not allow this call", &[]))),
         }
     }
-    run(&command, call, toolbox)
+    run(&command, call, toolbox, room)
 }
 
 /// Whether to run a call, in one line: every character of call and command is seen before it is answered.
@@ -119,12 +165,18 @@ fn question(call: &ToolCall, command: &str) -> String {
     format!("run {} with {command}, {} bytes of arguments? [y/N/a(lways)] ", call.name, arguments.len())
 }
 
-fn run(command: &str, call: &ToolCall, toolbox: &Toolbox) -> Result<Option<String>, Failure> {
+fn run(
+    command: &str,
+    call: &ToolCall,
+    toolbox: &Toolbox,
+    room: &mut Room<'_>,
+) -> Result<Option<String>, Failure> {
     let signals = signals::listen()?;
     let limits = toolbox.limits;
     match command::run(command, call, limits, signals.flag()) {
         Ok(ran) if ran.end == End::Interrupted => Ok(None),
-        Ok(ran) => {
+        Ok(mut ran) => {
+            ran.output = room.fit(call, ran.output);
             let result = ran.result(limits);
             let short: String = result.chars().take(SHOWN_RESULT).collect();
             let rest = if short.len() < result.len() { "..." } else { "" };

@@ -243,11 +243,13 @@ fn end(error: &clap::Error) -> ! {
     std::process::exit(code)
 }
 
-/// What was parsed, and for a chat what the command line says itself.
+/// What was parsed, and for the verbs that talk what the command line says itself.
 fn read(matches: &ArgMatches) -> Result<Cli, clap::Error> {
     let mut cli = Cli::from_arg_matches(matches)?;
-    if let (Some(Verb::Chat(chat)), Some((_, given))) = (&mut cli.verb, matches.subcommand()) {
-        chat.named = Named::of(given);
+    match (&mut cli.verb, matches.subcommand()) {
+        (Some(Verb::Chat(chat)), Some((_, given))) => chat.named = Named::of(given),
+        (Some(Verb::Run(run)), Some((_, given))) => run.named = Named::of(given),
+        _ => {}
     }
     Ok(cli)
 }

@@ -2,6 +2,7 @@
 
 use super::keep::{self, KeepArgs};
 use super::model::{Loaded, ModelArgs};
+use super::named::Named;
 use super::progress::PromptProgress;
 use super::prompt::PromptArgs;
 use super::schema::{Schema, SchemaArgs};
@@ -64,6 +65,9 @@ pub struct Args {
     tools: ToolArgs,
     #[command(flatten)]
     keep: KeepArgs,
+    /// What the command line says itself.
+    #[arg(skip)]
+    pub(super) named: Named,
 }
 
 const EXPECTED: &str =
@@ -75,6 +79,11 @@ const EXPECTED: &str =
 /// A model that cannot be loaded, a prompt that cannot be read or does not fit, an interruption.
 pub fn run(args: Args) -> Result<(), Failure> {
     let (toolbox, schema) = (args.tools.toolbox()?, args.schema.schema()?);
+    for (id, flag) in [("reasoning_budget", "--reasoning-budget"), ("hide_thinking", "--hide-thinking")] {
+        if args.named.has(id) && !args.talk.think {
+            tell!("note: {flag} has no effect without --think");
+        }
+    }
     if let (Some(model), Some(word)) = (args.model.path(), args.words.first())
         && names_a_model(word)
     {
@@ -174,7 +183,12 @@ pub(super) fn answer(
             return Ok(());
         }
         let results = match outcome.stop {
-            Stop::Eos => answer_calls(&outcome.answer.calls, &mut toolbox, how, rounds.len())?,
+            Stop::Eos => {
+                let made = &outcome.answer.calls;
+                let free = session.n_ctx() - session.tokens().len();
+                let mut room = calls::Room::new(loaded.tokenizer, free, made.len());
+                answer_calls(made, &mut toolbox, &mut room, how, rounds.len())?
+            }
             _ => None,
         };
         let Some(results) = results else {
@@ -199,6 +213,7 @@ pub(super) fn answer(
 fn answer_calls(
     made: &[ToolCall],
     toolbox: &mut Toolbox,
+    room: &mut calls::Room<'_>,
     how: &How<'_>,
     round: usize,
 ) -> Result<Option<Vec<Message>>, Failure> {
@@ -216,7 +231,7 @@ fn answer_calls(
         tell!("note: {}", print::plain(&why));
         return Ok(None);
     }
-    let answered = calls::answer(made, toolbox, &mut ask)?;
+    let answered = calls::answer(made, toolbox, room, &mut ask)?;
     if answered.stopped {
         return Err(Failure::interrupted("interrupted"));
     }

@@ -128,9 +128,11 @@ impl Repl<'_, '_> {
             ));
             return Ok(ControlFlow::Break(()));
         }
+        let free = self.session.n_ctx() - self.session.tokens().len();
+        let mut room = calls::Room::new(self.loaded.tokenizer, free, calls.len());
         for (index, call) in calls.iter().enumerate() {
-            let answered =
-                calls::answer(from_ref(call), &mut self.toolbox, &mut |question| self.input.ask(question));
+            let mut ask = |question: &str| self.input.ask(question);
+            let answered = calls::answer(from_ref(call), &mut self.toolbox, &mut room, &mut ask);
             let answered = answered.map_err(Trouble::Fatal)?;
             self.turns.extend(answered.results);
             if answered.stopped {

@@ -255,6 +255,25 @@ fn a_byte_order_mark_is_taken() {
     assert!(Tokenizer::read(temp.path(), 12).unwrap().is_some());
 }
 
+#[test]
+fn added_tokens_that_are_words_are_told() {
+    let notes = |added: Value| {
+        let mut json = tokenizer_json();
+        json["added_tokens"].as_array_mut().unwrap().pop();
+        json["added_tokens"].as_array_mut().unwrap().extend(added.as_array().unwrap().iter().cloned());
+        read(&[("tokenizer.json", &json)], 20).unwrap().unwrap().notes
+    };
+    let markers = json!([
+        {"id": 15, "content": "<note>", "special": false},
+        {"id": 16, "content": "<|mark|>", "special": false},
+        {"id": 17, "content": "stop here", "special": true},
+    ]);
+    assert!(notes(markers).is_empty());
+    let words = json!([{"id": 15, "content": "hello", "special": false}, {"id": 16, "content": "you", "special": false}]);
+    let [note] = &notes(words)[..] else { panic!("one note") };
+    assert!(note.contains("added token \"hello\" and 1 more will not be found"), "{note}");
+}
+
 /// As many programs write them: -1 for none, a list of one, a list of several.
 #[test]
 fn ids_of_the_models_config_are_taken_as_they_are_written_or_named() {
@@ -264,7 +283,7 @@ fn ids_of_the_models_config_are_taken_as_they_are_written_or_named() {
     };
     let found = files(&json!({"bos_token_id": [0], "eos_token_id": 1, "pad_token_id": -1})).unwrap().unwrap();
     assert_eq!((found.bos, found.eos, found.padding), (Some(0), Some(1), None));
-    assert!(found.more_ends.is_empty() && found.notes.is_empty());
+    assert!(found.more_ends.is_empty() && found.notes.iter().all(|note| note.starts_with("tokenizer.json")));
     let found = files(&json!({"bos_token_id": null, "eos_token_id": [1, 7, 99, 8, 6]})).unwrap().unwrap();
     assert_eq!((found.bos, found.eos, found.more_ends.as_slice()), (None, Some(1), &[7, 8][..]));
     assert!(found.notes[0].contains("eos_token_id: [6]"), "{:?}", found.notes);

@@ -105,6 +105,25 @@ fn flags_of_speed_alone_end_nothing() {
     }
 }
 
+/// No flag begins like a number: a number that a flag does not take is refused by that flag.
+#[test]
+fn numbers_below_zero_are_values() {
+    for (words, expected) in [
+        (&["run", "-p", "x", "-c", "-1"][..], "-c=-1"),
+        (&["run", "-p", "x", "--top-p", "-0.5"], "--top-p=-0.5"),
+        (&["run", "-p", "x", "--min_p=-.5"], "--min-p=-.5"),
+        (&["run", "-p", "x", "-qb", "-4"], "-qb=-4"),
+    ] {
+        let words = line(words);
+        assert!(words.iter().any(|word| word == expected), "{words:?}");
+        let all = ["fathom".to_owned()].into_iter().chain(words);
+        let told =
+            program().try_get_matches_from(all).and_then(|matches| crate::cli::read(&matches).map(drop));
+        let told = told.unwrap_err().to_string();
+        assert!(told.starts_with("error: invalid value '-"), "{told}");
+    }
+}
+
 #[test]
 fn refusals_are_one_sentence() {
     let whys = FLAGS.iter().filter_map(|row| match row.habit {
@@ -215,11 +234,12 @@ fn a_word_is_a_model_or_the_prompt() {
 
 #[test]
 fn values_of_flags_are_nobodys_words() {
-    assert_eq!(line(&["run", "-p", "-fa"]), ["run", "-p", "-fa"]);
-    assert_eq!(line(&["run", "--system", "-ngl", "-p", "x"]), ["run", "--system", "-ngl", "-p", "x"]);
-    assert_eq!(line(&["run", "-p", "x", "--stop", "-i"]), ["run", "-p", "x", "--stop", "-i"]);
+    assert_eq!(line(&["run", "-p", "-fa"]), ["run", "-p=-fa"]);
+    assert_eq!(line(&["run", "--system", "-ngl", "-p", "x"]), ["run", "--system=-ngl", "-p", "x"]);
+    assert_eq!(line(&["run", "-p", "x", "--stop", "-i"]), ["run", "-p", "x", "--stop=-i"]);
     assert_eq!(line(&["run", "--", "-fa is a flag"]), ["run", "--", "builtin", "-fa is a flag"]);
-    assert_eq!(line(&["run", "-n", "-1", "-p", "x"]), ["run", "-n", "-1", "-p", "x"]);
+    assert_eq!(line(&["run", "-n", "-1", "-p", "x"]), ["run", "-n=-1", "-p", "x"]);
+    assert_eq!(line(&["logits", "--tokens", "-1,5"]), ["logits", "--tokens=-1,5"]);
     assert_eq!(line(&["run", "-fa", "hello there"]), ["run", "--", "builtin", "hello there"]);
     assert_eq!(line(&["run", "-n5", "-c4096", "-p", "x"]), ["run", "-n5", "-c4096", "-p", "x"]);
     assert_eq!(line(&["run", "-p", "x", "--ctx_size", "64"]), ["run", "-p", "x", "--ctx-size", "64"]);

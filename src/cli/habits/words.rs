@@ -82,7 +82,7 @@ impl Found {
         };
         match value {
             Some(value) if known.get_id() == MODEL_FLAG => self.models.push(value),
-            Some(value) => self.flags.extend([name.into(), value]),
+            Some(value) => self.value(name.into(), value),
             None => {
                 self.is_stuck = true;
                 self.flags.push(name.into());
@@ -107,15 +107,32 @@ impl Found {
                 // Switches before it stay.
                 return self.flags.extend((at > 1).then(|| text[..at].into()));
             }
-            self.flags.push(whole);
             if attached.is_empty() {
                 let value = rest.pop_front_if(|next| can_be_value(known, next));
-                self.is_stuck |= value.is_none();
-                self.flags.extend(value);
+                match value {
+                    Some(value) => self.value(whole, value),
+                    None => {
+                        self.is_stuck = true;
+                        self.flags.push(whole);
+                    }
+                }
+            } else {
+                self.flags.push(whole);
             }
             return;
         }
         self.flags.push(whole);
+    }
+
+    /// A flag and its value: in one word where the parser would take the value for a flag.
+    fn value(&mut self, mut flag: OsString, value: OsString) {
+        if value.as_encoded_bytes().starts_with(b"-") {
+            flag.push("=");
+            flag.push(value);
+            self.flags.push(flag);
+        } else {
+            self.flags.extend([flag, value]);
+        }
     }
 }
 
@@ -133,12 +150,14 @@ fn switch(name: &str, value: Option<&str>, command: &Command) -> OsString {
     }
 }
 
-/// Whether the parser would take a word as a flag's value.
+/// Whether a word is meant as a flag's value. No flag begins like a number: what is wrong with one is the value.
 fn can_be_value(flag: &Arg, word: &OsStr) -> bool {
-    let Some(text) = word.to_str().filter(|text| text.len() > 1 && text.starts_with('-')) else {
+    let Some(behind) = word.to_str().and_then(|text| text.strip_prefix('-')).filter(|rest| !rest.is_empty())
+    else {
         return true;
     };
-    flag.is_allow_hyphen_values_set() || (flag.is_allow_negative_numbers_set() && text.parse::<f64>().is_ok())
+    let number = behind.strip_prefix('.').unwrap_or(behind);
+    flag.is_allow_hyphen_values_set() || number.starts_with(|c: char| c.is_ascii_digit())
 }
 
 /// Another program's flag.

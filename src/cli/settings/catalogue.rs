@@ -98,7 +98,7 @@ impl Catalogue {
         self.verbs.iter().any(|verb| verb.is_of_one_run(key))
     }
 
-    /// Every name that is a key, opposites included, in order and once.
+    /// Every name that is a key, opposites and other names included, in order and once.
     pub(super) fn names(&self) -> Vec<String> {
         let mut names: Vec<_> = self.verbs.iter().flat_map(Verb::names).collect();
         names.sort_unstable();
@@ -148,7 +148,9 @@ impl Verb {
 
     pub(super) fn names(&self) -> impl Iterator<Item = String> {
         let opposite = |flag: &Flag| (flag.kind == Kind::Switch).then(|| opposite_name(&flag.name));
-        self.flags.iter().flat_map(move |flag| std::iter::once(flag.name.clone()).chain(opposite(flag)))
+        self.flags.iter().flat_map(move |flag| {
+            std::iter::once(flag.name.clone()).chain(flag.others.iter().cloned()).chain(opposite(flag))
+        })
     }
 }
 

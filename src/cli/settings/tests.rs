@@ -1,6 +1,7 @@
 //! Layers, and what the parser makes of them.
 
 use super::*;
+use crate::cli::talk::NPredict;
 use clap::ArgMatches;
 use std::fs::write;
 
@@ -58,6 +59,8 @@ fn a_later_layer_goes_before_an_earlier_one() {
     assert_eq!(ctx("", "ctx-size = 1\n[run]\nctx-size = 2", &[], &["chat"]), Some(1));
     assert_eq!(ctx("[run]\nctx-size = 2", "ctx-size = 1", &[], &["run"]), Some(1));
     assert_eq!(ctx(one, "", &[("FATHOM_CTX_SIZE", "")], &["run"]), Some(1000), "nothing is no value");
+    let other_name = Files::new("n-predict = 5", "").settings(&[("FATHOM_PREDICT", "7")]);
+    assert_eq!(parsed(&other_name, &["run"]).get_one("n_predict"), Some(&NPredict(Some(7))));
 }
 
 #[test]

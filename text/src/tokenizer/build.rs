@@ -4,10 +4,10 @@
 //! drop that byte from every text in silence, and a merge that leads out of the vocabulary would stop the program.
 
 use super::split::Splitter;
-use super::table::{TokenKind, TokenTable};
+use super::table::TokenTable;
 use super::{Specials, Tokenizer, bytes};
 use aho_corasick::{AhoCorasick, MatchKind};
-use fathom_gguf::{Metadata, Strings};
+use fathom_gguf::{Metadata, Strings, TokenKind};
 use std::collections::HashMap;
 use tokenizers::models::bpe::{BPE, Merges, Vocab};
 
@@ -191,7 +191,7 @@ impl Parts {
         }
         self.vocab.reserve(kinds.len());
         for ((id, text), kind) in (0u32..).zip(texts).zip(kinds) {
-            let Some(kind) = TokenKind::from_gguf(*kind) else {
+            let Some(kind) = TokenKind::from_number(*kind) else {
                 let expected = "1 normal, 3 control, 4 user-defined or 5 unused";
                 return Err(vocabulary(KINDS, format!("token {id}: expected {expected}, found {kind}")));
             };

@@ -17,7 +17,7 @@ mod table;
 
 pub use build::TokenizerError;
 pub use decode::{Controls, TextDecoder};
-pub use table::TokenKind;
+pub use fathom_gguf::TokenKind;
 
 use aho_corasick::AhoCorasick;
 use split::Splitter;

@@ -1,28 +1,7 @@
 //! Tokens by id: what each is for and which bytes it stands for, in one block of memory.
 
 use super::bytes;
-
-/// What a token is for; the numbers are GGUF's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum TokenKind {
-    /// Part of the learned vocabulary.
-    Normal = 1,
-    /// A marker that is never text.
-    Control = 3,
-    /// An added token that is text too, such as `<think>`.
-    UserDefined = 4,
-    /// A filler up to the model's number of rows; stands for no text.
-    Unused = 5,
-}
-
-impl TokenKind {
-    pub(super) fn from_gguf(number: i32) -> Option<TokenKind> {
-        [TokenKind::Normal, TokenKind::Control, TokenKind::UserDefined, TokenKind::Unused]
-            .into_iter()
-            .find(|kind| *kind as i32 == number)
-    }
-}
+use fathom_gguf::TokenKind;
 
 /// All tokens.
 #[derive(Default)]
