@@ -19,7 +19,7 @@ use std::time::Instant;
 /// # Panics
 /// If the prompt is empty, or a logit bias is for a token outside the vocabulary.
 pub fn generate(
-    session: &mut Session<'_>,
+    session: &mut Session,
     tokenizer: &Tokenizer,
     request: &Request<'_>,
     sink: &mut dyn FnMut(&Event) -> ControlFlow<()>,
@@ -33,7 +33,7 @@ pub fn generate(
 }
 
 fn run(
-    session: &mut Session<'_>,
+    session: &mut Session,
     request: &Request<'_>,
     draw: &mut Draw<'_>,
     writer: &mut Writer<'_>,

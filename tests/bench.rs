@@ -2,19 +2,20 @@
 
 mod common;
 
-use common::{Converted, convert, with_engine};
+use common::{Converted, convert, with_model};
 use fathom_arch::config::{Config, Overrides};
 use fathom_engine::cache::{CacheTypes, IndexType};
 use fathom_engine::fit::WeightBytes;
 use fathom_engine::mmap::Mapping;
 use fathom_engine::session::FILLED;
 use fathom_engine::weights::{Ffn, Matrix, Stack, Weights};
-use fathom_engine::{Engine, Session, SessionError, SessionOptions, Wanted};
+use fathom_engine::{Model, Session, SessionError, SessionOptions, Wanted};
 use fathom_gguf::Gguf;
 use fathom_measure::bench::{Fill, Kind, Room, RoomOptions, Test, Work};
 use fathom_simd::{ActKind, Format, Kernels};
 use serde_json::Value as Json;
 use std::process::Output;
+use std::sync::Arc;
 
 const CACHE: CacheTypes = CacheTypes { latent: Format::BF16, index: IndexType::Q8 };
 
@@ -224,8 +225,8 @@ fn a_reader_that_has_seen_enough_ends_it() {
 
 // ---- the room
 
-fn with_room(model: &Converted, last_logits: bool, f: impl FnOnce(&Room<'_>, &Engine<'_>, WeightBytes)) {
-    with_engine(&model.path, Kernels::best(), 2, |engine| {
+fn with_room(model: &Converted, last_logits: bool, f: impl FnOnce(&Room<'_>, &Arc<Model>, WeightBytes)) {
+    with_model(&model.path, Kernels::best(), 2, |engine| {
         let mapping = Mapping::open(&model.path).unwrap();
         let gguf = Gguf::from_shards(mapping.shards()).unwrap();
         let config = Config::from_gguf(gguf.metadata(), &Overrides::default()).unwrap();
@@ -262,7 +263,7 @@ fn a_decoded_token_touches_what_the_header_says() {
         let model = convert("base", ty);
         with_room(&model, false, |room, engine, weights| {
             let topk = engine.config.index().topk;
-            let matrices = weights.per_token - vectors(&engine.weights);
+            let matrices = weights.per_token - vectors(engine.weights());
             let one = work(room, Kind::Generation, 1, 2 * topk);
             assert_eq!(one.weight_bytes, matrices, "{ty}");
             // Every layer reads the selected rows, and the index keys of all positions.
@@ -272,7 +273,7 @@ fn a_decoded_token_touches_what_the_header_says() {
             assert_eq!(one.cache_bytes as usize, n_layers * (topk * latent + (2 * topk + 1) * index));
             // Without a selection the queries of the indexer are not computed, and no key is read.
             let early = work(room, Kind::Generation, 1, 2);
-            let queries = engine.weights.layers.iter().map(|layer| {
+            let queries = engine.weights().layers.iter().map(|layer| {
                 let indexer = layer.indexer.as_ref().unwrap();
                 let bytes = |m: &Matrix<'_>| m.n_rows() * m.format().row_bytes(m.n_cols());
                 bytes(&indexer.attn_q_b) + bytes(&indexer.proj)
@@ -304,9 +305,9 @@ fn a_prompt_shares_weights_in_a_call_and_can_leave_logits_out() {
     with_room(&model, true, |room, engine, _| {
         let last = work(room, Kind::Prompt, 32, 0);
         let all = all.unwrap();
-        let head = engine.weights.head();
+        let head = engine.weights().head();
         // All tokens but one leave the last layer when their cache rows are written.
-        let layer = engine.weights.layers.last().unwrap();
+        let layer = engine.weights().layers.last().unwrap();
         let (attn, indexer) = (&layer.attn, layer.indexer.as_ref().unwrap());
         let Ffn::Moe(moe) = &layer.ffn else { panic!("the last layer has experts") };
         let shared = moe.shared.as_ref().unwrap();
@@ -343,7 +344,7 @@ fn macs_of_one(stack: &Stack<'_>) -> u64 {
 #[test]
 fn a_filled_session_never_passes_for_a_computed_one() {
     let model = convert("base", "f32");
-    with_engine(&model.path, Kernels::best(), 2, |engine| {
+    with_model(&model.path, Kernels::best(), 2, |engine| {
         let options = SessionOptions { n_ctx: 64, ..SessionOptions::default() };
         let tokens = [3, 1, 4, 1, 5];
         let expected = Session::new(engine, options).unwrap().sync(&tokens).unwrap().to_vec();
@@ -360,7 +361,7 @@ fn a_filled_session_never_passes_for_a_computed_one() {
 #[test]
 fn rows_depend_on_seed_layer_and_position_alone() {
     let model = convert("base", "f32");
-    with_engine(&model.path, Kernels::best(), 2, |engine| {
+    with_model(&model.path, Kernels::best(), 2, |engine| {
         let logits = |steps: &[usize], seed| {
             let options = SessionOptions { n_ctx: 64, ..SessionOptions::default() };
             let mut session = Session::new(engine, options).unwrap();

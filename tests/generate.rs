@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{convert, with_engine};
+use common::{convert, with_model};
 use fathom::generate::generate;
 use fathom_engine::mmap::Mapping;
 use fathom_engine::{Session, SessionError, SessionOptions};
@@ -43,13 +43,13 @@ impl Wish {
         }
     }
 
-    fn run(&self, session: &mut Session<'_>, tokenizer: &Tokenizer) -> Outcome {
+    fn run(&self, session: &mut Session, tokenizer: &Tokenizer) -> Outcome {
         self.run_with(session, tokenizer, &AtomicBool::new(false), &mut |_| {}).unwrap()
     }
 
     fn run_with(
         &self,
-        session: &mut Session<'_>,
+        session: &mut Session,
         tokenizer: &Tokenizer,
         interrupt: &AtomicBool,
         watch: &mut dyn FnMut(&Event),
@@ -72,18 +72,18 @@ impl Wish {
     }
 }
 
-/// Hands a tiny model's engine-bound session and tokenizer to `f`.
-fn with_model<R>(
+/// Hands a session of a tiny model and its tokenizer to `f`.
+fn with_session<R>(
     n_threads: usize,
     options: SessionOptions,
-    f: impl FnOnce(&mut Session<'_>, &Tokenizer) -> R,
+    f: impl FnOnce(&mut Session, &Tokenizer) -> R,
 ) -> R {
     let model = convert("base", "f32");
     let mapping = Mapping::open(&model.path).unwrap();
     let gguf = Gguf::from_shards(mapping.shards()).unwrap();
     let tokenizer = Tokenizer::from_gguf(gguf.metadata()).unwrap();
     let kernels = Kernels::from_env().unwrap();
-    with_engine(&model.path, kernels, n_threads, |engine| {
+    with_model(&model.path, kernels, n_threads, |engine| {
         f(&mut Session::new(engine, options).unwrap(), &tokenizer)
     })
 }
@@ -96,7 +96,7 @@ fn content(event: &Event) -> &str {
 }
 
 /// An answer that only the limit ended. Which seed gives one may depend on the machine's kernels.
-fn unended(session: &mut Session<'_>, tokenizer: &Tokenizer, wish: &Wish) -> (Wish, Outcome) {
+fn unended(session: &mut Session, tokenizer: &Tokenizer, wish: &Wish) -> (Wish, Outcome) {
     let tried = (0..100).map(|seed| Wish { seed, ..wish.clone() });
     let mut ran = tried.map(|wish| (wish.clone(), wish.run(session, tokenizer)));
     ran.find(|(_, outcome)| outcome.stop == Stop::NPredict).expect("one of a hundred answers goes on")
@@ -105,7 +105,7 @@ fn unended(session: &mut Session<'_>, tokenizer: &Tokenizer, wish: &Wish) -> (Wi
 #[test]
 fn a_seed_gives_the_same_text_on_any_number_of_threads() {
     let texts = [1, 2, 3].map(|n_threads| {
-        with_model(
+        with_session(
             n_threads,
             SessionOptions { batch: 5 + n_threads, ..SessionOptions::default() },
             |session, tokenizer| {
@@ -124,7 +124,7 @@ fn a_seed_gives_the_same_text_on_any_number_of_threads() {
 
 #[test]
 fn events_are_the_answer_and_usage_counts() {
-    with_model(2, SessionOptions::default(), |session, tokenizer| {
+    with_session(2, SessionOptions::default(), |session, tokenizer| {
         let (wish, first) = unended(session, tokenizer, &Wish::raw(0, 30));
         assert_eq!((first.ids.len(), first.usage.generated, first.usage.decoded), (30, 30, 29));
         assert_eq!(
@@ -145,7 +145,7 @@ fn events_are_the_answer_and_usage_counts() {
 
 #[test]
 fn a_budget_ends_reasoning_in_the_models_own_format() {
-    with_model(2, SessionOptions::default(), |session, tokenizer| {
+    with_session(2, SessionOptions::default(), |session, tokenizer| {
         let thinks = Wish { start: Some(Start::Reasoning), ..Wish::raw(0, 40) };
         let (thinks, unbounded) = unended(session, tokenizer, &thinks);
         assert!(!unbounded.reasoning_cut && unbounded.answer.content.is_empty());
@@ -170,7 +170,7 @@ fn a_budget_ends_reasoning_in_the_models_own_format() {
 
 #[test]
 fn reasoning_and_content_are_told_apart() {
-    with_model(2, SessionOptions::default(), |session, tokenizer| {
+    with_session(2, SessionOptions::default(), |session, tokenizer| {
         for start in [Start::Reasoning, Start::Content] {
             let (_, outcome) = unended(session, tokenizer, &Wish { start: Some(start), ..Wish::raw(0, 40) });
             let decoded =
@@ -191,7 +191,7 @@ fn reasoning_and_content_are_told_apart() {
 
 #[test]
 fn stop_strings_are_found_across_tokens() {
-    with_model(2, SessionOptions::default(), |session, tokenizer| {
+    with_session(2, SessionOptions::default(), |session, tokenizer| {
         let (wish, whole) = unended(session, tokenizer, &Wish::raw(0, 60));
         let text = &whole.answer.content;
         let places: Vec<usize> = text.char_indices().map(|(place, _)| place).collect();
@@ -213,7 +213,7 @@ fn stop_strings_are_found_across_tokens() {
 /// A presence penalty that nothing withstands: what came is not drawn again, whether it came in the prompt or the answer.
 #[test]
 fn penalties_know_the_prompt_and_the_answer() {
-    with_model(2, SessionOptions::default(), |session, tokenizer| {
+    with_session(2, SessionOptions::default(), |session, tokenizer| {
         let penalties = Penalties { last_n: None, presence: 1e6, ..Penalties::default() };
         let sampling = Sampling { penalties, ..Sampling::default() };
         let (wish, outcome) = unended(session, tokenizer, &Wish { sampling, ..Wish::raw(0, 60) });
@@ -229,7 +229,7 @@ fn penalties_know_the_prompt_and_the_answer() {
 /// Whatever was answered before a token or read as its prompt is the same to the penalties.
 #[test]
 fn an_answer_in_parts_is_the_same_answer() {
-    with_model(2, SessionOptions::default(), |session, tokenizer| {
+    with_session(2, SessionOptions::default(), |session, tokenizer| {
         let sampling = Sampling {
             temperature: 0.0,
             penalties: Penalties { last_n: Some(20), repeat: 1.3, frequency: 0.1, presence: 0.1 },
@@ -254,7 +254,7 @@ fn an_answer_in_parts_is_the_same_answer() {
 /// What is banned is not drawn, if nothing else is left either; and calls are banned where no tools were announced.
 #[test]
 fn nothing_that_is_banned_is_drawn() {
-    with_model(2, SessionOptions::default(), |session, tokenizer| {
+    with_session(2, SessionOptions::default(), |session, tokenizer| {
         let ids = 0..tokenizer.n_tokens() as u32;
         for temperature in [0.0, 1.0] {
             let logit_bias = ids.clone().map(|id| (id, f32::NEG_INFINITY)).collect();
@@ -284,7 +284,7 @@ fn nothing_that_is_banned_is_drawn() {
 fn a_full_context_is_an_end_or_an_error() {
     let prompt = Wish::raw(0, 1).prompt;
     let options = SessionOptions { n_ctx: prompt.len() + 5, ..SessionOptions::default() };
-    with_model(2, options, |session, tokenizer| {
+    with_session(2, options, |session, tokenizer| {
         let endings =
             (0..100).map(|seed| Wish { n_predict: None, ..Wish::raw(seed, 0) }.run(session, tokenizer));
         let full = endings.into_iter().find(|outcome| outcome.stop != Stop::Eos).unwrap();
@@ -309,7 +309,7 @@ fn a_full_context_is_an_end_or_an_error() {
 #[test]
 fn an_interrupted_prompt_keeps_what_is_computed() {
     let options = SessionOptions { batch: 4, ..SessionOptions::default() };
-    with_model(2, options, |session, tokenizer| {
+    with_session(2, options, |session, tokenizer| {
         let wish = Wish::raw(3, 20);
         let expected = wish.run(session, tokenizer);
         // Between two calls, and in the middle of one: that one's tokens are lost.
@@ -341,7 +341,7 @@ fn an_interrupted_prompt_keeps_what_is_computed() {
 
 #[test]
 fn an_interrupted_answer_keeps_what_is_computed() {
-    with_model(2, SessionOptions::default(), |session, tokenizer| {
+    with_session(2, SessionOptions::default(), |session, tokenizer| {
         let (wish, expected) = unended(session, tokenizer, &Wish::raw(0, 40));
         let stop = AtomicBool::new(false);
         let mut n_parts = 0;
@@ -377,7 +377,7 @@ fn an_interrupted_answer_keeps_what_is_computed() {
 
 #[test]
 fn the_next_turn_reads_only_what_is_new() {
-    with_model(2, SessionOptions::default(), |session, tokenizer| {
+    with_session(2, SessionOptions::default(), |session, tokenizer| {
         let chat = Chat::new(tokenizer).unwrap();
         let mut conversation = Conversation { messages: vec![Message::user("the end")], thinking: false };
         let prompt = chat.prompt(tokenizer, &conversation).unwrap();
@@ -403,7 +403,7 @@ fn the_next_turn_reads_only_what_is_new() {
 
 #[test]
 fn ids_of_an_answer_are_kept_if_they_are_its_text() {
-    with_model(2, SessionOptions::default(), |session, tokenizer| {
+    with_session(2, SessionOptions::default(), |session, tokenizer| {
         let (mut n_kept, mut n_left) = (0, 0);
         for seed in 0..60 {
             let wish = Wish { start: Some(Start::Content), ..Wish::raw(seed, 3) };

@@ -5,7 +5,7 @@
 
 mod common;
 
-use common::with_engine;
+use common::with_model;
 use fathom::generate::generate;
 use fathom_engine::cache::{CacheTypes, IndexType};
 use fathom_engine::mmap::Mapping;
@@ -36,7 +36,7 @@ struct Vector {
 }
 
 /// As `fathom run --raw --special --temp 0` sets it up.
-fn answer(session: &mut Session<'_>, tokenizer: &Tokenizer, prompt: &str) -> (String, &'static str) {
+fn answer(session: &mut Session, tokenizer: &Tokenizer, prompt: &str) -> (String, &'static str) {
     let request = Request {
         prompt: &tokenizer.encode_with_special(prompt),
         start: None,
@@ -65,7 +65,7 @@ fn greedy_answers_are_those_that_were_shipped() {
     let cache = CacheTypes { latent: Format::BF16, index: IndexType::Q8 };
     let options = SessionOptions { n_ctx: 4096, cache, ..SessionOptions::default() };
     for kernels in Kernels::available() {
-        with_engine(&file, kernels, 1, |engine| {
+        with_model(&file, kernels, 1, |engine| {
             let mut session = Session::new(engine, options).unwrap();
             for Vector { prompt, text, stop_reason } in &vectors {
                 let found = answer(&mut session, &tokenizer, prompt);
@@ -117,7 +117,7 @@ fn complaints(every: usize, n_seeds: u64) -> (usize, Vec<String>) {
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
             scope.spawn(|| {
-                with_engine(&file, Kernels::from_env().unwrap(), 1, |engine| {
+                with_model(&file, Kernels::from_env().unwrap(), 1, |engine| {
                     let mut session =
                         Session::new(engine, SessionOptions { n_ctx: 1024, ..SessionOptions::default() })
                             .unwrap();

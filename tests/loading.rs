@@ -78,16 +78,16 @@ fn without_a_name_the_built_in_model_runs() {
     assert!(logits(&[]) == logits(&[file.to_str().unwrap()]));
 
     let files = arguments(&[]).open().unwrap();
-    assert!(files.is_builtin());
     let loaded = files.load().unwrap();
+    assert!(loaded.is_builtin());
     assert_eq!(loaded.options.n_ctx, 32768);
-    assert_eq!(loaded.tokenizer.n_tokens(), loaded.engine.config.vocab_size);
-    assert!(loaded.engine.config.indexer.is_some_and(|indexer| indexer.topk < 100), "its sparsity is seen");
-    assert!(loaded.engine.weights.mtp.is_some());
+    assert_eq!(loaded.tokenizer.n_tokens(), loaded.model.config.vocab_size);
+    assert!(loaded.model.config.indexer.is_some_and(|indexer| indexer.topk < 100), "its sparsity is seen");
+    assert!(loaded.model.weights().mtp.is_some());
     for marker in fathom_text::chat::markers::ALL {
         assert!(loaded.tokenizer.special(marker).is_some(), "{marker}");
     }
-    let mut session = fathom_engine::Session::new(&loaded.engine, loaded.options).unwrap();
+    let mut session = fathom_engine::Session::new(&loaded.model, loaded.options).unwrap();
     let ids = loaded.tokenizer.encode_plain("Hello, world");
     assert!(session.sync(&ids).unwrap().iter().all(|x| x.is_finite()));
 }
@@ -172,7 +172,7 @@ fn every_way_to_bring_weights_in_gives_the_same_bits() {
 fn shards_are_read_into_memory_in_their_order() {
     let folder = tempfile::tempdir().unwrap();
     let model = convert("base", "f32");
-    let shards = common::forge::Model::read(&model.path).shards(3);
+    let shards = common::forge::Forged::read(&model.path).shards(3);
     for (no, shard) in shards.iter().enumerate() {
         shard.write(&folder.path().join(fathom_gguf::split::shard_name("abyss", no, 3)));
     }
@@ -205,7 +205,7 @@ fn a_cache_type_that_the_rows_do_not_suit_is_refused() {
 fn a_tokenizer_of_another_size_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
-    let mut model = common::forge::Model::read(&convert("base", "f32").path);
+    let mut model = common::forge::Forged::read(&convert("base", "f32").path);
     model.set("deepseek32.vocab_size", 319u32);
     for tensor in &mut model.tensors {
         if ["token_embd.weight", "output.weight"].contains(&tensor.name.as_str()) {

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::forge::Model;
+use common::forge::Forged;
 use common::program;
 use fathom_gguf::{TensorType, Writer};
 use serde_json::Value as Json;
@@ -94,7 +94,7 @@ fn llama() -> Vec<u8> {
 fn each_kind_of_file_is_a_row() {
     let home = Home::new("");
     let whole = home.model("m/whole.gguf");
-    for (no, shard) in Model::read(&whole).shards(3).iter().enumerate() {
+    for (no, shard) in Forged::read(&whole).shards(3).iter().enumerate() {
         for (name, keep) in [("split", true), ("part", no != 1)] {
             if keep {
                 shard.write(&home.at(&format!("m/{}", fathom_gguf::split::shard_name(name, no, 3))));
@@ -150,7 +150,7 @@ fn each_kind_of_file_is_a_row() {
 #[test]
 fn the_preset_is_what_was_asked_for_or_the_types_are_shown() {
     let home = Home::new("");
-    let mut model = Model::read(&home.model("m/made.gguf"));
+    let mut model = Forged::read(&home.model("m/made.gguf"));
     // Most weights of a small model are of another type.
     model.set("general.file_type", 17u32);
     model.set("general.quantized_by", "Fathom 0.1.0");

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Converted, Reference, convert, logits, with_engine};
+use common::{Converted, Reference, convert, logits, with_model};
 use fathom_engine::{Session, SessionOptions};
 use fathom_measure::perplexity::{Chunks, Running, log_sum_exp};
 use fathom_simd::Kernels;
@@ -17,7 +17,7 @@ const TEXT: &str = "It was a bright cold day in April, and the clocks were strik
 #[test]
 fn a_figure_that_is_no_number_is_an_error() {
     let bench = Bench::new("f32");
-    let mut model = common::forge::Model::read(&bench.model.path);
+    let mut model = common::forge::Forged::read(&bench.model.path);
     for value in model.tensor("output.weight").bytes.as_chunks_mut().0 {
         *value = (f32::from_le_bytes(*value) * 1e30).to_le_bytes();
     }
@@ -104,7 +104,7 @@ fn json(output: &Output) -> serde_json::Value {
 
 /// The formula of measure/src/perplexity/mod.rs once more, over all logits of each chunk.
 fn expected(model: &Path, n_ctx: usize) -> (f64, f64) {
-    with_engine(model, Kernels::from_env().unwrap(), 1, |engine| {
+    with_model(model, Kernels::from_env().unwrap(), 1, |engine| {
         let mapping = fathom_engine::mmap::Mapping::open(model).unwrap();
         let gguf = fathom_gguf::Gguf::from_shards(mapping.shards()).unwrap();
         let tokenizer = fathom_text::tokenizer::Tokenizer::from_gguf(gguf.metadata()).unwrap();
@@ -152,7 +152,7 @@ fn the_figure_is_the_references() {
         let row = &reference.values("logits")[t * vocab_size..(t + 1) * vocab_size];
         theirs.add(log_sum_exp(row) - f64::from(row[reference.tokens()[t + 1] as usize]));
     }
-    let ours = with_engine(&model.path, Kernels::from_env().unwrap(), 2, |engine| {
+    let ours = with_model(&model.path, Kernels::from_env().unwrap(), 2, |engine| {
         let mut session = Session::new(engine, SessionOptions::default()).unwrap();
         let nlls = chunks.score(&mut session, 0, |_, logits, target| {
             log_sum_exp(logits) - f64::from(logits[target as usize])

@@ -2,15 +2,16 @@
 
 mod common;
 
-use common::{convert, with_engine};
+use common::{convert, with_model};
 use fathom_arch::config::Overrides;
-use fathom_engine::Engine;
+use fathom_engine::Model;
 use fathom_engine::cache::{CacheTypes, IndexType};
 use fathom_engine::mmap::{Mapping, Watch};
 use fathom_engine::threads::{Seats, default_threads};
 use fathom_gguf::Gguf;
 use fathom_measure::bench::{Fill, Kind, Room, RoomOptions, Shape, Stats, Test};
 use fathom_simd::{Format, Kernels};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
@@ -26,7 +27,7 @@ const OPTIONS: RoomOptions = RoomOptions {
 #[test]
 fn the_parts_of_a_call_add_up() {
     let model = convert("base", "q8_0");
-    with_engine(&model.path, Kernels::best(), 2, |engine| {
+    with_model(&model.path, Kernels::best(), 2, |engine| {
         let config = &engine.config;
         let shape = Shape {
             n_dense: config.first_k_dense_replace,
@@ -81,20 +82,18 @@ fn a_slice_tells_a_larger_one() {
     let files = [slice(1), slice(2)];
     let seats = Seats::of(default_threads());
     let watch = Watch { stop: &AtomicBool::new(false), progress: &|_| {} };
-    let mappings = files.each_ref().map(|file| {
+    let models = files.each_ref().map(|file| {
         let mapping = Mapping::open(file).unwrap();
         let gguf = Gguf::from_shards(mapping.shards()).unwrap();
         mapping.warm(&mapping.placement(&gguf, &seats), watch).unwrap();
-        mapping
-    });
-    let engines = mappings.each_ref().map(|mapping| {
-        Engine::load(mapping.shards(), &Overrides::default(), Kernels::best(), &seats).unwrap()
+        drop(gguf);
+        Arc::new(Model::of(mapping, &Overrides::default(), Kernels::best(), &seats).unwrap())
     });
     let rooms: [Room<'_>; 2] = std::array::from_fn(|i| {
-        let bytes = mappings[i].shards().into_iter().map(|(_, bytes)| bytes);
-        Room::new(&engines[i], bytes, RoomOptions { batch: 512, ..OPTIONS })
+        let bytes = models[i].mapping().shards().into_iter().map(|(_, bytes)| bytes);
+        Room::new(&models[i], bytes, RoomOptions { batch: 512, ..OPTIONS })
     });
-    let larger = Shape { n_dense: 1, n_moe: 2, vocab_size: engines[1].config.vocab_size };
+    let larger = Shape { n_dense: 1, n_moe: 2, vocab_size: models[1].config.vocab_size };
     let mut ratios = Vec::new();
     for depth in [0, 4096] {
         let [mut small, mut large] = rooms.each_ref().map(|room| {

@@ -2,20 +2,21 @@
 
 mod common;
 
-use common::forge::Model;
-use common::{assert_same_bits, convert, extend, with_engine};
+use common::forge::Forged;
+use common::{assert_same_bits, convert, extend, with_model};
 use fathom_engine::cache::{CacheTypes, IndexType};
 use fathom_engine::mmap::{Mapping, Watch};
 use fathom_engine::prompt_cache::{
     About, BLOCK_TOKENS, Fingerprint, Folder, Key, Known, PromptCache, Search, UnknownModel, read_block,
 };
 use fathom_engine::threads::Seats;
-use fathom_engine::{Engine, Session, SessionOptions, Wanted};
+use fathom_engine::{Model, Session, SessionOptions, Wanted};
 use fathom_gguf::Gguf;
 use fathom_simd::{Format, Kernels};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -40,13 +41,13 @@ fn tokens(n: usize, first: u32) -> Vec<u32> {
 struct Kept<'e> {
     folder: &'e Path,
     limit: u64,
-    engine: &'e Engine<'e>,
+    engine: &'e Arc<Model>,
     fingerprint: Fingerprint,
     options: SessionOptions,
 }
 
 impl<'e> Kept<'e> {
-    fn session(&self) -> Session<'e> {
+    fn session(&self) -> Session {
         let mut session = Session::new(self.engine, self.options).unwrap();
         let root = Key::root(&self.fingerprint, &self.engine.config, self.options, self.engine.kernels);
         let about = About { model: "a model".into(), rows: "its rows".into() };
@@ -84,7 +85,7 @@ impl<'e> Kept<'e> {
 fn with_kept(options: SessionOptions, test: impl FnOnce(Kept<'_>)) {
     let model = convert("base", "q8_0");
     let folder = tempfile::tempdir().unwrap();
-    with_engine(&model.path, Kernels::best(), 2, |engine| {
+    with_model(&model.path, Kernels::best(), 2, |engine| {
         let (folder, fingerprint) = (folder.path(), fingerprint(&model.path));
         test(Kept { folder, limit: NO_LIMIT, engine, fingerprint, options });
     });
@@ -213,7 +214,7 @@ fn rows_of_other_models_types_and_levels_are_not_found() {
     let model = convert("base", "q8_0");
     let roots = ["1e-5", "2e-5"].map(|eps| {
         let key = format!("deepseek32.attention.layer_norm_rms_epsilon=float:{eps}");
-        common::with_engine_and(&model.path, &[&key], Kernels::best(), 1, |engine| {
+        common::with_model_and(&model.path, &[&key], Kernels::best(), 1, |engine| {
             Key::root(&fingerprint(&model.path), &engine.config, usual, engine.kernels)
         })
     });
@@ -389,7 +390,7 @@ fn a_model_that_was_read_through_is_known_while_its_files_are_the_same() {
     assert!(found == right && n_read == size);
     let keep = |known| {
         let about = About { model: "a model".into(), rows: "its rows".into() };
-        with_engine(&model.path, Kernels::best(), 1, |engine| {
+        with_model(&model.path, Kernels::best(), 1, |engine| {
             let root = Key::root(&right, &engine.config, SessionOptions::default(), engine.kernels);
             let kept = PromptCache::open(Folder::new(folder.path().into()), NO_LIMIT, root, &about).unwrap();
             kept.note(known).unwrap();
@@ -557,7 +558,7 @@ fn a_changed_model_computes_everything_anew() {
     assert_eq!(on_disk(), 0);
     assert!(on_disk() > 2 * BLOCK_TOKENS as u64);
     let modified = std::fs::metadata(&program.model.path).unwrap().modified().unwrap();
-    let mut model = Model::read(&program.model.path);
+    let mut model = Forged::read(&program.model.path);
     for tensor in ["blk.1.attn_kv_a_mqa.weight", "blk.1.exp_probs_b.bias", "output.weight"] {
         let bytes = &mut model.tensor(tensor).bytes;
         let middle = bytes.len() / 2;

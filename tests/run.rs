@@ -537,7 +537,7 @@ fn a_second_ctrl_c_does_not_wait() {
 
 #[test]
 fn a_number_that_is_none_is_the_files_fault() {
-    let mut damaged = common::forge::Model::read(model());
+    let mut damaged = common::forge::Forged::read(model());
     damaged.tensor("blk.1.exp_probs_b.bias").bytes[..4].copy_from_slice(&f32::NAN.to_le_bytes());
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("damaged.gguf");
@@ -548,7 +548,7 @@ fn a_number_that_is_none_is_the_files_fault() {
 
 #[test]
 fn a_model_without_a_chat_format_continues_raw_text() {
-    let mut bare = common::forge::Model::read(model());
+    let mut bare = common::forge::Forged::read(model());
     bare.unset("tokenizer.chat_template");
     let (_, tokens) = bare.metadata.iter_mut().find(|(key, _)| key == "tokenizer.ggml.tokens").unwrap();
     let fathom_gguf::OwnedValue::Array(fathom_gguf::OwnedArray::Str(tokens)) = tokens else {

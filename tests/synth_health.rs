@@ -7,9 +7,10 @@ use fathom_arch::config::Overrides;
 use fathom_engine::mmap::Mapping;
 use fathom_engine::probe::{Point, Probe, Values};
 use fathom_engine::threads::{Seats, default_threads};
-use fathom_engine::{Engine, Session, SessionOptions, Wanted};
+use fathom_engine::{Model, Session, SessionOptions, Wanted};
 use fathom_simd::Kernels;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const N_TOKENS: usize = 4096;
 
@@ -50,11 +51,10 @@ fn a_slices_activations_and_routing_stay_healthy() {
     assert!(made.success());
     let mapping = Mapping::open(&path).unwrap();
     let kernels = Kernels::best();
-    let engine =
-        Engine::load(mapping.shards(), &Overrides::default(), kernels, &Seats::of(default_threads()))
-            .unwrap();
+    let model = Model::of(mapping, &Overrides::default(), kernels, &Seats::of(default_threads())).unwrap();
     let mut session =
-        Session::new(&engine, SessionOptions { n_ctx: N_TOKENS, ..SessionOptions::default() }).unwrap();
+        Session::new(&Arc::new(model), SessionOptions { n_ctx: N_TOKENS, ..SessionOptions::default() })
+            .unwrap();
     let mut rng = fastrand::Rng::with_seed(0);
     let tokens: Vec<u32> = (0..N_TOKENS).map(|_| rng.u32(0..4096)).collect();
     let mut health = Health::default();

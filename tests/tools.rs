@@ -3,7 +3,7 @@
 mod common;
 
 use common::convert;
-use common::forge::{Model, Tensor};
+use common::forge::{Forged, Tensor};
 use fathom_gguf::{OwnedArray, OwnedValue, TensorType};
 use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
@@ -27,20 +27,20 @@ fn inspect(model: &Path) -> Json {
 }
 
 /// The model written to a folder of its own.
-fn written(model: &Model) -> (tempfile::TempDir, PathBuf) {
+fn written(model: &Forged) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.gguf");
     model.write(&path);
     (folder, path)
 }
 
-fn base() -> Model {
-    Model::read(&convert("base", "f32").path)
+fn base() -> Forged {
+    Forged::read(&convert("base", "f32").path)
 }
 
 /// The V3 sibling with kv_b in one matrix, as converters wrote it before llama.cpp took it apart.
-fn legacy() -> Model {
-    let mut model = Model::read(&convert("dense", "f32").path);
+fn legacy() -> Forged {
+    let mut model = Forged::read(&convert("dense", "f32").path);
     let (heads, nope, v, rank) = (4, 16, 24, 32);
     for layer in 0..3 {
         let name = |what: &str| format!("blk.{layer}.attn_{what}.weight");
@@ -64,8 +64,8 @@ fn legacy() -> Model {
 }
 
 /// The V3 sibling with the halves of kv_b flat, as ik_llama.cpp writes them.
-fn flat() -> Model {
-    let mut model = Model::read(&convert("dense", "f32").path);
+fn flat() -> Forged {
+    let mut model = Forged::read(&convert("dense", "f32").path);
     for tensor in &mut model.tensors {
         if tensor.name.ends_with("k_b.weight") || tensor.name.ends_with("v_b.weight") {
             tensor.shape = vec![tensor.shape[0] * tensor.shape[1], tensor.shape[2]];
@@ -124,11 +124,11 @@ fn the_text_has_what_the_json_has() {
 
 #[test]
 fn every_layout_is_named_and_runs() {
-    let mtp_absent = Model::read(&convert("base/bf16", "f32").path);
+    let mtp_absent = Forged::read(&convert("base/bf16", "f32").path);
     for (model, layout, mtp) in [
         (base(), "deepseek32", true),
         (mtp_absent, "deepseek32", false),
-        (Model::read(&convert("dense", "f32").path), "deepseek2 split", false),
+        (Forged::read(&convert("dense", "f32").path), "deepseek2 split", false),
         (legacy(), "deepseek2 legacy kv_b", false),
         (flat(), "deepseek2 ik", false),
     ] {
@@ -153,7 +153,7 @@ fn every_layout_is_named_and_runs() {
 #[test]
 fn all_layouts_of_one_model_have_the_same_logits() {
     let folder = tempfile::tempdir().unwrap();
-    let logits = |model: &Model| {
+    let logits = |model: &Forged| {
         let (path, out) = (folder.path().join("model.gguf"), folder.path().join("logits"));
         model.write(&path);
         let args = ["logits", "--tokens", "0,7,300,5", "--force", "-o", out.to_str().unwrap()];
@@ -161,7 +161,7 @@ fn all_layouts_of_one_model_have_the_same_logits() {
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         std::fs::read(out).unwrap()
     };
-    let split = logits(&Model::read(&convert("dense", "f32").path));
+    let split = logits(&Forged::read(&convert("dense", "f32").path));
     assert!(split == logits(&legacy()), "one kv_b");
     assert!(split == logits(&flat()), "flat halves");
 }
@@ -185,7 +185,7 @@ fn shards_are_one_model() {
 #[test]
 fn any_gguf_can_be_looked_at() {
     // Another architecture, hostile text, a type without kernels, tensors without a role.
-    let mut other = Model { metadata: Vec::new(), tensors: Vec::new() };
+    let mut other = Forged { metadata: Vec::new(), tensors: Vec::new() };
     other.set("general.architecture", "squid\u{1b}[31m");
     other.set("squid.legs", vec![1u32, 2, 3, 4, 5, 6, 7, 8]);
     other.tensors.push(Tensor {
@@ -206,15 +206,15 @@ fn any_gguf_can_be_looked_at() {
     assert!(text.contains("8 elements: 1, 2, 3, 4, 5, 6, ..."), "{text}");
 
     // An empty file of no tensors and no metadata is a valid GGUF file.
-    let (_folder, path) = written(&Model { metadata: Vec::new(), tensors: Vec::new() });
+    let (_folder, path) = written(&Forged { metadata: Vec::new(), tensors: Vec::new() });
     assert_eq!(inspect(&path)["architecture"], Json::Null);
 }
 
 /// What `run` refuses is not called fit to run, and one that only continues plain text is called that.
 #[test]
 fn what_loading_refuses_is_told_beforehand() {
-    let good = Model::read(&convert("base", "f32").path);
-    let runs = |model: &Model| {
+    let good = Forged::read(&convert("base", "f32").path);
+    let runs = |model: &Forged| {
         let (_folder, path) = written(model);
         let done =
             common::fathom().args(["run", "-n", "1", "--no-cache"]).arg(&path).arg("hi").output().unwrap();
@@ -222,7 +222,7 @@ fn what_loading_refuses_is_told_beforehand() {
     };
     let told = inspect(&convert("base", "f32").path);
     assert_eq!((&told["runs"], &told["chat"]), (&true.into(), &true.into()), "{}", told["problems"]);
-    type Damage = (&'static str, fn(&mut Model));
+    type Damage = (&'static str, fn(&mut Forged));
     let damages: [Damage; 5] = [
         ("tokenizer.ggml.pre", |model| model.set("tokenizer.ggml.pre", "llama-bpe")),
         ("tokenizer.ggml.model", |model| model.unset("tokenizer.ggml.model")),

@@ -1,20 +1,14 @@
 //! DeepSeek-V3.2 from a mapped file to logits.
 //!
-//! A path becomes a [`mmap::Mapping`], the mapping an [`Engine`] (a loaded model), the engine any number of
-//! [`Session`]s (timelines). `Session::sync` takes the whole list of tokens and reuses what it already computed.
+//! A path becomes a [`Model`], which owns its files and is shared, the model any number of [`Session`]s (timelines).
+//! `Session::sync` takes the whole list of tokens and reuses what it already computed. Nothing here prints.
 //!
 //! ```no_run
-//! use fathom_engine::{Engine, Session, SessionOptions, cache::{CacheTypes, IndexType}, mmap::Mapping};
-//! use fathom_engine::threads::{Seats, default_threads};
-//! use fathom_arch::config::Overrides;
-//! use fathom_simd::{Format, Kernels};
+//! use fathom_engine::{Model, OpenOptions, Session};
+//! use fathom_simd::Kernels;
 //!
-//! let mapping = Mapping::open("model.gguf".as_ref())?;
-//! let kernels = Kernels::from_env()?;
-//! let engine = Engine::load(mapping.shards(), &Overrides::default(), kernels, &Seats::of(default_threads()))?;
-//! let cache = CacheTypes { latent: Format::BF16, index: IndexType::Q8 };
-//! let options = SessionOptions { n_ctx: 4096, batch: 512, cache, ..SessionOptions::default() };
-//! let mut session = Session::new(&engine, options)?;
+//! let (model, options) = Model::open("model.gguf".as_ref(), OpenOptions::new(Kernels::from_env()?))?;
+//! let mut session = Session::new(&model, options)?;
 //! let logits = session.sync(&[0, 5, 7])?;
 //! println!("{} logits", logits.len());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -24,12 +18,13 @@
 
 pub mod cache;
 pub mod counted;
-pub mod engine;
 pub mod fit;
 pub mod inventory;
+pub mod loaded;
 pub mod machine;
 pub mod mmap;
 pub mod model;
+pub mod open;
 pub mod placement;
 pub mod probe;
 pub mod prompt_cache;
@@ -39,5 +34,6 @@ pub mod threads;
 pub mod unread;
 pub mod weights;
 
-pub use engine::{Engine, LoadError};
+pub use loaded::{LoadError, Model};
+pub use open::{Files, OpenError, OpenOptions};
 pub use session::{Session, SessionError, SessionMemory, SessionOptions, Wanted};

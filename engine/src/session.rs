@@ -7,7 +7,7 @@ pub use fill::{FILLED, RandomRows};
 
 use crate::cache::{CacheTypes, IndexType, KvCache};
 use crate::counted::counted;
-use crate::engine::Engine;
+use crate::loaded::Model;
 use crate::model::fault::{BadValue, Fault};
 use crate::model::step::Step;
 use crate::model::{self, head, mtp};
@@ -16,6 +16,7 @@ use crate::prompt_cache::PromptCache;
 use crate::scratch::{Buffers, Local, Scratch};
 use fathom_arch::config::Config;
 use fathom_simd::Format;
+use std::sync::Arc;
 
 /// Rows of logits computed at a time.
 const HEAD_ROWS: usize = 16;
@@ -180,8 +181,8 @@ impl Parts {
 }
 
 /// One timeline of a model.
-pub struct Session<'e> {
-    engine: &'e Engine<'e>,
+pub struct Session {
+    model: Arc<Model>,
     options: SessionOptions,
     memory: SessionMemory,
     tokens: Vec<u32>,
@@ -195,23 +196,23 @@ pub struct Session<'e> {
     kept: Option<PromptCache>,
 }
 
-impl<'e> Session<'e> {
+impl Session {
     /// Makes a session; its memory is reserved here and touched as tokens arrive.
     ///
     /// # Errors
     /// If the MTP layer is asked for and missing, or the system does not give the memory.
-    pub fn new(engine: &'e Engine<'e>, options: SessionOptions) -> Result<Session<'e>, SessionError> {
-        let config = &engine.config;
-        if options.mtp && engine.weights.mtp.is_none() {
+    pub fn new(model: &Arc<Model>, options: SessionOptions) -> Result<Session, SessionError> {
+        let config = &model.config;
+        if options.mtp && model.weights().mtp.is_none() {
             return Err(SessionError::NoMtp { layer: config.num_hidden_layers });
         }
-        let parts = Parts::new(config, options, engine.n_threads(), Buffers::made);
+        let parts = Parts::new(config, options, model.n_threads(), Buffers::made);
         let Parts { tokens, cache, scratch, locals, logits, needed, refused } = parts;
         if let Some(refused) = refused {
             return Err(SessionError::Memory { needed, refused });
         }
         Ok(Session {
-            engine,
+            model: Arc::clone(model),
             options: SessionOptions { batch: options.batch(), ..options },
             memory: needed,
             tokens,
@@ -227,7 +228,7 @@ impl<'e> Session<'e> {
 
     /// Values in a row of logits.
     pub fn vocab_size(&self) -> usize {
-        self.engine.config.vocab_size
+        self.model.config.vocab_size
     }
 
     /// Tokens in the session; [`FILLED`] where rows are random.
@@ -286,7 +287,7 @@ impl<'e> Session<'e> {
         let common = self.common_prefix(tokens).min(tokens.len() - 1);
         self.check(common, (tokens, common))?;
         self.truncate(common);
-        let n_layers = self.engine.config.num_hidden_layers;
+        let n_layers = self.model.config.num_hidden_layers;
         loop {
             let held = self.tokens.len();
             if !go_on(held, held) {
@@ -298,7 +299,7 @@ impl<'e> Session<'e> {
             let mut go_on = |layers: usize| go_on(held, held + (end - held) * layers / n_layers);
             let hooks = Hooks { probe: &mut NoProbe, sink: &mut |_, _| {}, go_on: &mut go_on };
             match self.extend_with(&tokens[held..end], wanted, hooks) {
-                Ok(true) if is_last => return Ok(Some(&self.logits[..self.engine.config.vocab_size])),
+                Ok(true) if is_last => return Ok(Some(&self.logits[..self.model.config.vocab_size])),
                 Ok(true) => {}
                 Ok(false) => return Ok(None),
                 Err(error) => {
@@ -315,7 +316,7 @@ impl<'e> Session<'e> {
     /// See [`SessionError`]; the session is then as it was.
     pub fn push(&mut self, token: u32) -> Result<&[f32], SessionError> {
         self.extend(&[token], Wanted::Last, &mut NoProbe, &mut |_, _| {})?;
-        Ok(&self.logits[..self.engine.config.vocab_size])
+        Ok(&self.logits[..self.model.config.vocab_size])
     }
 
     /// Appends tokens. `sink(position, logits)` receives the wanted logits in order, several rows of
@@ -387,7 +388,7 @@ impl<'e> Session<'e> {
 
     /// Whether the tokens of `input` from `from` on can stand at position `first` and behind it.
     fn check(&self, first: usize, (input, from): (&[u32], usize)) -> Result<(), SessionError> {
-        let vocab_size = self.engine.config.vocab_size;
+        let vocab_size = self.model.config.vocab_size;
         let mut new = input.iter().copied().enumerate().skip(from);
         if let Some((index, id)) = new.find(|&(_, id)| id as usize >= vocab_size) {
             return Err(SessionError::Token { index, id, vocab_size });
@@ -401,16 +402,17 @@ impl<'e> Session<'e> {
 
     /// One forward call: at most `batch` tokens; false if it was ended in the middle.
     fn call(&mut self, tokens: &[u32], wanted: Wanted, hooks: Hooks<'_>) -> Result<bool, SessionError> {
-        let (engine, Hooks { probe, sink, go_on }) = (self.engine, hooks);
-        let mut team = engine.team();
+        let (model, Hooks { probe, sink, go_on }) = (&*self.model, hooks);
+        let weights = model.weights();
+        let mut team = model.team();
         let _home = team.keep_caller();
         self.fault.clear();
         let mut step = Step {
-            config: &engine.config,
-            kernels: engine.kernels,
+            config: &model.config,
+            kernels: model.kernels,
             team: &mut team,
             locals: &mut self.locals,
-            rotary: &engine.rotary,
+            rotary: &model.rotary,
             layer: 0,
             first: self.tokens.len(),
             n: tokens.len(),
@@ -419,7 +421,7 @@ impl<'e> Session<'e> {
             probe,
             go_on,
         };
-        let mut out = Logits { vocab_size: engine.config.vocab_size, buffer: &mut self.logits, sink };
+        let mut out = Logits { vocab_size: model.config.vocab_size, buffer: &mut self.logits, sink };
         let first_wanted = match wanted {
             // The MTP layer starts from every token's hidden state.
             _ if self.options.mtp => 0,
@@ -428,18 +430,18 @@ impl<'e> Session<'e> {
             Wanted::All | Wanted::AllMtp => 0,
         };
         let given = (tokens, first_wanted);
-        if !model::forward(&mut step, &engine.weights, given, &mut self.cache, &mut self.scratch) {
+        if !model::forward(&mut step, weights, given, &mut self.cache, &mut self.scratch) {
             return Ok(false);
         }
         match wanted {
             Wanted::Nothing | Wanted::AllMtp => {}
             Wanted::Last => {
                 let last = step.n - 1;
-                out.compute(&mut step, engine.weights.head(), &mut self.scratch, last);
+                out.compute(&mut step, weights.head(), &mut self.scratch, last);
             }
-            Wanted::All => out.compute(&mut step, engine.weights.head(), &mut self.scratch, 0),
+            Wanted::All => out.compute(&mut step, weights.head(), &mut self.scratch, 0),
         }
-        if let (true, Some(layer)) = (self.options.mtp, &engine.weights.mtp) {
+        if let (true, Some(layer)) = (self.options.mtp, &weights.mtp) {
             let rows = self.cache.layers.last_mut().expect("the MTP layer has a cache");
             let has_last = step.first > 0 && self.mtp_last == Some(step.first - 1);
             let n_rows = start_mtp(&step, has_last, &mut self.scratch);
@@ -450,9 +452,9 @@ impl<'e> Session<'e> {
                 step.first = step.first + skipped - 1;
                 step.n = n_rows;
                 step.dense |= self.options.mtp_dense;
-                mtp::forward(&mut step, &engine.weights, layer, &tokens[skipped..], rows, &mut self.scratch);
+                mtp::forward(&mut step, weights, layer, &tokens[skipped..], rows, &mut self.scratch);
                 if wanted == Wanted::AllMtp {
-                    let head = layer.shared_head_head.as_ref().unwrap_or(engine.weights.head());
+                    let head = layer.shared_head_head.as_ref().unwrap_or(weights.head());
                     out.compute(&mut step, head, &mut self.scratch, 0);
                 }
             }

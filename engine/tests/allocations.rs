@@ -2,7 +2,7 @@
 
 use fathom_engine::probe::NoProbe;
 use fathom_engine::{Session, SessionOptions, Wanted};
-use fathom_fixtures::{Reference, convert, with_engine};
+use fathom_fixtures::{Reference, convert, with_model};
 use fathom_simd::Kernels;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -86,9 +86,9 @@ fn measure() {
         let tokens = reference.tokens();
         let model = convert(shape, ty);
         for kernels in Kernels::available() {
-            with_engine(&model.path, kernels, 2, |engine| {
+            with_model(&model.path, kernels, 2, |engine| {
                 for (batch, mtp) in [(1, false), (7, false), (7, true)] {
-                    let mtp = mtp && engine.weights.mtp.is_some();
+                    let mtp = mtp && engine.weights().mtp.is_some();
                     let options =
                         SessionOptions { batch, n_ctx: tokens.len(), mtp, ..SessionOptions::default() };
                     let mut session = Session::new(engine, options).unwrap();

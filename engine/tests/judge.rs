@@ -2,7 +2,7 @@
 //! batch size and instruction set.
 
 use fathom_engine::SessionOptions;
-use fathom_fixtures::{Reference, convert, difference, logits, with_engine, with_engine_and};
+use fathom_fixtures::{Reference, convert, difference, logits, with_model, with_model_and};
 use fathom_simd::Kernels;
 
 /// The contract; what is reached is about 6e-7.
@@ -24,7 +24,7 @@ fn judge(shape: &str, name: &str, row_name: &str, options: SessionOptions) {
     let vocab_size = reference.shape(name)[1];
     let model = convert(shape, "f32");
     for kernels in Kernels::available() {
-        with_engine(&model.path, kernels, 2, |engine| {
+        with_model(&model.path, kernels, 2, |engine| {
             if let Some(index) = engine.config.indexer {
                 assert!(tokens.len() >= 5 * index.topk, "{shape}: {} tokens hide the indexer", tokens.len());
                 assert!(index.n_heads >= 16, "{shape}: few heads make ties");
@@ -100,7 +100,7 @@ fn dense_mode_selects_everything() {
     let model = convert("base", "f32");
     let kernels = Kernels::best();
     let run = |overrides: &[&str], dense: bool| {
-        with_engine_and(&model.path, overrides, kernels, 2, |engine| {
+        with_model_and(&model.path, overrides, kernels, 2, |engine| {
             logits(engine, SessionOptions { dense, ..SessionOptions::default() }, reference.tokens())
         })
     };
@@ -122,7 +122,7 @@ fn the_form_transformers_writes() {
     std::fs::copy(source.join("model.safetensors"), folder.path().join("model.safetensors")).unwrap();
     let model = fathom_fixtures::convert_folder(folder.path(), "f32");
     let reference = Reference::read("base");
-    let found = with_engine(&model.path, Kernels::best(), 2, |engine| {
+    let found = with_model(&model.path, Kernels::best(), 2, |engine| {
         logits(engine, SessionOptions::default(), reference.tokens())
     });
     assert!(difference(&found, reference.values("logits")) <= TOLERANCE);

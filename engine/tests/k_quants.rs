@@ -8,14 +8,15 @@
 
 use fathom_engine::cache::{CacheTypes, IndexType};
 use fathom_engine::probe::Point;
-use fathom_engine::{Engine, Session, SessionOptions, Wanted};
-use fathom_fixtures::forge::Model;
+use fathom_engine::{Model, Session, SessionOptions, Wanted};
+use fathom_fixtures::forge::Forged;
 use fathom_fixtures::made_up::{INDEX_TOPK, N_LAYERS, VOCAB, made_up, tokens};
-use fathom_fixtures::{Recorder, assert_same_bits, logits, with_engine};
+use fathom_fixtures::{Recorder, assert_same_bits, logits, with_model};
 use fathom_gguf::TensorType;
 use fathom_quantize::recipe::Preset;
 use fathom_simd::{Format, Kernels, Level};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 /// Positions: the index chooses among more than it may keep.
 const N: usize = 3 * INDEX_TOPK;
@@ -30,7 +31,7 @@ const NARROW: CacheTypes = CacheTypes { latent: Format::Q8_0, index: IndexType::
 
 /// Decoded matrices by name.
 struct Weights {
-    model: Model,
+    model: Forged,
 }
 
 /// `[n_rows, n_cols]`.
@@ -116,7 +117,7 @@ struct Judge<'j> {
 }
 
 impl Judge<'_> {
-    fn run<'j>(engine: &Engine<'_>, weights: &'j Weights, what: String) -> Judge<'j> {
+    fn run<'j>(engine: &Arc<Model>, weights: &'j Weights, what: String) -> Judge<'j> {
         let mut recorder = Recorder::default();
         let options = SessionOptions { batch: N, n_ctx: N, ..SessionOptions::default() };
         let mut session = Session::new(engine, options).unwrap();
@@ -166,7 +167,7 @@ impl Judge<'_> {
         assert!(far <= NEAR, "{}: logits are {far:.4} away", self.what);
     }
 
-    fn attention(&self, engine: &Engine<'_>, layer: usize) {
+    fn attention(&self, engine: &Arc<Model>, layer: usize) {
         let (w, c) = (self.weights, &engine.config);
         let (q_a, q_a_norm) = (w.in_layer(layer, "attn_q_a"), w.in_layer(layer, "attn_q_a_norm"));
         self.near(layer, (Point::AttnNorm, Point::QLatent), |_, x| rms_norm(&q_a.times(x), &q_a_norm));
@@ -199,7 +200,7 @@ impl Judge<'_> {
     /// The routed experts' sum for one token, of experts and weights as the run chose them.
     fn routed(
         &self,
-        engine: &Engine<'_>,
+        engine: &Arc<Model>,
         layer: usize,
         experts: &[[Matrix; 3]],
         t: usize,
@@ -216,7 +217,7 @@ impl Judge<'_> {
         sum
     }
 
-    fn feed_forward(&self, engine: &Engine<'_>, layer: usize) {
+    fn feed_forward(&self, engine: &Arc<Model>, layer: usize) {
         if engine.config.is_dense_layer(layer) {
             let network = self.network(layer, "");
             self.near(layer, (Point::FfnNorm, Point::FfnOut), |_, x| swiglu(&network, x));
@@ -244,7 +245,7 @@ impl Judge<'_> {
 
     fn experts(
         &self,
-        engine: &Engine<'_>,
+        engine: &Arc<Model>,
         layer: usize,
         change: impl Fn(&str, Matrix) -> Matrix,
     ) -> Vec<[Matrix; 3]> {
@@ -265,10 +266,10 @@ fn every_matrix_multiplies_by_its_own_weights() {
     let mut seen = BTreeSet::new();
     for name in names() {
         let converted = made_up(name);
-        let weights = Weights { model: Model::read(&converted.path) };
+        let weights = Weights { model: Forged::read(&converted.path) };
         seen.extend(weights.model.tensors.iter().map(|tensor| tensor.ty.name()));
         for kernels in Kernels::available() {
-            with_engine(&converted.path, kernels, 2, |engine| {
+            with_model(&converted.path, kernels, 2, |engine| {
                 let what = format!("{name} {}", kernels.level());
                 let judge = Judge::run(engine, &weights, what);
                 judge.embedding_and_head();
@@ -289,7 +290,7 @@ fn every_matrix_multiplies_by_its_own_weights() {
 #[test]
 fn presets_are_as_their_tables_say() {
     for preset in Preset::ALL {
-        let model = Model::read(&made_up(preset.name()).path);
+        let model = Forged::read(&made_up(preset.name()).path);
         for tensor in model.tensors.iter().filter(|tensor| tensor.ty.block_len() == 32) {
             assert_eq!(tensor.ty, TensorType::Q8_0, "{}: {}", preset.name(), tensor.name);
         }
@@ -309,7 +310,7 @@ fn threads_and_batches_of_blocks_of_256() {
             };
             let mut expected: Option<Vec<f32>> = None;
             for &(n_threads, batch) in splits {
-                with_engine(&model.path, kernels, n_threads, |engine| {
+                with_model(&model.path, kernels, n_threads, |engine| {
                     let options = SessionOptions { batch, cache, ..SessionOptions::default() };
                     let found = logits(engine, options, &tokens(N));
                     let what = format!("{name} {kernels:?}, {n_threads} threads, batch {batch}");
@@ -324,7 +325,7 @@ fn threads_and_batches_of_blocks_of_256() {
 #[test]
 fn narrow_caches_change_little() {
     let model = made_up("q8_0");
-    with_engine(&model.path, Kernels::best(), 2, |engine| {
+    with_model(&model.path, Kernels::best(), 2, |engine| {
         // Without a selection: on random weights a rounded score chooses other rows.
         let options = |cache| SessionOptions { cache, dense: true, ..SessionOptions::default() };
         let expected = wide(&logits(engine, options(SessionOptions::default().cache), &tokens(N)));

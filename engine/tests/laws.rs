@@ -5,10 +5,11 @@ use fathom_arch::config::Overrides;
 use fathom_engine::cache::{CacheTypes, IndexType};
 use fathom_engine::mmap::{Mapping, Watch};
 use fathom_engine::threads::Seats;
-use fathom_engine::{Engine, Session, SessionOptions, Wanted};
-use fathom_fixtures::{Reference, assert_same_bits, convert, extend, logits, with_engine};
+use fathom_engine::{Model, Session, SessionOptions, Wanted};
+use fathom_fixtures::{Reference, assert_same_bits, convert, extend, logits, with_model};
 use fathom_gguf::Gguf;
 use fathom_simd::{Format, Kernels};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 fn options(mtp: bool) -> SessionOptions {
@@ -25,7 +26,7 @@ fn same_bits_of(shape: &str, ty: &str, options: SessionOptions, tokens: &[u32]) 
         let level = kernels.level().name();
         let mut expected: Option<Vec<f32>> = None;
         for n_threads in [1, 2, 3] {
-            with_engine(&model.path, kernels, n_threads, |engine| {
+            with_model(&model.path, kernels, n_threads, |engine| {
                 for batch in [1, 2, 7, tokens.len()] {
                     let found = logits(engine, SessionOptions { batch, ..options }, tokens);
                     let what = format!("{shape} {ty} {level}, {n_threads} threads, batch {batch}");
@@ -59,7 +60,7 @@ fn memory_nodes() {
     let tokens = reference.tokens();
     let model = convert("base", "q8_0");
     let expected =
-        with_engine(&model.path, Kernels::best(), 1, |engine| logits(engine, options(true), tokens));
+        with_model(&model.path, Kernels::best(), 1, |engine| logits(engine, options(true), tokens));
     for n_threads in [2, 3] {
         let seats = Seats::read(two_nodes().path(), n_threads);
         assert_eq!(seats.n_nodes(), 2);
@@ -70,8 +71,8 @@ fn memory_nodes() {
         mapped.warm(&placement, watch).unwrap();
         let read = Mapping::open(&model.path).unwrap().into_memory(&placement, watch).unwrap();
         for mapping in [mapped, read] {
-            let engine =
-                Engine::load(mapping.shards(), &Overrides::default(), Kernels::best(), &seats).unwrap();
+            let engine = Model::of(mapping, &Overrides::default(), Kernels::best(), &seats).unwrap();
+            let engine = Arc::new(engine);
             for batch in [1, 7] {
                 let found = logits(&engine, SessionOptions { batch, ..options(true) }, tokens);
                 assert_same_bits(&found, &expected, &format!("{n_threads} threads, batch {batch}"));
@@ -139,7 +140,7 @@ fn truncating_and_extending_again() {
         let model = convert(shape, ty);
         let cache = CacheTypes { latent: Format::F32, index };
         for kernels in Kernels::available() {
-            with_engine(&model.path, kernels, 2, |engine| {
+            with_model(&model.path, kernels, 2, |engine| {
                 for (mtp, wanted) in [(false, Wanted::All), (true, Wanted::AllMtp)] {
                     let options = SessionOptions { cache, ..options(mtp) };
                     let expected = logits(engine, options, tokens);
@@ -166,7 +167,7 @@ fn sync_reuses_the_common_prefix() {
     let reference = Reference::read("base");
     let tokens = reference.tokens();
     let model = convert("base", "f32");
-    with_engine(&model.path, Kernels::best(), 2, |engine| {
+    with_model(&model.path, Kernels::best(), 2, |engine| {
         let fresh = |tokens: &[u32]| {
             let mut session = Session::new(engine, SessionOptions::default()).unwrap();
             session.sync(tokens).unwrap().to_vec()
@@ -190,7 +191,7 @@ fn a_refused_call_leaves_the_session_as_it_was() {
     let reference = Reference::read("base");
     let tokens = reference.tokens();
     let model = convert("base", "f32");
-    with_engine(&model.path, Kernels::best(), 1, |engine| {
+    with_model(&model.path, Kernels::best(), 1, |engine| {
         let mut session =
             Session::new(engine, SessionOptions { n_ctx: 32, ..SessionOptions::default() }).unwrap();
         let expected = session.sync(&tokens[..20]).unwrap().to_vec();

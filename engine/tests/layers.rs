@@ -4,9 +4,10 @@
 //! without feeding each layer the reference's input, which is the harder comparison.
 
 use fathom_engine::probe::Point;
-use fathom_engine::{Engine, Session, SessionOptions, Wanted};
-use fathom_fixtures::{Recorder, Reference, convert, difference, with_engine};
+use fathom_engine::{Model, Session, SessionOptions, Wanted};
+use fathom_fixtures::{Recorder, Reference, convert, difference, with_model};
 use fathom_simd::Kernels;
+use std::sync::Arc;
 
 /// Columns `cols` of rows of `width`.
 fn columns(values: &[f32], width: usize, cols: std::ops::Range<usize>) -> Vec<f32> {
@@ -30,7 +31,7 @@ impl Judge<'_> {
         self.close(&self.recorder.all(point, layer), &format!("layers.{layer}.{name}"), tolerance);
     }
 
-    fn attention(&self, engine: &Engine<'_>, layer: usize) {
+    fn attention(&self, engine: &Arc<Model>, layer: usize) {
         let c = &engine.config;
         let name = |part: &str| format!("layers.{layer}.{part}");
         self.point(Point::AttnNorm, layer, "attn_norm", 1e-6);
@@ -50,7 +51,7 @@ impl Judge<'_> {
     }
 
     /// Scores and selections of the tokens that choose; the others see everything.
-    fn indexer(&self, engine: &Engine<'_>, layer: usize, n: usize) {
+    fn indexer(&self, engine: &Arc<Model>, layer: usize, n: usize) {
         let topk = engine.config.indexer.unwrap().topk;
         self.point(Point::IndexKey, layer, "index_k", 5e-6);
         let scores = self.reference.values(&format!("layers.{layer}.index_scores"));
@@ -95,7 +96,7 @@ fn every_activation_of_every_layer() {
     let tokens = reference.tokens();
     let model = convert("base", "f32");
     for kernels in Kernels::available() {
-        with_engine(&model.path, kernels, 2, |engine| {
+        with_model(&model.path, kernels, 2, |engine| {
             for batch in [1, 7, tokens.len()] {
                 let mut recorder = Recorder::default();
                 let options = SessionOptions { batch, n_ctx: tokens.len(), ..SessionOptions::default() };
@@ -125,7 +126,7 @@ fn the_mtp_layer() {
     let reference = Reference::read("base");
     let tokens = reference.tokens();
     let model = convert("base", "f32");
-    with_engine(&model.path, Kernels::best(), 2, |engine| {
+    with_model(&model.path, Kernels::best(), 2, |engine| {
         let layer = engine.config.num_hidden_layers;
         let n = tokens.len() - 1;
         for (mtp_dense, name) in [(false, "mtp.out_sparse"), (true, "mtp.out_dense")] {

@@ -4,8 +4,8 @@
 use fathom_arch::config::Overrides;
 use fathom_engine::mmap::Mapping;
 use fathom_engine::threads::Seats;
-use fathom_engine::{Engine, Session, SessionError, SessionOptions};
-use fathom_fixtures::{Reference, assert_same_bits, convert, with_engine};
+use fathom_engine::{Model, Session, SessionError, SessionOptions};
+use fathom_fixtures::{Reference, assert_same_bits, convert, with_model};
 use fathom_gguf::GgufFile;
 use fathom_simd::Kernels;
 
@@ -34,7 +34,7 @@ fn message(tensor: &str, row: usize, tokens: &[u32], batch: usize) -> String {
 }
 
 fn message_of(model: &fathom_fixtures::Converted, tokens: &[u32], batch: usize) -> String {
-    with_engine(&model.path, Kernels::best(), 2, |engine| {
+    with_model(&model.path, Kernels::best(), 2, |engine| {
         let mut session =
             Session::new(engine, SessionOptions { batch, ..SessionOptions::default() }).unwrap();
         let error = session.sync(tokens).unwrap_err();
@@ -76,7 +76,7 @@ fn a_session_goes_on_without_the_bad_token() {
     let tokens = reference.tokens();
     let bad = (0..).find(|id| !tokens.contains(id)).unwrap();
     let model = damaged("token_embd.weight", bad as usize);
-    with_engine(&model.path, Kernels::best(), 2, |engine| {
+    with_model(&model.path, Kernels::best(), 2, |engine| {
         let mut session = Session::new(engine, SessionOptions::default()).unwrap();
         let expected = session.sync(tokens).unwrap().to_vec();
         session.sync(&[&tokens[..20], &[bad]].concat()).unwrap_err();
@@ -136,8 +136,7 @@ fn norms_and_biases_that_are_no_weights_are_refused() {
         ] {
             let model = overwritten(tensor, 0, n, value);
             let mapping = Mapping::open(&model.path).unwrap();
-            let loaded =
-                Engine::load(mapping.shards(), &Overrides::default(), Kernels::best(), &Seats::of(1));
+            let loaded = Model::of(mapping, &Overrides::default(), Kernels::best(), &Seats::of(1));
             let Err(error) = loaded else { panic!("{tensor} with {value} is loaded") };
             let told = format!("{tensor}: expected numbers from -65504 to 65504, found {value} at index 0");
             assert!(error.to_string().contains(&told), "{error}");
@@ -152,7 +151,7 @@ fn logits_that_are_all_the_same_are_no_answer() {
     for tensor in ["output.weight", "output_norm.weight"] {
         let whole = if tensor == "output.weight" { |cols| cols * 320 } else { |cols| cols };
         let model = overwritten(tensor, 0, whole, 0.0);
-        with_engine(&model.path, Kernels::best(), 2, |engine| {
+        with_model(&model.path, Kernels::best(), 2, |engine| {
             let mut session = Session::new(engine, SessionOptions::default()).unwrap();
             let error = session.sync(reference.tokens()).unwrap_err();
             let SessionError::Flat { position } = error else { panic!("{tensor}: {error}") };

@@ -7,7 +7,6 @@ use super::model::Which;
 use super::{Failure, print, signals};
 use clap::ValueEnum;
 use fathom_arch::config::{Config, Overrides};
-use fathom_engine::Engine;
 use fathom_engine::cache::{CacheTypes, IndexType};
 use fathom_engine::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
 use fathom_engine::inventory::Inventory;
@@ -20,6 +19,7 @@ use fathom_measure::bench::{Fill, Kind, Room, RoomOptions, Test};
 use fathom_simd::{Format, Kernels};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 /// Measure how fast a model runs on this machine, with the tests of llama-bench.
@@ -101,7 +101,8 @@ pub fn run(args: Args) -> Result<(), Failure> {
     if !print::piece(&out.begin(&model))? {
         return Ok(());
     }
-    let done = measure_all(&args, &mapping, (&tests, &threads), (kernels, &model), &mut out, signals.flag());
+    drop(mapping);
+    let done = measure_all(&args, (&tests, &threads), (kernels, &model), &mut out, signals.flag());
     // Whatever ended it: what was measured before is a whole answer.
     match done {
         Ok(ControlFlow::Break(())) => Ok(()),
@@ -112,7 +113,6 @@ pub fn run(args: Args) -> Result<(), Failure> {
 /// Breaks if nobody reads the answer any more.
 fn measure_all(
     args: &Args,
-    mapping: &Mapping,
     (tests, threads): (&[(usize, Vec<Test>)], &[usize]),
     (kernels, model): (&'static Kernels, &Model),
     out: &mut Writer,
@@ -120,11 +120,12 @@ fn measure_all(
 ) -> Result<ControlFlow<()>, Failure> {
     for &n_threads in threads {
         let seats = Seats::of(n_threads);
-        let engine = Engine::load(mapping.shards(), &Overrides::default(), kernels, &seats)
-            .map_err(|error| named(&model.filename, error))?;
-        let bytes = mapping.shards().into_iter().map(|(_, bytes)| bytes);
-        let mut room = Room::new(&engine, bytes, options(args));
-        let mut session: Option<Session<'_>> = None;
+        let (mapping, _) = map(args.which.path())?;
+        let loaded = fathom_engine::Model::of(mapping, &Overrides::default(), kernels, &seats);
+        let loaded = Arc::new(loaded.map_err(|error| named(&model.filename, error))?);
+        let bytes = loaded.mapping().shards().into_iter().map(|(_, bytes)| bytes);
+        let mut room = Room::new(&loaded, bytes, options(args));
+        let mut session: Option<Session> = None;
         for (depth, tests) in tests {
             if session.is_none() || !args.sweep {
                 // The old one's memory goes first.

@@ -2,13 +2,13 @@
 
 use super::Failure;
 use super::flags::{LATENT_TYPES, index_type, latent_type, thread_count, token_count, tokens_or_none};
-use super::loading::{DEFAULT_CTX, map_files};
+use super::loading::map_files;
 use super::predict::{self, PredictArgs};
 use super::print::{self, Sheet, bytes};
 use super::room::{self, Quantized};
 use fathom_arch::config::{Config, Overrides};
 use fathom_engine::cache::{CacheTypes, IndexType};
-use fathom_engine::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
+use fathom_engine::fit::{Plan, Setting, USUAL_BATCH, USUAL_CTX, WeightBytes};
 use fathom_engine::machine::Machine;
 use fathom_engine::mmap::Mapping;
 use fathom_engine::session::SessionMemory;
@@ -111,13 +111,13 @@ pub fn run(args: Args) -> Result<(), Failure> {
 /// What DeepSeek-V3.2 would need here.
 fn quantizations(args: &Args, machine: &Machine) -> Vec<Quantized> {
     let n_threads = args.threads.unwrap_or_else(|| machine.cores.default_threads());
-    room::quantized(DEFAULT_CTX, n_threads, machine.memory.usable())
+    room::quantized(USUAL_CTX, n_threads, machine.memory.usable())
 }
 
 fn quantizations_text(args: &Args, machine: &Machine, sheet: &mut Sheet) {
     let all = quantizations(args, machine);
     sheet.heading(&format!(
-        "DeepSeek-V3.2 in the available memory, with a context of {DEFAULT_CTX} tokens (computed)"
+        "DeepSeek-V3.2 in the available memory, with a context of {USUAL_CTX} tokens (computed)"
     ));
     sheet.row("largest that fits", room::best_quantization(&all, machine.memory.usable()));
 }
@@ -125,7 +125,7 @@ fn quantizations_text(args: &Args, machine: &Machine, sheet: &mut Sheet) {
 fn quantizations_json(args: &Args, machine: &Machine) -> Json {
     let one =
         |one: &Quantized| json!({ "type": one.preset.name(), "needed_bytes": one.needed, "fits": one.fits });
-    json!({ "ctx_size": DEFAULT_CTX, "types": quantizations(args, machine).iter().map(one).collect::<Vec<_>>() })
+    json!({ "ctx_size": USUAL_CTX, "types": quantizations(args, machine).iter().map(one).collect::<Vec<_>>() })
 }
 
 /// A model on this machine.
@@ -155,7 +155,7 @@ fn examine(path: &Path, mapping: &Mapping, args: &Args, machine: &Machine) -> Re
     let n_ctx_made_for = config.max_position_embeddings;
     let mut wanted = Setting {
         n_ctx: match args.ctx_size {
-            None => DEFAULT_CTX.min(n_ctx_made_for),
+            None => USUAL_CTX.min(n_ctx_made_for),
             Some(0) => n_ctx_made_for,
             Some(n_ctx) => n_ctx,
         },

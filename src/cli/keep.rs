@@ -52,8 +52,8 @@ fn gibibytes(text: &str) -> Result<u64, String> {
 impl KeepArgs {
     /// A session that keeps its rows, unless that is unwanted. Where they cannot be kept that is told, and everything
     /// else goes on.
-    pub(crate) fn session<'l>(&self, loaded: &'l Loaded<'_>) -> Result<Session<'l>, Failure> {
-        let mut session = Session::new(&loaded.engine, loaded.options)?;
+    pub(crate) fn session(&self, loaded: &Loaded) -> Result<Session, Failure> {
+        let mut session = Session::new(&loaded.model, loaded.options)?;
         if !self.no_cache {
             match self.open(loaded) {
                 Ok(kept) => session.keep_in(kept),
@@ -67,7 +67,7 @@ impl KeepArgs {
         Ok(session)
     }
 
-    fn open(&self, loaded: &Loaded<'_>) -> Result<PromptCache, Failure> {
+    fn open(&self, loaded: &Loaded) -> Result<PromptCache, Failure> {
         let folder = folder().map_err(Failure::runtime)?;
         let path = folder.path().display().to_string();
         let cache = loaded.options.cache;
@@ -78,7 +78,7 @@ impl KeepArgs {
         let (root, known) = loaded.kept_root(&folder)?;
         let at = |error: std::io::Error| Failure::runtime(format!("{path}: {error}"));
         let mut kept = PromptCache::open(folder, self.cache_limit, root, &about).map_err(at)?;
-        kept.watch(loaded.guard().map_err(Failure::runtime)?);
+        kept.watch(loaded.model.mapping().guard().map_err(Failure::runtime)?);
         if let Some(known) = known {
             // What is kept is found all the same: only reading the model through is not saved.
             if let Err(error) = kept.note(known) {
@@ -90,7 +90,7 @@ impl KeepArgs {
 }
 
 /// Tells what is to be known of what is kept.
-pub(crate) fn tell_notices(session: &mut Session<'_>) {
+pub(crate) fn tell_notices(session: &mut Session) {
     for notice in session.take_notices() {
         aside(&format!("note: prompt cache: {notice}"));
     }

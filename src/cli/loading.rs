@@ -2,24 +2,24 @@
 
 use super::flags::thread_count;
 use super::meter::Meter;
-use super::room::{self, Named};
 use super::settings::is_builtin;
-use super::{Failure, print, signals};
+use super::{Failure, print, room, signals};
 use crate::builtin;
 use crate::closest::closest;
-use fathom_arch::config::{Config, ConfigError, Overrides};
-use fathom_engine::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
-use fathom_engine::machine::{Memory, lock_limit};
-use fathom_engine::mmap::{Guard, MapError, Mapping, Watch};
-use fathom_engine::placement::Placement;
+use fathom_arch::config::{Config, Overrides};
+use fathom_engine::fit::{Asked, Room, Tight};
+use fathom_engine::machine::lock_limit;
+use fathom_engine::mmap::{MapError, Mapping, Watch};
+use fathom_engine::open::{Note, Residence};
 use fathom_engine::prompt_cache::{Fingerprint, Folder, Known, Search, UnknownModel};
-use fathom_engine::threads::{Seats, default_threads};
-use fathom_engine::{Engine, LoadError, SessionError, SessionOptions, unread};
+use fathom_engine::threads::default_threads;
+use fathom_engine::{Files, LoadError, Model, OpenError, OpenOptions, SessionError, SessionOptions};
 use fathom_gguf::Gguf;
 use fathom_simd::Kernels;
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 /// How a model is loaded.
@@ -46,19 +46,14 @@ pub struct LoadArgs {
     force: bool,
 }
 
-/// Tokens of context when none are named, in models made for more.
-pub(super) const DEFAULT_CTX: usize = 32768;
-
 /// Likeness of metadata keys that can be meant: all have a beginning in common.
 const CLOSE: f64 = 0.9;
 
 /// The session a verb wants.
 #[derive(Clone, Copy)]
-pub(super) struct Asked {
-    /// Tokens of context; `None`: as many as are usual and fit.
-    pub n_ctx: Option<usize>,
-    /// Most tokens in one forward call; `None`: as many as are usual and fit.
-    pub batch: Option<usize>,
+pub(super) struct WantedSession {
+    /// Context and batch, as far as they are named.
+    pub asked: Asked,
     /// Everything else.
     pub session: SessionOptions,
     /// Mapped weights that have no room in memory may stay on the disk: nobody waits for each token.
@@ -67,124 +62,104 @@ pub(super) struct Asked {
 
 /// A model's files, looked through; nothing of the weights has been read.
 pub(super) struct Opened {
-    mapping: Mapping,
+    files: Files,
     name: String,
-    builtin: bool,
-    overrides: Overrides,
-    config: Config,
-    kernels: &'static Kernels,
-    placement: Placement,
-    options: SessionOptions,
-    /// Whether weights and session find room together.
-    fits: bool,
-    /// Whether the weights were brought into memory.
-    in_memory: bool,
+    is_builtin: bool,
 }
 
 impl LoadArgs {
     /// Maps a model's files, or the built-in one's bytes, reads their header and decides whether they fit in memory.
-    pub(super) fn open(&self, model: Option<&Path>, asked: Asked) -> Result<Opened, Failure> {
-        let overrides =
-            Overrides::parse(&self.override_kv).map_err(Failure::usage)?.dense(asked.session.dense);
-        let kernels = Kernels::from_env().map_err(Failure::usage)?;
+    pub(super) fn open(&self, model: Option<&Path>, wanted: WantedSession) -> Result<Opened, Failure> {
+        let options = OpenOptions {
+            overrides: Overrides::parse(&self.override_kv).map_err(Failure::usage)?,
+            n_threads: self.threads.unwrap_or_else(default_threads),
+            residence: match (self.no_mmap, self.no_warmup) {
+                (true, _) => Residence::Memory,
+                (_, true) => Residence::Mapped,
+                _ => Residence::Warm,
+            },
+            asked: wanted.asked,
+            session: wanted.session,
+            tight: match (self.force, wanted.from_disk) {
+                (true, _) => Tight::Force,
+                (_, true) => Tight::FromDisk,
+                _ => Tight::Refuse,
+            },
+            ..OpenOptions::new(Kernels::from_env().map_err(Failure::usage)?)
+        };
         let model = model.filter(|path| !is_builtin(path));
         let (mapping, name) = map(model)?;
-        let invalid = |error: &dyn Display| Failure::invalid(format!("{name}: {error}"));
-        let gguf = mapping.gguf().map_err(Failure::invalid)?;
-        // The file's own numbers are not to blame for those that replace them.
-        let alone = || Config::of(&gguf, &overrides.without_values()).is_ok();
-        let config = Config::of(&gguf, &overrides).map_err(|error| match error {
-            ConfigError::Invalid(problems) if !overrides.is_empty() && alone() => Failure::usage(format!(
-                "--override-kv: {name} has numbers that fit together, these do not: {}",
-                problems.join("; ")
-            )),
-            error => invalid(&error),
-        })?;
-        let (idle, known) = overrides.without_effect(gguf.metadata());
-        for key in idle {
+        let files = Files::look(mapping, options).map_err(|error| failure(error, &name))?;
+        files.notes().iter().for_each(|note| tell_note(note, &name));
+        Ok(Opened { files, name, is_builtin: model.is_none() })
+    }
+
+    /// Brings the weights into memory in the way that was asked for, binds the tensors and starts the threads.
+    pub(super) fn load(&self, opened: Opened) -> Result<Arc<Model>, Failure> {
+        let Opened { files, name, .. } = opened;
+        let is_mapped = files.mapping().mapped_bytes() > 0;
+        if let Some(note) = nodes_note(files.seats().threads_of_nodes()).filter(|_| is_mapped) {
+            tell!("{note}");
+        }
+        let (residence, total) = files.to_bring_in();
+        if is_mapped && files.room() == Room::OnDisk && !files.notes().contains(&Note::FromDisk) {
+            tell!("note: the weights do not fit in memory: they are read from disk as tokens need them");
+        }
+        let (loaded, stopped) = match total {
+            0 => (files.load(Watch { stop: &AtomicBool::new(false), progress: &|_| {} }), false),
+            _ => {
+                let is_read = residence == Residence::Memory;
+                let doing = if is_read { "reading the weights" } else { "warming up" };
+                in_view(doing, total, |watch| files.load(watch))?
+            }
+        };
+        // A wish that comes with the last bytes is no less meant.
+        let loaded = if stopped { loaded.and(Err(MapError::Stopped.into())) } else { loaded };
+        let model = loaded.map_err(|error| failure(error, &name))?;
+        if self.mlock
+            && let Err(error) = model.mapping().lock()
+        {
+            tell!("{}", lock_warning(&error, lock_limit(Path::new("/"))));
+        }
+        Ok(Arc::new(model))
+    }
+}
+
+/// What the person is told of a model that can be used.
+fn tell_note(note: &Note, name: &str) {
+    match note {
+        Note::IdleOverride { key, known } => {
             let meant = closest(key, known.iter().map(String::as_str), CLOSE);
             let meant = meant.map_or(String::new(), |meant| format!("; did you mean {meant}?"));
             tell!("warning: --override-kv: {} has no effect{meant}", print::plain(key));
         }
-        let weights = WeightBytes::of(&gguf, &config).map_err(|e| invalid(&e))?;
-        for note in unread::notes(&gguf, &config, asked.session.dense) {
-            tell!("note: {}", print::plain(&format!("{name}: {note}")));
-        }
-        if let Some(why) = asked.session.cache.refusal(&config) {
-            return Err(Failure::usage(why));
-        }
-        let n_threads = self.threads.unwrap_or_else(default_threads);
-        let plan =
-            Plan { config: &config, weights, n_threads, mtp: asked.session.mtp, in_memory: self.no_mmap };
-        let usable = Memory::read(Path::new("/")).usable();
-        let (setting, fits) = self
-            .settle(&plan, asked, usable)
-            .map_err(|why| Failure { message: format!("{name} {}", why.message), ..why })?;
-        let Setting { n_ctx, batch, cache } = setting;
-        let placement = mapping.placement(&gguf, &Seats::of(n_threads));
-        Ok(Opened {
-            name,
-            builtin: model.is_none(),
-            overrides,
-            kernels,
-            placement,
-            options: SessionOptions { n_ctx, batch, cache, ..asked.session },
-            fits,
-            in_memory: false,
-            mapping,
-            config,
-        })
-    }
-
-    /// The setting to load with, and whether it fits.
-    fn settle(&self, plan: &Plan<'_>, asked: Asked, usable: Option<u64>) -> Result<(Setting, bool), Failure> {
-        let made_for = plan.config.max_position_embeddings;
-        // 0 is all that the model was made for, as in llama.cpp.
-        let named = asked.n_ctx.filter(|&n_ctx| n_ctx > 0);
-        let n_ctx = named.unwrap_or(if asked.n_ctx.is_some() { made_for } else { DEFAULT_CTX.min(made_for) });
-        let batch = asked.batch.unwrap_or(USUAL_BATCH);
-        let wanted = Setting { n_ctx, batch, cache: asked.session.cache };
-        let fits = usable.is_none_or(|usable| plan.needed(wanted) <= usable);
-        if fits || self.force {
-            return Ok((wanted, fits));
-        }
-        if asked.from_disk && !plan.in_memory && usable.is_none_or(|usable| plan.own(wanted) <= usable) {
+        Note::Unread(note) => tell!("note: {}", print::plain(&format!("{name}: {note}"))),
+        Note::FromDisk => {
             tell!("note: the weights do not fit in memory; every forward call reads them from disk");
-            return Ok((wanted, fits));
         }
-        let named = Named { ctx: named.is_some(), batch: asked.batch.is_some() };
-        let setting = room::settle(plan, wanted, named, usable)?;
-        if setting.n_ctx < n_ctx {
-            tell!("note: the context is {} tokens, the maximum that memory has room for (-c)", setting.n_ctx);
+        Note::ShorterContext { n_ctx } => {
+            tell!("note: the context is {n_ctx} tokens, the maximum that memory has room for (-c)");
         }
-        Ok((setting, true))
+        _ => {}
     }
+}
 
-    /// Brings the weights into memory in the way that was asked for.
-    pub(super) fn bring_in(&self, mut opened: Opened) -> Result<Opened, Failure> {
-        let placement = &opened.placement;
-        let total = if opened.mapping.mapped_bytes() > 0 { placement.n_bytes() } else { 0 };
-        if let Some(note) = nodes_note(placement.seats().threads_of_nodes()).filter(|_| total > 0) {
-            tell!("{note}");
+/// Why the model of this name was not opened, and the exit code.
+fn failure(error: OpenError, name: &str) -> Failure {
+    match error {
+        OpenError::Map(error) => map_failure(error),
+        OpenError::Load(LoadError::Gguf(error)) => Failure::invalid(error),
+        OpenError::Load(LoadError::Threads(error)) => Failure::runtime(error),
+        OpenError::Load(LoadError::Overrides(problems)) => Failure::usage(format!(
+            "--override-kv: {name} has numbers that fit together, these do not: {}",
+            problems.join("; ")
+        )),
+        OpenError::Cache(why) => Failure::usage(why),
+        OpenError::Misfit(misfit) => {
+            let why = room::refusal(&misfit.plan(), misfit.wanted, misfit.usable);
+            Failure::memory(format!("{name} {why}; --force loads it anyway"))
         }
-        if total == 0 {
-            // The built-in model came with the program.
-        } else if self.no_mmap {
-            let mapping = opened.mapping;
-            opened.mapping =
-                watched("reading the weights", total, |watch| mapping.into_memory(placement, watch))?;
-        } else if !opened.fits {
-            tell!("note: the weights do not fit in memory: they are read from disk as tokens need them");
-        } else if !self.no_warmup {
-            watched("warming up", total, |watch| opened.mapping.warm(placement, watch))?;
-        }
-        opened.in_memory = total == 0 || self.no_mmap || (opened.fits && !self.no_warmup);
-        if self.mlock
-            && let Err(error) = opened.mapping.lock()
-        {
-            tell!("{}", lock_warning(&error, lock_limit(Path::new("/"))));
-        }
-        Ok(opened)
+        error => Failure::invalid(format!("{name}: {error}")),
     }
 }
 
@@ -198,19 +173,7 @@ impl LoadArgs {
 /// Shorter loading needs no lines in a log.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// Does work on `total` bytes of files in view of the person, who may end it.
-fn watched<T>(
-    doing: &'static str,
-    total: u64,
-    work: impl FnOnce(Watch<'_>) -> Result<T, MapError>,
-) -> Result<T, Failure> {
-    let (done, stopped) = in_view(doing, total, work)?;
-    // A wish that comes with the last bytes is no less meant.
-    let done = if stopped { done.and(Err(MapError::Stopped)) } else { done };
-    done.map_err(map_failure)
-}
-
-/// The same for work with errors of its own; also gives whether the person wanted to end it.
+/// Does work on `total` bytes of files in view of the person, who may end it; also gives whether they wanted to.
 fn in_view<T>(
     doing: &'static str,
     total: u64,
@@ -279,74 +242,53 @@ impl Opened {
         &self.name
     }
 
-    /// The model's files; none of the one that is a part of the program.
-    pub(super) fn files(&self) -> Vec<PathBuf> {
-        self.mapping.paths()
+    pub(super) fn is_builtin(&self) -> bool {
+        self.is_builtin
     }
 
-    pub(super) fn is_builtin(&self) -> bool {
-        self.builtin
+    /// Where the model's files are; none of the one that is a part of the program.
+    pub(super) fn paths(&self) -> Vec<PathBuf> {
+        self.files.mapping().paths()
+    }
+
+    /// What the files hold.
+    pub(super) fn gguf(&self) -> &Gguf<'_> {
+        self.files.gguf()
     }
 
     /// The model's numbers.
     pub(super) fn config(&self) -> &Config {
-        &self.config
+        self.files.config()
     }
 
     /// The session that was asked for, its context decided.
     pub(super) fn options(&self) -> SessionOptions {
-        self.options
-    }
-
-    pub(super) fn kernels(&self) -> &'static Kernels {
-        self.kernels
-    }
-
-    pub(super) fn n_threads(&self) -> usize {
-        self.placement.seats().n_threads()
-    }
-
-    /// What the files hold.
-    pub(super) fn gguf(&self) -> Result<Gguf<'_>, Failure> {
-        self.mapping.gguf().map_err(Failure::invalid)
-    }
-
-    /// What tells the model from others, and what is to be written down of it in the model's part of `folder`.
-    pub(super) fn fingerprint(&self, folder: &Folder) -> Result<(Fingerprint, Option<Known>), Failure> {
-        let search = Search {
-            mapping: &self.mapping,
-            gguf: &self.gguf()?,
-            seats: self.placement.seats(),
-            in_memory: self.in_memory,
-            small: Search::SMALL,
-            now: SystemTime::now(),
-        };
-        let doing = "reading the weights' checksum";
-        let (found, _) = in_view(doing, self.mapping.n_bytes(), |watch| search.run(folder, watch))?;
-        found.map_err(|error| match error {
-            UnknownModel::Read(error) => map_failure(error),
-            UnknownModel::Young | UnknownModel::Untold => Failure::runtime(error),
-        })
-    }
-
-    /// Tells from now on whether the model's files are as they were when they were opened.
-    pub(super) fn guard(&self) -> std::io::Result<Guard> {
-        self.mapping.guard()
+        self.files.options()
     }
 
     /// An error in the files, under the model's name.
     pub(super) fn invalid(&self, error: impl Display) -> Failure {
         Failure::invalid(format!("{}: {error}", self.name))
     }
+}
 
-    /// Binds the tensors and starts the threads.
-    pub(super) fn engine(&self) -> Result<Engine<'_>, Failure> {
-        let engine = Engine::of(&self.gguf()?, &self.overrides, self.kernels, self.placement.seats());
-        engine.map_err(|error| match error {
-            LoadError::Threads(error) => Failure::runtime(error),
-            error => self.invalid(error),
-        })
-    }
+/// What tells a model from others, and what is to be written down of it in its part of `folder`. Reads all its weights where
+/// nothing of the kind was written down.
+pub(super) fn fingerprint(model: &Model, folder: &Folder) -> Result<(Fingerprint, Option<Known>), Failure> {
+    let search = Search {
+        mapping: model.mapping(),
+        gguf: model.gguf(),
+        seats: model.seats(),
+        in_memory: model.is_in_memory(),
+        small: Search::SMALL,
+        now: SystemTime::now(),
+    };
+    let doing = "reading the weights' checksum";
+    let (found, _) = in_view(doing, model.mapping().n_bytes(), |watch| search.run(folder, watch))?;
+    found.map_err(|error| match error {
+        UnknownModel::Read(error) => map_failure(error),
+        UnknownModel::Young | UnknownModel::Untold => Failure::runtime(error),
+    })
 }
 
 /// The exit code of what ends a session.
@@ -365,50 +307,6 @@ impl From<SessionError> for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn args(force: bool) -> LoadArgs {
-        LoadArgs {
-            threads: None,
-            override_kv: Vec::new(),
-            no_warmup: false,
-            mlock: false,
-            no_mmap: false,
-            force,
-        }
-    }
-
-    #[test]
-    fn force_takes_what_does_not_fit() {
-        let config = Config::tiny();
-        let weights = WeightBytes::default();
-        let plan = Plan { config: &config, weights, n_threads: 1, mtp: false, in_memory: false };
-        let asked =
-            Asked { n_ctx: Some(4096), batch: None, session: SessionOptions::default(), from_disk: false };
-        let (setting, fits) = args(true).settle(&plan, asked, Some(1)).unwrap();
-        assert_eq!((setting.n_ctx, fits), (4096, false));
-        assert_eq!(args(false).settle(&plan, asked, Some(1)).unwrap_err().code, 4);
-        assert!(args(false).settle(&plan, asked, None).unwrap().1);
-    }
-
-    #[test]
-    fn mapped_weights_may_stay_on_the_disk_where_nobody_waits() {
-        let args = args(false);
-        let config = Config::tiny();
-        let weights = WeightBytes { routed: 1 << 40, ..WeightBytes::default() };
-        let plan = |in_memory| Plan { config: &config, weights, n_threads: 1, mtp: false, in_memory };
-        let session = SessionOptions::default();
-        let asked = |from_disk| Asked { n_ctx: Some(64), batch: None, session, from_disk };
-        let usable = Some(1 << 30);
-        assert!(!args.settle(&plan(false), asked(true), usable).unwrap().1, "no warm-up");
-        for (in_memory, from_disk) in [(true, true), (false, false)] {
-            assert_eq!(args.settle(&plan(in_memory), asked(from_disk), usable).unwrap_err().code, 4);
-        }
-        assert_eq!(
-            args.settle(&plan(false), asked(true), Some(1)).unwrap_err().code,
-            4,
-            "no room for a session"
-        );
-    }
 
     #[test]
     fn several_memory_nodes_are_told() {

@@ -1,11 +1,12 @@
 //! `fathom logits`: teacher-forced logits, for comparing with other programs bit by bit.
 
 use super::flags::{index_type, latent_type, token_count};
-use super::loading::{Asked, LoadArgs};
+use super::loading::{LoadArgs, WantedSession};
 use super::model::Which;
 use super::tokenize::read_text;
 use super::{Failure, print, signals};
 use fathom_engine::cache::{CacheTypes, IndexType};
+use fathom_engine::fit::Asked;
 use fathom_engine::{Session, SessionOptions, Wanted};
 use fathom_files::output::{Appending, Target};
 use fathom_simd::Format;
@@ -85,25 +86,25 @@ pub fn run(args: Args) -> Result<(), Failure> {
         mtp_dense: args.mtp_dense,
         ..SessionOptions::default()
     };
-    let asked = Asked { n_ctx: Some(tokens.len()), batch: args.batch, session, from_disk: true };
-    let opened = args.load.open(args.which.path(), asked)?;
+    let asked = Asked { n_ctx: Some(tokens.len()), batch: args.batch };
+    let opened = args.load.open(args.which.path(), WantedSession { asked, session, from_disk: true })?;
     let n_rows = if args.mtp { tokens.len() - 1 } else { tokens.len() };
     // Before the weights are brought in: a name that is taken or a full disk is told at once.
     let n_bytes = (n_rows * opened.config().vocab_size * size_of::<f32>()) as u64;
     let (mut sink, _unfinished) =
-        signals::make_unfinished(|| output.begin(opened.files(), n_bytes), Sink::path)?;
-    let opened = args.load.bring_in(opened)?;
-    let engine = opened.engine()?;
-    let mut session = Session::new(&engine, opened.options())?;
+        signals::make_unfinished(|| output.begin(opened.paths(), n_bytes), Sink::path)?;
+    let options = opened.options();
+    let model = args.load.load(opened)?;
+    let mut session = Session::new(&model, options)?;
     let started = Instant::now();
     compute(&mut session, &tokens, args.mtp, &mut sink)?;
     sink.finish()?;
     let seconds = started.elapsed().as_secs_f64();
     if args.json {
         let report = serde_json::json!({
-            "shape": [n_rows, engine.config.vocab_size],
-            "level": opened.kernels().level().name(),
-            "threads": opened.n_threads(),
+            "shape": [n_rows, model.config.vocab_size],
+            "level": model.kernels.level().name(),
+            "threads": model.n_threads(),
             "seconds": seconds,
         });
         print::json(&report)?;
@@ -276,7 +277,7 @@ fn open_stream(path: &Path) -> std::io::Result<File> {
     File::options().write(true).open(path)
 }
 
-fn compute(session: &mut Session<'_>, tokens: &[u32], mtp: bool, sink: &mut Sink) -> Result<(), Failure> {
+fn compute(session: &mut Session, tokens: &[u32], mtp: bool, sink: &mut Sink) -> Result<(), Failure> {
     // What nobody takes is not computed.
     let is_over = Cell::new(false);
     let mut written = Ok(());

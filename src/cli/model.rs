@@ -1,17 +1,18 @@
-//! The model that a person talks to: arguments, files, engine and tokenizer in one.
+//! The model that a person talks to: arguments, files, model and tokenizer in one.
 
 use super::Failure;
 use super::flags::{index_type, latent_type, token_count, tokens_or_none};
-use super::loading::{Asked, LoadArgs, Opened};
+use super::loading::{self, LoadArgs, Opened, WantedSession};
 use super::settings::is_builtin;
 use fathom_engine::cache::{CacheTypes, IndexType};
-use fathom_engine::mmap::Guard;
+use fathom_engine::fit::Asked;
 use fathom_engine::prompt_cache::{Folder, Key, Known};
-use fathom_engine::{Engine, SessionOptions};
+use fathom_engine::{Model, SessionOptions};
 use fathom_quantize::metadata::{DEMONSTRATION_WEIGHTS, RANDOM_WEIGHTS, WEIGHTS_KEY};
 use fathom_simd::Format;
 use fathom_text::tokenizer::Tokenizer;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Which model.
 #[derive(clap::Args, Clone, Debug)]
@@ -56,29 +57,35 @@ pub struct ModelArgs {
     load: LoadArgs,
 }
 
-/// A model's files, in memory as far as was asked for.
+/// A model's files, looked through.
 pub struct ModelFiles {
     opened: Opened,
     tokenizer: Tokenizer,
+    load: LoadArgs,
 }
 
 /// A model that is ready to be talked to.
-pub struct Loaded<'m> {
+pub struct Loaded {
     /// The model.
-    pub engine: Engine<'m>,
-    /// Its tokenizer; it has as many ids as the engine.
-    pub tokenizer: &'m Tokenizer,
+    pub model: Arc<Model>,
+    /// Its tokenizer; it has as many ids as the model.
+    pub tokenizer: Tokenizer,
     /// How its sessions are to be set up.
     pub options: SessionOptions,
     /// What to call it: its path, or that it is built in.
     pub name: String,
-    opened: &'m Opened,
+    is_builtin: bool,
 }
 
-impl Loaded<'_> {
+impl Loaded {
+    /// Whether no model was named.
+    pub fn is_builtin(&self) -> bool {
+        self.is_builtin
+    }
+
     /// Where its file is, from anywhere; `None`: it is built in.
     pub(crate) fn path(&self) -> Option<PathBuf> {
-        if self.opened.is_builtin() {
+        if self.is_builtin {
             return None;
         }
         let path = PathBuf::from(&self.name);
@@ -88,13 +95,8 @@ impl Loaded<'_> {
     /// What blocks of its kept conversations in `folder` begin from, and what is to be written down there of the model. Reads
     /// all its weights where nothing of the kind was written down.
     pub(super) fn kept_root(&self, folder: &Folder) -> Result<(Key, Option<Known>), Failure> {
-        let (fingerprint, known) = self.opened.fingerprint(folder)?;
-        Ok((Key::root(&fingerprint, &self.engine.config, self.options, self.engine.kernels), known))
-    }
-
-    /// Tells from now on whether the model's files are as they were when they were opened.
-    pub(super) fn guard(&self) -> std::io::Result<Guard> {
-        self.opened.guard()
+        let (fingerprint, known) = loading::fingerprint(&self.model, folder)?;
+        Ok((Key::root(&fingerprint, &self.model.config, self.options, self.model.kernels), known))
     }
 }
 
@@ -120,22 +122,21 @@ impl ModelArgs {
         if is_builtin(path) || path.exists() { None } else { self.open().err() }
     }
 
-    /// Maps the model's files, or the built-in one's bytes, checks them, and brings the weights into memory, with
-    /// progress on stderr. Says there when the weights are random or a demonstration.
+    /// Maps the model's files, or the built-in one's bytes, and checks them; nothing of the weights is read. Says on stderr when
+    /// they are random or a demonstration.
     ///
     /// # Errors
     /// A path without a model, a file that is none, a tokenizer that is missing or does not belong to it; a model that
-    /// does not fit in memory; Ctrl-C.
+    /// does not fit in memory.
     pub fn open(&self) -> Result<ModelFiles, Failure> {
         let session = SessionOptions {
             cache: CacheTypes { latent: self.cache_type, index: self.index_cache },
             dense: self.dense,
             ..SessionOptions::default()
         };
-        let (n_ctx, batch) = (self.ctx_size, self.batch_size);
-        let asked = Asked { n_ctx, batch, session, from_disk: false };
-        let opened = self.load.open(self.which.path(), asked)?;
-        let gguf = opened.gguf()?;
+        let asked = Asked { n_ctx: self.ctx_size, batch: self.batch_size };
+        let opened = self.load.open(self.which.path(), WantedSession { asked, session, from_disk: false })?;
+        let gguf = opened.gguf();
         let tokenizer = Tokenizer::from_gguf(gguf.metadata()).map_err(|e| opened.invalid(e))?;
         check_sizes(&tokenizer, opened.config().vocab_size).map_err(|e| opened.invalid(e))?;
         let made_for = opened.config().max_position_embeddings;
@@ -148,8 +149,7 @@ impl ModelArgs {
         if let Some(worth) = gguf.metadata().str(WEIGHTS_KEY).ok().flatten() {
             tell_worth(&opened, worth);
         }
-        drop(gguf);
-        Ok(ModelFiles { opened: self.load.bring_in(opened)?, tokenizer })
+        Ok(ModelFiles { opened, tokenizer, load: self.load.clone() })
     }
 }
 
@@ -178,7 +178,7 @@ pub(super) fn check_sizes(tokenizer: &Tokenizer, vocab_size: usize) -> Result<()
 impl ModelFiles {
     /// Where its files are.
     pub(super) fn paths(&self) -> Vec<PathBuf> {
-        self.opened.files()
+        self.opened.paths()
     }
 
     /// How many tokens the vocabulary has.
@@ -186,23 +186,13 @@ impl ModelFiles {
         self.tokenizer.n_tokens()
     }
 
-    /// Whether no model was named.
-    pub fn is_builtin(&self) -> bool {
-        self.opened.is_builtin()
-    }
-
-    /// What to call the model: its path, or that it is built in.
-    pub fn name(&self) -> String {
-        self.opened.name().to_owned()
-    }
-
-    /// Binds the tensors and starts the threads.
+    /// Brings the weights into memory, with progress on stderr, binds the tensors and starts the threads.
     ///
     /// # Errors
-    /// Tensors that do not make the model; a system that gives no threads.
-    pub fn load(&self) -> Result<Loaded<'_>, Failure> {
-        let engine = self.opened.engine()?;
-        let (options, name) = (self.opened.options(), self.name());
-        Ok(Loaded { engine, tokenizer: &self.tokenizer, options, name, opened: &self.opened })
+    /// Tensors that do not make the model; no memory for them; a system that gives no threads; Ctrl-C.
+    pub fn load(self) -> Result<Loaded, Failure> {
+        let ModelFiles { opened, tokenizer, load } = self;
+        let (options, name, is_builtin) = (opened.options(), opened.name().to_owned(), opened.is_builtin());
+        Ok(Loaded { model: load.load(opened)?, tokenizer, options, name, is_builtin })
     }
 }

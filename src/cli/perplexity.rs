@@ -84,11 +84,11 @@ pub fn run(args: Args) -> Result<(), Failure> {
     let loaded = files.load()?;
     let chunks = chunks(&args, &loaded, base.as_ref())?;
     if let (Some(base), Some(path)) = (&base, &args.kl_base) {
-        base.check_vocabulary(loaded.engine.config.vocab_size).map_err(|e| base_failure(path, e))?;
+        base.check_vocabulary(loaded.model.config.vocab_size).map_err(|e| base_failure(path, e))?;
     }
     let signals = signals::listen()?;
     let mut work = Work {
-        session: Session::new(&loaded.engine, loaded.options)?,
+        session: Session::new(&loaded.model, loaded.options)?,
         chunks: &chunks,
         stop: signals.flag(),
         show: !args.json,
@@ -157,7 +157,7 @@ fn base_failure(path: &Path, error: BaseError) -> Failure {
 }
 
 /// The text in chunks: the base's own, or the file's.
-fn chunks(args: &Args, loaded: &Loaded<'_>, base: Option<&Base<'_>>) -> Result<Chunks, Failure> {
+fn chunks(args: &Args, loaded: &Loaded, base: Option<&Base<'_>>) -> Result<Chunks, Failure> {
     let n_ctx = loaded.options.n_ctx;
     let of_file = match &args.file {
         None => None,
@@ -185,7 +185,7 @@ fn chunks(args: &Args, loaded: &Loaded<'_>, base: Option<&Base<'_>>) -> Result<C
 
 /// One walk over the text.
 struct Work<'w> {
-    session: Session<'w>,
+    session: Session,
     chunks: &'w Chunks,
     stop: &'static AtomicBool,
     /// Show running values on stdout.

@@ -4,7 +4,7 @@ use super::flags::tokens_or_none;
 use super::synth::{self, Types};
 use super::{Failure, print, signals};
 use fathom_arch::config::Overrides;
-use fathom_engine::Engine;
+use fathom_engine::Model;
 use fathom_engine::cache::CacheTypes;
 use fathom_engine::machine::Machine;
 use fathom_engine::mmap::{Mapping, Watch};
@@ -15,6 +15,7 @@ use fathom_simd::Kernels;
 use serde_json::{Value as Json, json};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What is predicted.
@@ -141,15 +142,16 @@ fn measure(
     mapping
         .warm(&placement, Watch { stop: signals.flag(), progress: &|_| {} })
         .map_err(Failure::interrupted)?;
-    let engine =
-        Engine::load(mapping.shards(), &Overrides::default(), kernels, &seats).map_err(Failure::runtime)?;
+    drop(gguf);
+    let model = Model::of(mapping, &Overrides::default(), kernels, &seats).map_err(Failure::runtime)?;
+    let model = Arc::new(model);
     let mut rows = Vec::new();
     for &depth in &args.n_depth {
         print::figures(format_args!("running a slice of {types} at depth {depth}"));
         let SessionOptions { batch, cache, .. } = session_options(depth);
         let options = RoomOptions { batch, cache, last_logits: false, fill: Fill::Random, seed: 1 };
-        let bytes = mapping.shards().into_iter().map(|(_, bytes)| bytes);
-        let room = Room::new(&engine, bytes, options);
+        let bytes = model.mapping().shards().into_iter().map(|(_, bytes)| bytes);
+        let room = Room::new(&model, bytes, options);
         let mut session = room.session(depth + N_PROMPT)?;
         room.fill(&mut session, depth)?;
         let mut times = |kind, n| -> Result<Vec<LayerTimes>, Failure> {

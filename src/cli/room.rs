@@ -1,7 +1,7 @@
 //! Whether a model and its session find room, and what to do when they do not.
 
 use super::print::bytes;
-use super::{Failure, synth};
+use super::synth;
 use fathom_engine::cache::CacheTypes;
 use fathom_engine::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
 use fathom_quantize::recipe::Preset;
@@ -110,49 +110,12 @@ fn flags(wanted: Setting, near: Setting) -> Vec<String> {
     flags
 }
 
-/// What a person named, and what may therefore not give way.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Named {
-    pub ctx: bool,
-    pub batch: bool,
-}
-
-/// The setting to load with. A batch that nobody named becomes smaller, then a context that nobody named shorter, until
-/// all fits.
-///
-/// # Errors
-/// Exit code 4, with numbers and the nearest setting that fits.
-pub(super) fn settle(
-    plan: &Plan<'_>,
-    wanted: Setting,
-    named: Named,
-    usable: Option<u64>,
-) -> Result<Setting, Failure> {
-    let Some(usable) = usable.filter(|&usable| plan.needed(wanted) > usable) else { return Ok(wanted) };
-    let mut least = wanted;
-    if !named.batch {
-        if let Some(smaller) = plan.with_batch_that_fits(wanted, usable) {
-            return Ok(smaller);
-        }
-        least.batch = SMALLEST_CHOSEN_BATCH.min(wanted.batch);
-    }
-    let shorter = if named.ctx { None } else { plan.longest(least, usable) };
-    shorter.filter(|shorter| shorter.n_ctx >= SHORTEST_CHOSEN).ok_or_else(|| {
-        let why = refusal(plan, wanted, usable);
-        Failure::memory(format!("{why}; --force loads it anyway"))
-    })
-}
-
-/// Nobody is given a shorter context than this without having asked for it.
-const SHORTEST_CHOSEN: usize = 2048;
-/// Where even the context has to give way, the batch is this.
-const SMALLEST_CHOSEN_BATCH: usize = 32;
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use fathom_arch::config::Config;
     use fathom_engine::cache::IndexType;
+    use fathom_engine::fit::{Asked, Tight};
     use fathom_engine::machine::Memory;
     use fathom_simd::Format;
     use std::fs::{create_dir_all, write};
@@ -162,9 +125,6 @@ mod tests {
         batch: 512,
         cache: CacheTypes { latent: Format::BF16, index: IndexType::F16 },
     };
-
-    const BOTH: Named = Named { ctx: true, batch: true };
-    const BATCH: Named = Named { ctx: false, batch: true };
 
     fn plan(config: &Config) -> Plan<'_> {
         let weights = WeightBytes { routed: 1 << 20, n_weights: 1 << 20, ..WeightBytes::default() };
@@ -189,28 +149,21 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_is_taken_as_it_is() {
-        let config = Config::tiny();
-        let plan = plan(&config);
-        let needed = plan.needed(WANTED);
-        assert_eq!(settle(&plan, WANTED, BOTH, memory(needed, None)).unwrap(), WANTED);
-        assert_eq!(settle(&plan, WANTED, BOTH, memory(2 * needed, Some(needed))).unwrap(), WANTED);
-        assert_eq!(settle(&plan, WANTED, BOTH, None).unwrap(), WANTED, "nothing is known");
-    }
-
-    #[test]
     fn a_groups_limit_refuses_with_numbers_and_what_fits() {
         let config = Config::tiny();
         let plan = plan(&config);
-        let usable = plan.needed(WANTED) - 1;
-        let failure = settle(&plan, WANTED, BOTH, memory(1 << 40, Some(usable))).unwrap_err();
-        assert_eq!(failure.code, 4);
-        let text = failure.message;
-        for words in [&bytes(plan.needed(WANTED)), &bytes(usable), "it fits with -b 256", "--force"] {
+        let limit = plan.needed(WANTED) - 1;
+        let both = Asked { n_ctx: Some(WANTED.n_ctx), batch: Some(WANTED.batch) };
+        let refused = |asked, usable| {
+            let misfit = plan.settle(asked, WANTED.cache, Tight::Refuse, usable).unwrap_err();
+            refusal(&misfit.plan(), misfit.wanted, misfit.usable)
+        };
+        let text = refused(both, memory(1 << 40, Some(limit)));
+        for words in [&bytes(plan.needed(WANTED)), &bytes(limit), "it fits with -b 256"] {
             assert!(text.contains(words), "{words} is missing in {text}");
         }
-        let failure = settle(&plan, WANTED, BATCH, memory(1 << 19, None)).unwrap_err();
-        assert!(failure.message.contains("cache and scratch alone"), "{}", failure.message);
+        let text = refused(Asked { n_ctx: None, ..both }, memory(1 << 19, None));
+        assert!(text.contains("cache and scratch alone"), "{text}");
     }
 
     #[test]
@@ -253,34 +206,10 @@ mod tests {
             let routed = synth::bytes_with(&config, &one.preset.into()).unwrap();
             let weights = WeightBytes { routed, ..WeightBytes::default() };
             let plan = Plan { config: &config, weights, n_threads: 32, mtp: false, in_memory: false };
-            let wanted = Setting { n_ctx: 32768, batch: USUAL_BATCH, cache: CacheTypes::USUAL };
-            let named = Named { ctx: true, batch: false };
-            assert_eq!(one.fits, Some(settle(&plan, wanted, named, Some(usable)).is_ok()));
+            let asked = Asked { n_ctx: Some(32768), batch: None };
+            let settled = plan.settle(asked, CacheTypes::USUAL, Tight::Refuse, Some(usable));
+            assert_eq!(one.fits, Some(settled.is_ok()));
         }
-    }
-
-    #[test]
-    fn a_context_that_nobody_named_gives_way() {
-        let config = Config::tiny();
-        let plan = plan(&config);
-        let half = Setting { n_ctx: WANTED.n_ctx / 2, ..WANTED };
-        assert_eq!(settle(&plan, WANTED, BATCH, Some(plan.needed(half))).unwrap(), half);
-        let little = Setting { n_ctx: SHORTEST_CHOSEN / 2, ..WANTED };
-        assert_eq!(settle(&plan, WANTED, BATCH, Some(plan.needed(little))).unwrap_err().code, 4);
-    }
-
-    #[test]
-    fn a_batch_that_nobody_named_gives_way_first() {
-        let config = Config::tiny();
-        let plan = plan(&config);
-        let quarter = Setting { batch: WANTED.batch / 4, ..WANTED };
-        let ctx = Named { ctx: true, batch: false };
-        assert_eq!(settle(&plan, WANTED, ctx, Some(plan.needed(quarter))).unwrap(), quarter);
-        let none = Named { ctx: false, batch: false };
-        assert_eq!(settle(&plan, WANTED, none, Some(plan.needed(quarter))).unwrap(), quarter);
-        let least = Setting { batch: SMALLEST_CHOSEN_BATCH, n_ctx: WANTED.n_ctx / 2, ..WANTED };
-        assert_eq!(settle(&plan, WANTED, none, Some(plan.needed(least))).unwrap(), least);
-        assert_eq!(settle(&plan, WANTED, ctx, Some(plan.needed(least))).unwrap_err().code, 4);
     }
 
     #[test]

@@ -149,7 +149,7 @@ pub(super) fn answer(
     how.talk.sampling.adjust.check(files.n_tokens()).map_err(Failure::usage)?;
     let loaded = files.load()?;
     let seed = how.talk.sampling.seed.or_random();
-    let constraint = how.schema.map(|schema| schema.constraint(loaded.tokenizer)).transpose()?;
+    let constraint = how.schema.map(|schema| schema.constraint(&loaded.tokenizer)).transpose()?;
     if let Some(raw) = how.raw {
         let tokens = raw_tokens(&loaded, &prompt, raw);
         let mut session = how.keep.session(&loaded)?;
@@ -161,7 +161,7 @@ pub(super) fn answer(
             (outcome, _) => tell(&loaded, &mut session, how, (&outcome, seed, &[])),
         };
     }
-    let chat = Chat::new(loaded.tokenizer)?;
+    let chat = Chat::new(&loaded.tokenizer)?;
     calls::check(&chat, &toolbox.tools).map_err(Failure::invalid)?;
     let mut conversation = how.talk.question(prompt, &toolbox.tools);
     // What cannot be asked is found out before the model is put to work.
@@ -170,7 +170,7 @@ pub(super) fn answer(
     let (mut spoken, mut rounds) = (Spoken::default(), Vec::new());
     loop {
         let seed = seed.wrapping_add(rounds.len() as u64);
-        let Prompt { tokens, start } = chat.prompt_keeping(loaded.tokenizer, &conversation, &spoken)?;
+        let Prompt { tokens, start } = chat.prompt_keeping(&loaded.tokenizer, &conversation, &spoken)?;
         let wanted = Wanted {
             tokens: &tokens,
             start: Some(start),
@@ -186,7 +186,7 @@ pub(super) fn answer(
             Stop::Eos => {
                 let made = &outcome.answer.calls;
                 let free = session.n_ctx() - session.tokens().len();
-                let mut room = calls::Room::new(loaded.tokenizer, free, made.len());
+                let mut room = calls::Room::new(&loaded.tokenizer, free, made.len());
                 answer_calls(made, &mut toolbox, &mut room, how, rounds.len())?
             }
             _ => None,
@@ -200,7 +200,7 @@ pub(super) fn answer(
         if how.json.is_none() {
             tell_figures(&session, &outcome, seed);
         }
-        spoken.insert(loaded.tokenizer, &toolbox.tools, &outcome.answer, (start, &outcome.ids));
+        spoken.insert(&loaded.tokenizer, &toolbox.tools, &outcome.answer, (start, &outcome.ids));
         let mut round = calls::round_json(&outcome.answer, &results);
         round["malformed_calls"] = outcome.malformed.iter().map(show::malformed_json).collect();
         rounds.push(round);
@@ -255,7 +255,7 @@ fn ask(question: &str) -> Result<Option<String>, Failure> {
     }
 }
 
-fn tell_figures(session: &Session<'_>, outcome: &Outcome, seed: u64) {
+fn tell_figures(session: &Session, outcome: &Outcome, seed: u64) {
     if print::is_quiet() {
         return;
     }
@@ -266,8 +266,8 @@ fn tell_figures(session: &Session<'_>, outcome: &Outcome, seed: u64) {
 
 /// Tells what is to be told of the last answer.
 fn tell(
-    loaded: &Loaded<'_>,
-    session: &mut Session<'_>,
+    loaded: &Loaded,
+    session: &mut Session,
     how: &How<'_>,
     (outcome, seed, rounds): (&Outcome, u64, &[Value]),
 ) -> Result<(), Failure> {
@@ -305,8 +305,8 @@ fn tell(
     }
 }
 
-fn raw_tokens(loaded: &Loaded<'_>, prompt: &str, raw: Raw) -> Vec<u32> {
-    let tokenizer = loaded.tokenizer;
+fn raw_tokens(loaded: &Loaded, prompt: &str, raw: Raw) -> Vec<u32> {
+    let tokenizer = &loaded.tokenizer;
     let tokens =
         if raw.special { tokenizer.encode_with_special(prompt) } else { tokenizer.encode_plain(prompt) };
     let bos = tokenizer.bos().filter(|bos| tokens.first() != Some(bos));
@@ -324,8 +324,8 @@ struct Wanted<'a> {
 
 /// Breaks if the reader of stdout went away.
 fn generate_shown(
-    loaded: &Loaded<'_>,
-    session: &mut Session<'_>,
+    loaded: &Loaded,
+    session: &mut Session,
     how: &How<'_>,
     wanted: &Wanted<'_>,
 ) -> Result<(Outcome, ControlFlow<()>), Failure> {
@@ -342,7 +342,7 @@ fn generate_shown(
         interrupt: signals.flag(),
     };
     let mut face = Face::new(how, !wanted.tools.is_empty());
-    let outcome = generate(session, loaded.tokenizer, &request, &mut |event| face.event(event));
+    let outcome = generate(session, &loaded.tokenizer, &request, &mut |event| face.event(event));
     // The line is ended also where an error comes.
     let closed = face.finish();
     let outcome = outcome?;

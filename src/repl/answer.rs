@@ -25,7 +25,7 @@ struct Generated {
     watch: Option<Watch>,
 }
 
-impl Repl<'_, '_> {
+impl Repl<'_> {
     pub(super) fn message(&mut self, text: String) -> Result<Flow, Trouble> {
         self.take_back_unanswered();
         self.kept.suggest(&text);
@@ -129,7 +129,7 @@ impl Repl<'_, '_> {
             return Ok(ControlFlow::Break(()));
         }
         let free = self.session.n_ctx() - self.session.tokens().len();
-        let mut room = calls::Room::new(self.loaded.tokenizer, free, calls.len());
+        let mut room = calls::Room::new(&self.loaded.tokenizer, free, calls.len());
         for (index, call) in calls.iter().enumerate() {
             let mut ask = |question: &str| self.input.ask(question);
             let answered = calls::answer(from_ref(call), &mut self.toolbox, &mut room, &mut ask);
@@ -149,7 +149,7 @@ impl Repl<'_, '_> {
     fn speak(&mut self) -> Result<Flow, Trouble> {
         let prompt = self
             .chat
-            .prompt_keeping(self.loaded.tokenizer, &self.conversation(), &self.spoken)
+            .prompt_keeping(&self.loaded.tokenizer, &self.conversation(), &self.spoken)
             .map_err(|error| Trouble::Mistake(error.to_string()))?;
         let seed = match self.talk.sampling.seed.0 {
             Some(first) => first.wrapping_add(self.n_seeds),
@@ -216,7 +216,7 @@ impl Repl<'_, '_> {
         let mut progress = Some(PromptProgress::new());
         let kept = &mut self.kept;
         let outcome =
-            generate(&mut self.session, self.loaded.tokenizer, &request, &mut |event| match event {
+            generate(&mut self.session, &self.loaded.tokenizer, &request, &mut |event| match event {
                 Event::Prompt { done, total } if done == total => {
                     progress = None;
                     GO_ON
@@ -259,7 +259,7 @@ impl Repl<'_, '_> {
         let tools = &self.toolbox.tools;
         let answers_calls = !tools.is_empty() && *stop == Stop::Eos;
         let answer = if answers_calls { answer.clone() } else { without_calls(answer) };
-        self.spoken.insert(self.loaded.tokenizer, tools, &answer, (prompt.start, &outcome.ids));
+        self.spoken.insert(&self.loaded.tokenizer, tools, &answer, (prompt.start, &outcome.ids));
         self.turns.push(Message::Assistant(answer));
         let is_whole = matches!(stop, Stop::Eos | Stop::StopString(_));
         self.cut = (!is_whole).then(|| (self.turns.len(), stop.name().to_owned()));

@@ -21,7 +21,7 @@ const TICK: Duration = Duration::from_millis(50);
 /// Shorter waits are not worth a word.
 const WORTH_TELLING: f64 = 5.0;
 
-impl Repl<'_, '_> {
+impl Repl<'_> {
     /// Takes all files, or none if one cannot be read or they do not fit.
     pub(super) fn read_files(&mut self, paths: &[PathBuf]) -> Result<(), String> {
         let signals = signals::listen().map_err(|failure| failure.message)?;
@@ -118,7 +118,7 @@ impl Repl<'_, '_> {
                 0
             } else {
                 let prompt =
-                    self.chat.prompt_keeping(self.loaded.tokenizer, &self.conversation(), &self.spoken);
+                    self.chat.prompt_keeping(&self.loaded.tokenizer, &self.conversation(), &self.spoken);
                 prompt.map_or(self.session.tokens().len(), |prompt| prompt.tokens.len())
             };
         let files = self.files.iter().map(|text| self.loaded.tokenizer.encode_plain(text).len());

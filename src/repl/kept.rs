@@ -290,7 +290,7 @@ impl Kept {
     }
 }
 
-impl Repl<'_, '_> {
+impl Repl<'_> {
     pub(super) fn saved(&self) -> Saved {
         let (model, model_path, talk) = (self.loaded.name.clone(), self.loaded.path(), self.talk.clone());
         let (tools, turns) = (self.toolbox.tools.clone(), self.turns.clone());
@@ -474,7 +474,7 @@ impl Repl<'_, '_> {
             let Message::Assistant(answer) = turn else { continue };
             let reasons = ids.iter().any(|id| Some(*id) == end_think);
             let start = if reasons { Start::Reasoning } else { Start::Content };
-            self.spoken.insert(self.loaded.tokenizer, &tools, answer, (start, ids));
+            self.spoken.insert(&self.loaded.tokenizer, &tools, answer, (start, ids));
         }
         (self.talk, self.turns, self.n_seeds) = (talk, turns, 0);
         self.toolbox.tools = tools;

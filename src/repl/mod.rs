@@ -79,7 +79,7 @@ pub(crate) struct Setup {
 ///
 /// # Errors
 /// A model without a chat format, a terminal that cannot be used.
-pub(crate) fn run(loaded: &Loaded<'_>, mut setup: Setup) -> Result<Left, Failure> {
+pub(crate) fn run(loaded: &Loaded, mut setup: Setup) -> Result<Left, Failure> {
     let _holding = signals::hold()?;
     let (begin, first) = (setup.begin.take(), setup.first.take());
     let mut repl = match model::resume(loaded, setup)? {
@@ -141,7 +141,7 @@ fn status(model: &str, context: &str, rate: Option<f64>, thinking: bool, columns
     fitting.unwrap_or_else(|| format!("{context} | {thinking}"))
 }
 
-fn talk(repl: &mut Repl<'_, '_>, mut first: Option<String>) -> Result<(), Failure> {
+fn talk(repl: &mut Repl<'_>, mut first: Option<String>) -> Result<(), Failure> {
     let mut wants_to_leave = false;
     // The first line said it all.
     repl.status = repl.status_line();
@@ -211,11 +211,11 @@ struct Totals {
     seconds: f64,
 }
 
-struct Repl<'l, 'm> {
-    loaded: &'l Loaded<'m>,
+struct Repl<'l> {
+    loaded: &'l Loaded,
     input: Input,
     chat: Chat,
-    session: Session<'l>,
+    session: Session,
     talk: TalkArgs,
     toolbox: Toolbox,
     /// The command line's tools, for conversations that bring none.
@@ -286,14 +286,14 @@ impl From<String> for Trouble {
 type Flow = ControlFlow<()>;
 const GO_ON: Flow = ControlFlow::Continue(());
 
-impl<'l, 'm> Repl<'l, 'm> {
+impl<'l> Repl<'l> {
     /// `before`: what another model had.
     fn new(
-        loaded: &'l Loaded<'m>,
+        loaded: &'l Loaded,
         setup: Setup,
-        parts: Parts<'l>,
+        parts: Parts,
         before: Option<(Input, Kept)>,
-    ) -> Result<Repl<'l, 'm>, Failure> {
+    ) -> Result<Repl<'l>, Failure> {
         let (input, kept) = match before {
             Some(before) => before,
             None => {

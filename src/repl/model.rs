@@ -37,30 +37,27 @@ pub(crate) struct Carried {
 }
 
 /// What a model and a setup make.
-pub(super) struct Parts<'l> {
+pub(super) struct Parts {
     pub(super) chat: Chat,
-    pub(super) session: Session<'l>,
+    pub(super) session: Session,
     pub(super) constraint: Option<Constraint>,
 }
 
-impl<'l> Parts<'l> {
-    fn new(loaded: &'l Loaded<'_>, setup: &Setup) -> Result<Parts<'l>, Failure> {
-        let chat = Chat::new(loaded.tokenizer)?;
+impl Parts {
+    fn new(loaded: &Loaded, setup: &Setup) -> Result<Parts, Failure> {
+        let chat = Chat::new(&loaded.tokenizer)?;
         calls::check(&chat, &setup.toolbox.tools).map_err(Failure::invalid)?;
         let schema = setup.schema.as_ref();
         Ok(Parts {
             chat,
             session: setup.keep.session(loaded)?,
-            constraint: schema.map(|schema| schema.constraint(loaded.tokenizer)).transpose()?,
+            constraint: schema.map(|schema| schema.constraint(&loaded.tokenizer)).transpose()?,
         })
     }
 }
 
 /// A conversation with this model: a new one, or the one that another model had, unless that is refused.
-pub(super) fn resume<'l, 'm>(
-    loaded: &'l Loaded<'m>,
-    mut setup: Setup,
-) -> Result<Result<Repl<'l, 'm>, Left>, Failure> {
+pub(super) fn resume<'l>(loaded: &'l Loaded, mut setup: Setup) -> Result<Result<Repl<'l>, Left>, Failure> {
     let parts = match Parts::new(loaded, &setup) {
         Err(why) if setup.carried.is_some() => return Ok(Err(Left::Refused(why.message, Box::new(setup)))),
         parts => parts?,
@@ -79,7 +76,7 @@ pub(super) fn resume<'l, 'm>(
     })
 }
 
-impl Repl<'_, '_> {
+impl Repl<'_> {
     pub(super) fn show_model(&self) {
         let file = self.loaded.path().filter(|path| *path != Path::new(&self.loaded.name));
         let file = file.map_or(String::new(), |path| format!(" ({})", path.display()));

@@ -11,7 +11,7 @@ use fathom_text::chat::{Conversation, Message, System};
 use std::fmt::Write;
 use std::ops::ControlFlow;
 
-impl Repl<'_, '_> {
+impl Repl<'_> {
     /// Breaks to leave.
     pub(super) fn obey(&mut self, command: Command) -> Result<Flow, Trouble> {
         match command {
@@ -298,7 +298,7 @@ impl Repl<'_, '_> {
         let of = |message: &System| {
             let messages = vec![Message::System(message.clone())];
             let rendered = self.chat.render(&Conversation { messages, thinking: false });
-            rendered.and_then(|rendered| rendered.ids(self.loaded.tokenizer)).map_or(0, |ids| ids.len())
+            rendered.and_then(|rendered| rendered.ids(&self.loaded.tokenizer)).map_or(0, |ids| ids.len())
         };
         of(system).saturating_sub(of(&System { tools: Vec::new(), ..system.clone() }))
     }
@@ -310,7 +310,7 @@ impl Repl<'_, '_> {
             None if self.turns.is_empty() => 0,
             None => self
                 .chat
-                .prompt_keeping(self.loaded.tokenizer, &self.conversation(), &self.spoken)
+                .prompt_keeping(&self.loaded.tokenizer, &self.conversation(), &self.spoken)
                 .map_or(self.session.tokens().len(), |prompt| prompt.tokens.len()),
         }
     }

@@ -23,7 +23,7 @@ const LAST_OF_CODES: i32 = 128;
 /// How often it is looked whether a command has said everything.
 const TICK: Duration = Duration::from_millis(20);
 
-impl Repl<'_, '_> {
+impl Repl<'_> {
     /// The last answer, or a block of code in it, counted from 1.
     fn last_answer(&self, block: Option<usize>) -> Result<String, String> {
         let last = self.turns.iter().rev().find_map(|turn| match turn {

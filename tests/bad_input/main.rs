@@ -11,7 +11,7 @@ mod model;
 mod unread;
 
 use common::convert;
-use common::forge::Model;
+use common::forge::Forged;
 use fathom_gguf::split::shard_name;
 use std::path::{Path, PathBuf};
 use std::process::Output;
@@ -28,7 +28,7 @@ enum By {
 }
 
 /// One row: what it is, how it is made in a folder from a good model, who refuses it, words of the message.
-type Row = (&'static str, fn(&Path, Model) -> PathBuf, By, &'static [&'static str]);
+type Row = (&'static str, fn(&Path, Forged) -> PathBuf, By, &'static [&'static str]);
 
 fn put(folder: &Path, bytes: &[u8]) -> PathBuf {
     let path = folder.join("model.gguf");
@@ -36,11 +36,11 @@ fn put(folder: &Path, bytes: &[u8]) -> PathBuf {
     path
 }
 
-fn put_model(folder: &Path, model: &Model) -> PathBuf {
+fn put_model(folder: &Path, model: &Forged) -> PathBuf {
     put(folder, &model.bytes())
 }
 
-fn put_shards(folder: &Path, shards: &[Model]) -> PathBuf {
+fn put_shards(folder: &Path, shards: &[Forged]) -> PathBuf {
     for (no, shard) in shards.iter().enumerate() {
         shard.write(&folder.join(shard_name("model", no, shards.len())));
     }
@@ -59,7 +59,7 @@ fn overwrite(bytes: &mut [u8], at: usize, with: &[u8]) {
 }
 
 /// The file with some bytes after a name in its header replaced.
-fn changed(folder: &Path, model: &Model, name: &str, skip: usize, with: &[u8]) -> PathBuf {
+fn changed(folder: &Path, model: &Forged, name: &str, skip: usize, with: &[u8]) -> PathBuf {
     let mut bytes = model.bytes();
     let at = after(&bytes, name) + skip;
     overwrite(&mut bytes, at, with);
@@ -67,7 +67,7 @@ fn changed(folder: &Path, model: &Model, name: &str, skip: usize, with: &[u8]) -
 }
 
 /// The first bytes of the file.
-fn cut(folder: &Path, model: &Model, keep: impl Fn(&[u8]) -> usize) -> PathBuf {
+fn cut(folder: &Path, model: &Forged, keep: impl Fn(&[u8]) -> usize) -> PathBuf {
     let bytes = model.bytes();
     put(folder, &bytes[..keep(&bytes)])
 }
@@ -83,7 +83,7 @@ fn run(verb: &str, model: &Path) -> Output {
 }
 
 fn check(rows: &[Row]) {
-    let good = Model::read(&convert("base", "f32").path);
+    let good = Forged::read(&convert("base", "f32").path);
     for &(what, damage, by, says) in rows {
         let folder = tempfile::tempdir().unwrap();
         let path = damage(folder.path(), good.clone());

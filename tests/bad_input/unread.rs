@@ -2,7 +2,7 @@
 
 use super::{By, Row, put_model, put_shards, run};
 use crate::common::convert;
-use crate::common::forge::{Model, Tensor};
+use crate::common::forge::{Forged, Tensor};
 use fathom_gguf::TensorType;
 
 fn bias(name: &str, n: usize) -> Tensor {
@@ -264,7 +264,7 @@ pub const REFUSED: [Row; 24] = [
 ];
 
 /// The logits, and what was said beside them.
-fn logits(model: &Model, more: &[&str]) -> (Vec<u8>, String) {
+fn logits(model: &Forged, more: &[&str]) -> (Vec<u8>, String) {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("logits.bin");
     let done = crate::common::fathom()
@@ -282,12 +282,12 @@ fn logits(model: &Model, more: &[&str]) -> (Vec<u8>, String) {
 
 #[test]
 fn what_changes_nothing_is_taken_and_told() {
-    let good = Model::read(&convert("base", "f32").path);
+    let good = Forged::read(&convert("base", "f32").path);
     let (expected, said) = logits(&good, &[]);
     assert_eq!(said, "");
     let (dense, _) = logits(&good, &["--dense"]);
     assert!(dense != expected, "the indexer chooses");
-    let with = |edit: fn(&mut Model)| {
+    let with = |edit: fn(&mut Forged)| {
         let mut model = good.clone();
         edit(&mut model);
         model
@@ -393,7 +393,7 @@ fn numbers_that_were_replaced_are_not_the_files_fault() {
     let folder = tempfile::tempdir().unwrap();
     let done = crate::common::fathom()
         .arg("logits")
-        .arg(put_model(folder.path(), &Model::read(&convert("base", "f32").path)))
+        .arg(put_model(folder.path(), &Forged::read(&convert("base", "f32").path)))
         .args(["--tokens", "0,5", "-o"])
         .arg(folder.path().join("logits.bin"))
         .args(["--override-kv", "deepseek32.expert_used_count=int:99"])

@@ -16,11 +16,11 @@ use std::error::Error;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 use fathom_arch::config::Overrides;
-use fathom_engine::Engine;
 use fathom_engine::cache::{CacheTypes, IndexType};
 use fathom_engine::mmap::Mapping;
 use fathom_engine::threads::{Seats, default_threads};
@@ -94,7 +94,8 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let n_threads = args.threads.unwrap_or_else(default_threads);
     let kernels = Kernels::from_env()?;
     let seats = Seats::of(n_threads);
-    let engine = Engine::load(mapping.shards(), &Overrides::default(), kernels, &seats)?;
+    let loaded = fathom_engine::Model::of(mapping, &Overrides::default(), kernels, &seats)?;
+    let engine = Arc::new(loaded);
     let options = RoomOptions {
         batch: args.batch,
         cache: CACHE,
@@ -102,7 +103,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
         fill: Fill::Random,
         seed: args.seed,
     };
-    let bytes = mapping.shards().into_iter().map(|(_, bytes)| bytes);
+    let bytes = engine.mapping().shards().into_iter().map(|(_, bytes)| bytes);
     let room = Room::new(&engine, bytes, options);
     let threads = Threads::new(i32::try_from(n_threads)?)?;
     threads.pause();
@@ -110,7 +111,7 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     let mut lab = Lab { args, room, threads: &threads, start };
 
     let tests: Vec<Test> = args.tests.iter().map(|named| named.0).collect();
-    let mut report = Report::begin(args, &engine, mapping.n_bytes(), CACHE);
+    let mut report = Report::begin(args, &engine, engine.mapping().n_bytes(), CACHE);
     // One model at a time: a repacked one is a second copy of most weights in memory.
     let plain = Model::load(&args.model, Loading::default())?;
     report.parity = lab.parity(&plain, &tests)?;

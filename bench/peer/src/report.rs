@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use fathom_engine::Engine;
+use fathom_engine::Model;
 use fathom_engine::cache::CacheTypes;
 use fathom_engine::machine::Machine;
 use fathom_interop::raw;
@@ -114,7 +114,7 @@ pub struct Report {
 
 impl Report {
     /// What is known before anything is measured.
-    pub fn begin(args: &Args, engine: &Engine<'_>, n_bytes: u64, cache: CacheTypes) -> Report {
+    pub fn begin(args: &Args, engine: &Model, n_bytes: u64, cache: CacheTypes) -> Report {
         let machine = Machine::read();
         let cpu = machine.cpu.as_deref().unwrap_or(std::env::consts::ARCH).to_owned();
         let (n_threads, level) = (engine.n_threads(), engine.kernels.level().name());

@@ -1,9 +1,9 @@
 //! llama.cpp, run the way llama-bench runs it, in each of its modes.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Instant;
 
-use fathom_engine::Engine;
 use fathom_engine::session::RandomRows;
 use fathom_interop::RunError;
 use fathom_interop::raw::{CacheType, Context, ContextOptions, Model, Threads};
@@ -59,7 +59,7 @@ const BATCH: usize = 2048;
 #[derive(Clone, Copy)]
 pub struct Start<'s> {
     /// Fathom's engine, which knows what rows look like.
-    pub engine: &'s Engine<'s>,
+    pub engine: &'s Arc<fathom_engine::Model>,
     /// Seed of the rows, the same on both sides.
     pub seed: u64,
     /// Format of llama.cpp's cache.
@@ -110,7 +110,7 @@ impl<'m> Rival<'m> {
         let layout = Layout::parse(&self.context.state())
             .map_err(|e| RunError::Decode(format!("its saved cache is not as known: {e}")))?;
         check(&layout, start)?;
-        let Engine { kernels, config, .. } = start.engine;
+        let fathom_engine::Model { kernels, config, .. } = &**start.engine;
         let mut rows = RandomRows::new(start.engine, start.seed);
         let mut latent = vec![0.0; config.latent_dim()];
         let mut key = vec![0.0; config.indexer.map_or(0, |index| index.head_dim)];

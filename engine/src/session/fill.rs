@@ -6,7 +6,7 @@
 
 use super::{Session, SessionError};
 use crate::cache::{CacheRows, IndexCache, Q8Cache};
-use crate::engine::Engine;
+use crate::loaded::Model;
 use fastrand::Rng;
 use fathom_arch::config::LATENT_NORM_EPS;
 use fathom_simd::Q8Keys;
@@ -19,7 +19,7 @@ pub const FILLED: u32 = u32::MAX;
 
 /// Makes the rows; a row depends on the seed, its layer and its position alone.
 pub struct RandomRows<'e> {
-    engine: &'e Engine<'e>,
+    model: &'e Model,
     seed: u64,
     raw: Vec<f32>,
     cos: Vec<f32>,
@@ -28,18 +28,18 @@ pub struct RandomRows<'e> {
 
 impl<'e> RandomRows<'e> {
     /// Rows of one seed.
-    pub fn new(engine: &'e Engine<'e>, seed: u64) -> RandomRows<'e> {
-        let n_pairs = engine.rotary.n_pairs();
-        RandomRows { engine, seed, raw: Vec::new(), cos: vec![0.0; n_pairs], sin: vec![0.0; n_pairs] }
+    pub fn new(model: &'e Model, seed: u64) -> RandomRows<'e> {
+        let n_pairs = model.rotary.n_pairs();
+        RandomRows { model, seed, raw: Vec::new(), cos: vec![0.0; n_pairs], sin: vec![0.0; n_pairs] }
     }
 
     /// A latent row: `out`, `[kv_lora_rank + qk_rope_head_dim]`.
     pub fn latent(&mut self, layer: usize, position: usize, out: &mut [f32]) {
         let mut random = self.random(layer, position, 0);
-        let (latent, key) = out.split_at_mut(self.engine.config.kv_lora_rank);
+        let (latent, key) = out.split_at_mut(self.model.config.kv_lora_rank);
         self.draw(&mut random, latent.len());
-        let weight = &self.engine.weights.layers[layer].attn.attn_kv_a_norm;
-        self.engine.kernels.rms_norm(&self.raw, weight, LATENT_NORM_EPS, latent);
+        let weight = &self.model.weights().layers[layer].attn.attn_kv_a_norm;
+        self.model.kernels.rms_norm(&self.raw, weight, LATENT_NORM_EPS, latent);
         // Turning a vector of independent normal values gives another one, so the angle may be left out.
         key.fill_with(|| normal(&mut random));
     }
@@ -51,8 +51,9 @@ impl<'e> RandomRows<'e> {
     pub fn index_key(&mut self, layer: usize, position: usize, out: &mut [f32]) {
         let mut random = self.random(layer, position, 1);
         self.draw(&mut random, out.len());
-        let Engine { weights, kernels, config, rotary, .. } = self.engine;
-        let indexer = weights.layers[layer].indexer.as_ref().expect("index keys belong to an indexer");
+        let Model { kernels, config, rotary, .. } = self.model;
+        let indexer =
+            self.model.weights().layers[layer].indexer.as_ref().expect("index keys belong to an indexer");
         kernels.layer_norm(&self.raw, &indexer.k_norm, &indexer.k_norm_bias, LATENT_NORM_EPS, out);
         rotary.angles(position, &mut self.cos, &mut self.sin);
         kernels.rope_halves(&mut out[..config.qk_rope_head_dim], &self.cos, &self.sin);
@@ -79,7 +80,7 @@ fn normal(random: &mut Rng) -> f32 {
     ((sum as f64 - 2.0 * 65535.0) / (65535.0 * 65537.0 / 3.0_f64).sqrt()) as f32
 }
 
-impl Session<'_> {
+impl Session {
     /// Appends `n_tokens` positions with random rows in every layer. The token of such a position is [`FILLED`].
     ///
     /// # Errors
@@ -95,18 +96,18 @@ impl Session<'_> {
             return Err(SessionError::ContextFull { n_ctx, wanted });
         }
         crate::threads::ready();
-        let engine = self.engine;
+        let model = &*self.model;
         for (layer, cache) in self.cache.layers.iter_mut().enumerate() {
-            fill(engine, seed, &mut cache.latent, first..wanted, |rows, position, out| {
+            fill(model, seed, &mut cache.latent, first..wanted, |rows, position, out| {
                 rows.latent(layer, position, out);
             });
             match &mut cache.index {
                 Some(IndexCache::Floats(keys)) => {
-                    fill(engine, seed, keys, first..wanted, |rows, position, out| {
+                    fill(model, seed, keys, first..wanted, |rows, position, out| {
                         rows.index_key(layer, position, out);
                     })
                 }
-                Some(IndexCache::Q8(keys)) => fill_q8(engine, seed, keys, first..wanted, layer),
+                Some(IndexCache::Q8(keys)) => fill_q8(model, seed, keys, first..wanted, layer),
                 None => {}
             }
         }
@@ -116,32 +117,32 @@ impl Session<'_> {
 }
 
 fn fill<'e>(
-    engine: &'e Engine<'e>,
+    model: &'e Model,
     seed: u64,
     cache: &mut CacheRows,
     positions: Range<usize>,
     row: impl Fn(&mut RandomRows<'e>, usize, &mut [f32]) + Sync,
 ) {
     let (format, row_bytes, dim, first) = (cache.format(), cache.row_bytes(), cache.dim(), positions.start);
-    let start = || (RandomRows::new(engine, seed), vec![0.0; dim]);
+    let start = || (RandomRows::new(model, seed), vec![0.0; dim]);
     let pieces = cache.bytes_mut(positions).par_chunks_exact_mut(row_bytes).enumerate();
     pieces.for_each_init(start, |(rows, values), (at, bytes)| {
         row(rows, first + at, values);
-        engine.kernels.encode_cache(format, values, bytes);
+        model.kernels.encode_cache(format, values, bytes);
     });
 }
 
 /// The same for a layer's index keys of 8 bits.
-fn fill_q8(engine: &Engine<'_>, seed: u64, cache: &mut Q8Cache, positions: Range<usize>, layer: usize) {
+fn fill_q8(model: &Model, seed: u64, cache: &mut Q8Cache, positions: Range<usize>, layer: usize) {
     let (dim, block_bytes) = (cache.dim(), cache.block_bytes());
-    let start = || (RandomRows::new(engine, seed), vec![0.0; dim]);
+    let start = || (RandomRows::new(model, seed), vec![0.0; dim]);
     let first_block = positions.start / Q8Keys::PER_BLOCK;
     let blocks = cache.blocks_mut(positions.clone()).par_chunks_exact_mut(block_bytes).enumerate();
     blocks.for_each_init(start, |(rows, key), (index, block)| {
         let first = (first_block + index) * Q8Keys::PER_BLOCK;
         for position in first.max(positions.start)..(first + Q8Keys::PER_BLOCK).min(positions.end) {
             rows.index_key(layer, position, key);
-            engine.kernels.store_index_key(key, position - first, block);
+            model.kernels.store_index_key(key, position - first, block);
         }
     });
 }

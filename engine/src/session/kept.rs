@@ -3,7 +3,7 @@
 use super::Session;
 use crate::prompt_cache::PromptCache;
 
-impl Session<'_> {
+impl Session {
     /// From now on whole blocks of tokens are kept as they come; what is kept already is read by [`Session::recall`].
     pub fn keep_in(&mut self, mut kept: PromptCache) {
         kept.run_mtp(self.options.mtp);

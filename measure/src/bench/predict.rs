@@ -75,8 +75,8 @@ impl Room<'_> {
     ///
     /// # Panics
     /// If the model lacks a kind of layer, or the prompt is longer than a call.
-    pub fn layer_times(&self, session: &mut Session<'_>, test: Test) -> Result<LayerTimes, SessionError> {
-        let config = &self.engine().config;
+    pub fn layer_times(&self, session: &mut Session, test: Test) -> Result<LayerTimes, SessionError> {
+        let config = &self.model().config;
         let (n_layers, n_dense) = (config.num_hidden_layers, config.first_k_dense_replace);
         assert!(0 < n_dense && n_dense < n_layers, "both kinds of layers");
         let mut clock = Clock { last: Instant::now(), layers: Vec::new() };

@@ -4,13 +4,14 @@ use super::limits::Limits;
 use super::work::{Tally, Work};
 use super::{Kind, Stats, Test};
 use fastrand::Rng;
+use fathom_engine::Model;
 use fathom_engine::cache::CacheTypes;
-use fathom_engine::engine::Engine;
 use fathom_engine::machine;
 use fathom_engine::probe::{NoProbe, Probe};
 use fathom_engine::session::{Session, SessionError, SessionOptions, Wanted};
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -40,7 +41,7 @@ pub struct RoomOptions {
 
 /// A loaded model that is measured.
 pub struct Room<'e> {
-    engine: &'e Engine<'e>,
+    model: &'e Arc<Model>,
     options: RoomOptions,
     limits: Limits<'e>,
 }
@@ -92,31 +93,31 @@ impl Measured {
 impl<'e> Room<'e> {
     /// A room for a loaded model; `shards` are the bytes it was loaded from.
     pub fn new(
-        engine: &'e Engine<'e>,
+        model: &'e Arc<Model>,
         shards: impl IntoIterator<Item = &'e [u8]>,
         options: RoomOptions,
     ) -> Room<'e> {
-        Room { engine, options, limits: Limits::new(shards) }
+        Room { model, options, limits: Limits::new(shards) }
     }
 
-    pub(super) fn engine(&self) -> &'e Engine<'e> {
-        self.engine
+    pub(super) fn model(&self) -> &'e Arc<Model> {
+        self.model
     }
 
     /// A session with room for `n_ctx` tokens.
     ///
     /// # Errors
     /// None today: the MTP layer is not asked for.
-    pub fn session(&self, n_ctx: usize) -> Result<Session<'e>, SessionError> {
+    pub fn session(&self, n_ctx: usize) -> Result<Session, SessionError> {
         let RoomOptions { batch, cache, .. } = self.options;
-        Session::new(self.engine, SessionOptions { n_ctx, batch, cache, ..SessionOptions::default() })
+        Session::new(self.model, SessionOptions { n_ctx, batch, cache, ..SessionOptions::default() })
     }
 
     /// Brings a session to `depth` positions, from whatever filled depth it has.
     ///
     /// # Errors
     /// No room, or numbers that go bad.
-    pub fn fill(&self, session: &mut Session<'_>, depth: usize) -> Result<(), SessionError> {
+    pub fn fill(&self, session: &mut Session, depth: usize) -> Result<(), SessionError> {
         session.truncate(depth);
         let (filled, seed) = (session.tokens().len(), self.options.seed);
         match self.options.fill {
@@ -132,8 +133,8 @@ impl<'e> Room<'e> {
     ///
     /// # Errors
     /// As [`Room::run`].
-    pub fn warm_up(&self, session: &mut Session<'_>, test: Test) -> Result<Work, SessionError> {
-        let Engine { weights, config, .. } = self.engine;
+    pub fn warm_up(&self, session: &mut Session, test: Test) -> Result<Work, SessionError> {
+        let (weights, config) = (self.model.weights(), &self.model.config);
         let mut tally = Tally::new(weights, config, self.options.cache);
         self.compute(session, test, &mut tally)?;
         match test.kind {
@@ -152,13 +153,13 @@ impl<'e> Room<'e> {
     ///
     /// # Errors
     /// No room, or numbers that go bad.
-    pub fn run(&self, session: &mut Session<'_>, test: Test) -> Result<f64, SessionError> {
+    pub fn run(&self, session: &mut Session, test: Test) -> Result<f64, SessionError> {
         self.compute(session, test, &mut NoProbe)
     }
 
     pub(super) fn compute(
         &self,
-        session: &mut Session<'_>,
+        session: &mut Session,
         test: Test,
         probe: &mut dyn Probe,
     ) -> Result<f64, SessionError> {
@@ -189,7 +190,7 @@ impl<'e> Room<'e> {
     /// As [`Room::run`].
     pub fn measure(
         &mut self,
-        session: &mut Session<'_>,
+        session: &mut Session,
         test: Test,
         repetitions: usize,
         stop: &AtomicBool,
@@ -218,24 +219,24 @@ impl<'e> Room<'e> {
         Ok(Some(found))
     }
 
-    /// Bytes a second that the engine's threads read from the model's mapping.
+    /// Bytes a second that the model's threads read from the model's mapping.
     pub fn read_bandwidth(&mut self) -> f64 {
-        let mut team = self.engine.team();
+        let mut team = self.model.team();
         let _home = team.keep_caller();
         self.limits.read_bandwidth(&mut team)
     }
 
-    /// Multiplications of 8-bit values a second that the engine's threads do at most.
+    /// Multiplications of 8-bit values a second that the model's threads do at most.
     pub fn int_peak(&self) -> f64 {
-        let mut team = self.engine.team();
+        let mut team = self.model.team();
         let _home = team.keep_caller();
-        Limits::int_peak(&mut team, self.engine.kernels)
+        Limits::int_peak(&mut team, self.model.kernels)
     }
 
     /// Random tokens; a longer list begins as a shorter one.
     pub fn tokens(&self, n: usize, seed: u64) -> Vec<u32> {
         let mut random = Rng::with_seed(seed);
-        let vocab_size = self.engine.config.vocab_size as u32;
+        let vocab_size = self.model.config.vocab_size as u32;
         (0..n).map(|_| random.u32(0..vocab_size)).collect()
     }
 }

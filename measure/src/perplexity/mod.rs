@@ -119,7 +119,7 @@ impl Chunks {
     /// See [`SessionError`].
     pub fn score<R: Send>(
         &self,
-        session: &mut Session<'_>,
+        session: &mut Session,
         index: usize,
         f: impl Fn(usize, &[f32], u32) -> R + Sync,
     ) -> Result<Vec<R>, SessionError> {

@@ -2,13 +2,11 @@
 
 use super::find::Candidate;
 use crate::builtin;
-use crate::cli::loading::DEFAULT_CTX;
 use crate::cli::print::bytes;
-use crate::cli::room::{self, Named};
 use crate::cli::settings::aliases::BUILT_IN;
 use fathom_arch::config::{Config, ConfigError, Overrides};
 use fathom_engine::cache::CacheTypes;
-use fathom_engine::fit::{Plan, Setting, USUAL_BATCH, WeightBytes};
+use fathom_engine::fit::{Asked, Plan, Tight, WeightBytes};
 use fathom_engine::inventory::Inventory;
 use fathom_engine::mmap::{MapError, Mapping};
 use fathom_engine::threads::default_threads;
@@ -167,13 +165,14 @@ impl Row {
     /// Whether the model fits as `fathom chat` would load it.
     fn settle(&mut self, config: &Config, weights: WeightBytes, usable: Option<u64>) -> Verdict {
         let plan = Plan { config, weights, n_threads: default_threads(), mtp: false, in_memory: false };
-        let n_ctx = DEFAULT_CTX.min(config.max_position_embeddings);
-        let wanted = Setting { n_ctx, batch: USUAL_BATCH, cache: CacheTypes::USUAL };
-        let settled = room::settle(&plan, wanted, Named { ctx: false, batch: false }, usable);
-        self.needed = Some(plan.needed(*settled.as_ref().unwrap_or(&wanted)));
+        let settled = plan.settle(Asked::default(), CacheTypes::USUAL, Tight::Refuse, usable);
+        self.needed = Some(match &settled {
+            Ok(settled) => plan.needed(settled.setting),
+            Err(misfit) => misfit.needed,
+        });
         match settled {
             _ if usable.is_none() => Verdict::NotTold,
-            Ok(setting) if setting.n_ctx < n_ctx => Verdict::FitsWith { n_ctx: setting.n_ctx },
+            Ok(settled) if settled.is_shorter => Verdict::FitsWith { n_ctx: settled.setting.n_ctx },
             Ok(_) => Verdict::Fits,
             Err(_) => Verdict::TooLarge,
         }
