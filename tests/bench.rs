@@ -7,7 +7,7 @@ use fathom_arch::config::{Config, Overrides};
 use fathom_engine::cache::{CacheTypes, IndexType};
 use fathom_engine::fit::WeightBytes;
 use fathom_engine::mmap::Mapping;
-use fathom_engine::session::FILLED;
+use fathom_engine::timeline::FILLED;
 use fathom_engine::weights::{Ffn, Matrix, Stack, Weights};
 use fathom_engine::{Model, Session, SessionError, SessionOptions, Wanted};
 use fathom_gguf::Gguf;

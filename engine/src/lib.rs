@@ -1,7 +1,8 @@
 //! DeepSeek-V3.2 from a mapped file to logits.
 //!
-//! A path becomes a [`Model`], which owns its files and is shared, the model any number of [`Session`]s (timelines).
-//! `Session::sync` takes the whole list of tokens and reuses what it already computed. Nothing here prints.
+//! A path becomes a [`Model`], which owns its files and is shared. A [`Worker`] is what computes, one for a machine: threads and
+//! scratch. What was computed is a [`Timeline`]'s, of which there may be many; a [`Session`] is a worker with one timeline.
+//! `sync` takes the whole list of tokens and reuses what is there already. Nothing here prints.
 //!
 //! ```no_run
 //! use fathom_engine::{Model, OpenOptions, Session};
@@ -31,9 +32,13 @@ pub mod prompt_cache;
 pub mod scratch;
 pub mod session;
 pub mod threads;
+pub mod timeline;
 pub mod unread;
 pub mod weights;
+pub mod worker;
 
 pub use loaded::{LoadError, Model};
 pub use open::{Files, OpenError, OpenOptions};
 pub use session::{Session, SessionError, SessionMemory, SessionOptions, Wanted};
+pub use timeline::Timeline;
+pub use worker::Worker;

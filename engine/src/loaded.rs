@@ -1,15 +1,14 @@
-//! A loaded model: files, numbers, tensors, kernels and threads in one, owned and shared by [`Arc`](std::sync::Arc). It does not
-//! change; timelines are [`crate::Session`]s.
+//! A loaded model: files, numbers, tensors and kernels in one, owned and shared by [`Arc`](std::sync::Arc). It does not change:
+//! a [`crate::Worker`] computes with it, and what was computed is a [`crate::Timeline`]'s.
 
 use crate::mmap::Mapping;
 use crate::model::rope::Rotary;
-use crate::threads::{Seats, Team, ThreadError};
+use crate::threads::Seats;
 use crate::weights::{BindError, Weights};
 use fathom_arch::config::{Config, ConfigError, Overrides};
 use fathom_gguf::Gguf;
 use fathom_simd::Kernels;
 use self_cell::self_cell;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 self_cell!(
     /// Files, and what points into them.
@@ -80,7 +79,6 @@ pub struct Model {
     pub(crate) rotary: Rotary,
     seats: Seats,
     in_memory: bool,
-    team: Mutex<Team>,
 }
 
 /// Why a model could not be loaded.
@@ -98,16 +96,13 @@ pub enum LoadError {
     /// The tensors are not this model's.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// The system gives no threads.
-    #[error(transparent)]
-    Threads(#[from] ThreadError),
 }
 
 impl Model {
     /// Loads a model from its files as they are; `seats` are the threads that work on a token.
     ///
     /// # Errors
-    /// A damaged container, metadata of another model, tensors that do not fit the metadata, or too many threads.
+    /// A damaged container, metadata of another model, tensors that do not fit the metadata.
     pub fn of(
         mapping: Mapping,
         overrides: &Overrides,
@@ -116,20 +111,14 @@ impl Model {
     ) -> Result<Model, LoadError> {
         let mut bound = Bound::header(mapping, overrides)?;
         bound.bind()?;
-        Ok(Model::with(bound, kernels, seats, false)?)
+        Ok(Model::with(bound, kernels, seats, false))
     }
 
-    /// Starts the threads for a model whose tensors are bound.
-    pub(crate) fn with(
-        bound: Bound,
-        kernels: &'static Kernels,
-        seats: &Seats,
-        in_memory: bool,
-    ) -> Result<Model, ThreadError> {
+    /// Of files whose tensors are bound.
+    pub(crate) fn with(bound: Bound, kernels: &'static Kernels, seats: &Seats, in_memory: bool) -> Model {
         let config = bound.config().clone();
         let rotary = Rotary::new(&config);
-        let team = Mutex::new(Team::new(seats)?);
-        Ok(Model { bound, config, kernels, rotary, seats: seats.clone(), in_memory, team })
+        Model { bound, config, kernels, rotary, seats: seats.clone(), in_memory }
     }
 
     /// Its tensors.
@@ -152,12 +141,7 @@ impl Model {
         self.in_memory
     }
 
-    /// Its threads, which work for one caller at a time: sessions wait while this is held.
-    pub fn team(&self) -> MutexGuard<'_, Team> {
-        self.team.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Where its threads belong.
+    /// The seats of those who compute with it: its bytes lie by them.
     pub fn seats(&self) -> &Seats {
         &self.seats
     }

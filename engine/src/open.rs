@@ -1,7 +1,7 @@
 //! From a model's files to a loaded model, in two steps that print nothing.
 //!
 //! [`Files::look`] reads the header and decides how the weights and a session find room; [`Files::load`] brings the weights
-//! in, binds the tensors and starts the threads. Between the two a caller may look at what the files hold and at the
+//! in and binds the tensors. Between the two a caller may look at what the files hold and at the
 //! [`Note`]s. [`Model::open`] is both at once.
 
 use crate::fit::{Asked, Misfit, Plan, Room, Tight, WeightBytes};
@@ -95,7 +95,7 @@ pub enum OpenError {
     /// A file that cannot be mapped or read; the caller's wish.
     #[error(transparent)]
     Map(#[from] MapError),
-    /// What the files hold is not a model that runs, or the system gives no threads.
+    /// What the files hold is not a model that runs.
     #[error(transparent)]
     Load(#[from] LoadError),
     /// Cache types that the model cannot have.
@@ -200,8 +200,7 @@ impl Files {
         }
     }
 
-    /// Brings the weights into memory, binds the tensors and starts the threads. `watch` hears of the bytes of
-    /// [`Files::to_bring_in`].
+    /// Brings the weights into memory and binds the tensors. `watch` hears of the bytes of [`Files::to_bring_in`].
     ///
     /// # Errors
     /// Files that cannot be read to their end, no memory, no threads, or the caller's wish.
@@ -220,8 +219,7 @@ impl Files {
         }
         bound.bind().map_err(LoadError::Bind)?;
         let in_memory = !is_mapped || residence != Residence::Mapped;
-        let model = Model::with(bound, kernels, placement.seats(), in_memory);
-        Ok(model.map_err(LoadError::Threads)?)
+        Ok(Model::with(bound, kernels, placement.seats(), in_memory))
     }
 }
 

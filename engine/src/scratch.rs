@@ -150,7 +150,6 @@ pub struct MtpScratch {
     pub joined: Vec<f32>, // [b, 2 * hidden_size], normed embedding, normed hidden state
     pub tokens: Vec<u32>, // [b]
     pub hidden: Vec<f32>, // [b, hidden_size], hidden states that the call's drafts start from
-    pub last: Vec<f32>,   // [hidden_size], hidden state of the last token of the call before
 }
 
 impl Scratch {
@@ -241,7 +240,6 @@ impl MtpScratch {
             joined: make.zeros(b * 2 * c.hidden_size),
             tokens: make.zeros(b),
             hidden: make.zeros(b * c.hidden_size),
-            last: make.zeros(if mtp { c.hidden_size } else { 0 }),
         }
     }
 }

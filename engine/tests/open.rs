@@ -47,7 +47,9 @@ fn the_way_into_memory_changes_no_bit() {
         assert_eq!((how, to_bring > 0), (residence, residence != Residence::Mapped));
         assert!(to_bring <= n_bytes);
         let (session, brought) = (files.options(), AtomicU64::new(0));
-        let progress = |bytes| drop(brought.fetch_add(bytes, Ordering::Relaxed));
+        let progress = |bytes| {
+            brought.fetch_add(bytes, Ordering::Relaxed);
+        };
         let watch = Watch { stop: &AtomicBool::new(false), progress: &progress };
         let model = Arc::new(files.load(watch).unwrap());
         assert_eq!(brought.into_inner(), to_bring, "{residence:?}");

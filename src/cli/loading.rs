@@ -94,7 +94,7 @@ impl LoadArgs {
         Ok(Opened { files, name, is_builtin: model.is_none() })
     }
 
-    /// Brings the weights into memory in the way that was asked for, binds the tensors and starts the threads.
+    /// Brings the weights into memory in the way that was asked for, and binds the tensors.
     pub(super) fn load(&self, opened: Opened) -> Result<Arc<Model>, Failure> {
         let Opened { files, name, .. } = opened;
         let is_mapped = files.mapping().mapped_bytes() > 0;
@@ -149,7 +149,6 @@ fn failure(error: OpenError, name: &str) -> Failure {
     match error {
         OpenError::Map(error) => map_failure(error),
         OpenError::Load(LoadError::Gguf(error)) => Failure::invalid(error),
-        OpenError::Load(LoadError::Threads(error)) => Failure::runtime(error),
         OpenError::Load(LoadError::Overrides(problems)) => Failure::usage(format!(
             "--override-kv: {name} has numbers that fit together, these do not: {}",
             problems.join("; ")
@@ -300,6 +299,7 @@ impl From<SessionError> for Failure {
                 Failure::invalid(error)
             }
             SessionError::Memory { .. } => Failure::memory(error),
+            SessionError::Threads(_) => Failure::runtime(error),
         }
     }
 }

@@ -186,10 +186,10 @@ impl ModelFiles {
         self.tokenizer.n_tokens()
     }
 
-    /// Brings the weights into memory, with progress on stderr, binds the tensors and starts the threads.
+    /// Brings the weights into memory, with progress on stderr, and binds the tensors.
     ///
     /// # Errors
-    /// Tensors that do not make the model; no memory for them; a system that gives no threads; Ctrl-C.
+    /// Tensors that do not make the model; no memory for them; Ctrl-C.
     pub fn load(self) -> Result<Loaded, Failure> {
         let ModelFiles { opened, tokenizer, load } = self;
         let (options, name, is_builtin) = (opened.options(), opened.name().to_owned(), opened.is_builtin());

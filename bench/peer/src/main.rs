@@ -221,10 +221,10 @@ impl Lab<'_> {
         let mut comparison = Comparison { measured, modes: scan.clone(), best: mode, theirs: Vec::new() };
         for _ in 0..self.args.repetitions {
             comparison.measured.seconds.push(self.room.run(&mut session, test)?);
-            comparison.measured.read_bandwidth.push(self.room.read_bandwidth());
-            comparison.measured.int_peak.push(self.room.int_peak());
+            comparison.measured.read_bandwidth.push(self.room.read_bandwidth(&mut session));
+            comparison.measured.int_peak.push(self.room.int_peak(&mut session));
             comparison.theirs.push(rival.run(&tokens, test.n)?);
-            comparison.measured.read_bandwidth.push(self.room.read_bandwidth());
+            comparison.measured.read_bandwidth.push(self.room.read_bandwidth(&mut session));
         }
         eprintln!("{}", comparison.line());
         Ok(comparison)

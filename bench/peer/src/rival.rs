@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use fathom_engine::session::RandomRows;
+use fathom_engine::timeline::RandomRows;
 use fathom_interop::RunError;
 use fathom_interop::raw::{CacheType, Context, ContextOptions, Model, Threads};
 use fathom_measure::bench::{Kind, Test};

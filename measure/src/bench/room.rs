@@ -203,8 +203,8 @@ impl<'e> Room<'e> {
             test,
             work,
             seconds: Vec::new(),
-            read_bandwidth: vec![self.read_bandwidth()],
-            int_peak: vec![self.int_peak()],
+            read_bandwidth: vec![self.read_bandwidth(session)],
+            int_peak: vec![self.int_peak(session)],
             resident: None,
         };
         for _ in 0..repetitions {
@@ -212,25 +212,25 @@ impl<'e> Room<'e> {
                 return Ok(None);
             }
             found.seconds.push(self.run(session, test)?);
-            found.read_bandwidth.push(self.read_bandwidth());
-            found.int_peak.push(self.int_peak());
+            found.read_bandwidth.push(self.read_bandwidth(session));
+            found.int_peak.push(self.int_peak(session));
         }
         found.resident = machine::resident(Path::new("/"));
         Ok(Some(found))
     }
 
-    /// Bytes a second that the model's threads read from the model's mapping.
-    pub fn read_bandwidth(&mut self) -> f64 {
-        let mut team = self.model.team();
+    /// Bytes a second that the session's threads read from the model's mapping.
+    pub fn read_bandwidth(&mut self, session: &mut Session) -> f64 {
+        let team = session.team();
         let _home = team.keep_caller();
-        self.limits.read_bandwidth(&mut team)
+        self.limits.read_bandwidth(team)
     }
 
-    /// Multiplications of 8-bit values a second that the model's threads do at most.
-    pub fn int_peak(&self) -> f64 {
-        let mut team = self.model.team();
+    /// Multiplications of 8-bit values a second that the session's threads do at most.
+    pub fn int_peak(&self, session: &mut Session) -> f64 {
+        let team = session.team();
         let _home = team.keep_caller();
-        Limits::int_peak(&mut team, self.model.kernels)
+        Limits::int_peak(team, self.model.kernels)
     }
 
     /// Random tokens; a longer list begins as a shorter one.

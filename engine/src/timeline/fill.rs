@@ -4,16 +4,17 @@
 //! size, index keys after LayerNorm, RoPE and Hadamard. Independent keys spread the indexer's selection evenly, where
 //! real selections cluster.
 
-use super::{Session, SessionError};
+use super::Timeline;
 use crate::cache::{CacheRows, IndexCache, Q8Cache};
 use crate::loaded::Model;
+use crate::session::SessionError;
 use fastrand::Rng;
 use fathom_arch::config::LATENT_NORM_EPS;
 use fathom_simd::Q8Keys;
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Stands for the token of a filled position. No vocabulary has it, so [`Session::sync`] never takes a random row for
+/// Stands for the token of a filled position. No vocabulary has it, so [`Worker::sync`](crate::Worker::sync) never takes a random row for
 /// a computed one.
 pub const FILLED: u32 = u32::MAX;
 
@@ -80,14 +81,14 @@ fn normal(random: &mut Rng) -> f32 {
     ((sum as f64 - 2.0 * 65535.0) / (65535.0 * 65537.0 / 3.0_f64).sqrt()) as f32
 }
 
-impl Session {
+impl Timeline {
     /// Appends `n_tokens` positions with random rows in every layer. The token of such a position is [`FILLED`].
     ///
     /// # Errors
     /// If the context has no room; the session is then as it was.
     ///
     /// # Panics
-    /// If the session runs the MTP layer, which goes on from a hidden state that no filled position has.
+    /// If the timeline is for the MTP layer, which goes on from a hidden state that no filled position has.
     pub fn fill_random(&mut self, n_tokens: usize, seed: u64) -> Result<(), SessionError> {
         assert!(!self.options.mtp, "a session with the MTP layer is not filled");
         let (first, n_ctx) = (self.tokens.len(), self.options.n_ctx);

@@ -1,16 +1,16 @@
-//! A session whose rows are kept on the disk.
+//! A timeline whose rows are kept on the disk.
 
-use super::Session;
+use super::Timeline;
 use crate::prompt_cache::PromptCache;
 
-impl Session {
-    /// From now on whole blocks of tokens are kept as they come; what is kept already is read by [`Session::recall`].
+impl Timeline {
+    /// From now on whole blocks of tokens are kept as they come; what is kept already is read by [`Timeline::recall`].
     pub fn keep_in(&mut self, mut kept: PromptCache) {
         kept.run_mtp(self.options.mtp);
         self.kept = Some(kept);
     }
 
-    /// Reads what is kept of a prompt, as far as the session does not hold it already; the session then holds that, and no
+    /// Reads what is kept of a prompt, as far as the timeline does not hold it already; the timeline then holds that, and no
     /// other tokens behind it. Gives how many tokens came from the disk.
     pub fn recall(&mut self, tokens: &[u32]) -> usize {
         let held = self.common_prefix(tokens);
@@ -33,7 +33,7 @@ impl Session {
     }
 
     /// Keeps the whole blocks that are new.
-    pub(super) fn keep_blocks(&mut self) {
+    pub(crate) fn keep_blocks(&mut self) {
         if let Some(kept) = &mut self.kept {
             kept.keep(&self.tokens, &self.cache);
         }
