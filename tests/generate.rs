@@ -63,9 +63,8 @@ impl Wish {
             reasoning_budget: self.reasoning_budget,
             stops: &self.stops,
             constraint: None,
-            interrupt,
         };
-        generate(session, tokenizer, &request, &mut |event| {
+        generate(session, tokenizer, &request, interrupt, &mut |event| {
             watch(event);
             ControlFlow::Continue(())
         })
@@ -365,12 +364,12 @@ fn an_interrupted_answer_keeps_what_is_computed() {
             reasoning_budget: None,
             stops: &[],
             constraint: None,
-            interrupt: &AtomicBool::new(false),
         };
-        let outcome = generate(session, tokenizer, &request, &mut |event| match event {
-            Event::Part(_) => ControlFlow::Break(()),
-            Event::Prompt { .. } | Event::Malformed(_) | Event::Repeats(_) => ControlFlow::Continue(()),
-        });
+        let outcome =
+            generate(session, tokenizer, &request, &AtomicBool::new(false), &mut |event| match event {
+                Event::Part(_) => ControlFlow::Break(()),
+                Event::Prompt { .. } | Event::Malformed(_) | Event::Repeats(_) => ControlFlow::Continue(()),
+            });
         assert_eq!(outcome.unwrap().stop, Stop::Interrupted);
     });
 }

@@ -46,9 +46,10 @@ fn answer(session: &mut Session, tokenizer: &Tokenizer, prompt: &str) -> (String
         reasoning_budget: None,
         stops: &[],
         constraint: None,
-        interrupt: &AtomicBool::new(false),
     };
-    let outcome = generate(session, tokenizer, &request, &mut |_| ControlFlow::Continue(())).unwrap();
+    let outcome =
+        generate(session, tokenizer, &request, &AtomicBool::new(false), &mut |_| ControlFlow::Continue(()))
+            .unwrap();
     (outcome.answer.content, outcome.stop.name())
 }
 
@@ -138,10 +139,11 @@ fn complaints(every: usize, n_seeds: u64) -> (usize, Vec<String>) {
                                 reasoning_budget: Some(REASONING),
                                 stops: &[],
                                 constraint: None,
-                                interrupt: &AtomicBool::new(false),
                             };
                             let go_on = &mut |_: &_| ControlFlow::Continue(());
-                            let outcome = generate(&mut session, &tokenizer, &request, go_on).unwrap();
+                            let outcome =
+                                generate(&mut session, &tokenizer, &request, &AtomicBool::new(false), go_on)
+                                    .unwrap();
                             let answer = outcome.answer;
                             let whole = format!("{}\n{}", answer.reasoning, answer.content);
                             let is_empty = answer.content.trim().is_empty();

@@ -339,10 +339,10 @@ fn generate_shown(
         reasoning_budget: how.talk.reasoning_budget.0,
         stops: &how.talk.stops,
         constraint: wanted.constraint,
-        interrupt: signals.flag(),
     };
     let mut face = Face::new(how, !wanted.tools.is_empty());
-    let outcome = generate(session, &loaded.tokenizer, &request, &mut |event| face.event(event));
+    let outcome =
+        generate(session, &loaded.tokenizer, &request, signals.flag(), &mut |event| face.event(event));
     // The line is ended also where an error comes.
     let closed = face.finish();
     let outcome = outcome?;

@@ -211,12 +211,16 @@ impl Repl<'_> {
             reasoning_budget: self.talk.reasoning_budget.0,
             stops: &self.talk.stops,
             constraint: self.constraint.as_ref(),
-            interrupt: signals.as_ref().map_or(&never, |signals| signals.flag()),
         };
+        let interrupt = signals.as_ref().map_or(&never, |signals| signals.flag());
         let mut progress = Some(PromptProgress::new());
         let kept = &mut self.kept;
-        let outcome =
-            generate(&mut self.session, &self.loaded.tokenizer, &request, &mut |event| match event {
+        let outcome = generate(
+            &mut self.session,
+            &self.loaded.tokenizer,
+            &request,
+            interrupt,
+            &mut |event| match event {
                 Event::Prompt { done, total } if done == total => {
                     progress = None;
                     GO_ON
@@ -240,8 +244,9 @@ impl Repl<'_> {
                     show.repeats(*cycle);
                     GO_ON
                 }
-            });
-        let stopped = request.interrupt.load(Ordering::Relaxed);
+            },
+        );
+        let stopped = interrupt.load(Ordering::Relaxed);
         if let Some(watch) = &mut watch {
             self.input.take_back(watch, stopped);
         }

@@ -1,7 +1,8 @@
 //! An answer, token by token, whoever computes the logits.
 //!
-//! [`Draw`] says which token is next, and [`Writer`] hands out events while they become certain: progress of the prompt,
-//! reasoning, text, tool calls.
+//! [`Answer`] is a machine that is driven from outside: it takes the logits behind the last token and says which token to put
+//! through the model next, or that it is done. What becomes certain meanwhile, reasoning, text, tool calls, is taken out as
+//! events. So one loop may work on several answers, and whoever checks drafts may ask token by token.
 //!
 //! Ends are told apart and never silent: the model's own, a stop string, a limit, a full context, an interruption.
 
@@ -16,21 +17,19 @@ mod spine;
 mod stops;
 #[cfg(test)]
 mod walks;
+mod writer;
 
 pub use constraint::Constraint;
-pub use draw::Draw;
 pub use repeats::Cycle;
 
-use crate::chat::parse::{End, Event as Part, Malformed, Parser, Start};
+use crate::chat::parse::{Event as Part, Malformed, Start};
 use crate::chat::{Assistant, Tool};
 use crate::sampler::{NoToken, Sampling};
-use crate::tokenizer::{Controls, TextDecoder, Tokenizer};
-use reasoning::Budget;
-use repeats::Repeats;
+use crate::tokenizer::Tokenizer;
+use draw::Draw;
 use std::ops::ControlFlow;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use stops::Stops;
+use writer::Writer;
 
 /// What is to be answered, and how.
 pub struct Request<'r> {
@@ -50,8 +49,6 @@ pub struct Request<'r> {
     pub stops: &'r [String],
     /// The form that the content is to have.
     pub constraint: Option<&'r Constraint>,
-    /// Ends the answer when it becomes true.
-    pub interrupt: &'r AtomicBool,
 }
 
 /// What happens while an answer is made.
@@ -165,159 +162,104 @@ pub struct Outcome {
     pub usage: Usage,
 }
 
-/// From tokens to events.
-pub struct Writer<'w> {
-    tokenizer: &'w Tokenizer,
-    decoder: TextDecoder<'w>,
-    /// None: all is content.
-    parser: Option<Parser>,
-    stops: Stops<'w>,
-    budget: Budget,
-    malformed: Vec<Malformed>,
-    repeats: Repeats,
-    sink: &'w mut dyn FnMut(&Event) -> ControlFlow<()>,
-    answer: Assistant,
-    ids: Vec<u32>,
+/// What an answer needs next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// This token goes through the model; then its logits.
+    Push(u32),
+    /// Nothing: it has ended.
+    Done,
 }
 
-impl<'w> Writer<'w> {
-    /// For one answer to this request. `sink` receives the events; if it breaks, the answer is to end as if interrupted.
-    pub fn new(
-        tokenizer: &'w Tokenizer,
-        request: &Request<'w>,
-        sink: &'w mut dyn FnMut(&Event) -> ControlFlow<()>,
-    ) -> Writer<'w> {
-        Writer {
+/// An answer on its way.
+pub struct Answer<'a> {
+    tokenizer: &'a Tokenizer,
+    draw: Draw<'a>,
+    writer: Writer<'a>,
+    /// Most tokens to draw.
+    most: usize,
+    /// Tokens that the context has room for behind the prompt.
+    room: usize,
+    n_drawn: usize,
+    stop: Option<Stop>,
+}
+
+impl<'a> Answer<'a> {
+    /// The beginning of one answer to this request, in a context of `n_ctx` tokens.
+    ///
+    /// # Panics
+    /// If a logit bias is for a token outside the vocabulary.
+    pub fn new(request: &Request<'a>, tokenizer: &'a Tokenizer, n_ctx: usize) -> Answer<'a> {
+        let mut draw = Draw::new(request, tokenizer);
+        request.prompt.iter().for_each(|&token| draw.accept(token));
+        Answer {
             tokenizer,
-            decoder: tokenizer.decoder(Controls::Keep),
-            parser: request.start.map(|start| Parser::new(start, request.tools.to_vec())),
-            stops: Stops::new(request.stops),
-            budget: Budget::new(request, tokenizer),
-            malformed: Vec::new(),
-            repeats: Repeats::new(),
-            sink,
-            answer: Assistant::default(),
-            ids: Vec::new(),
+            draw,
+            writer: Writer::new(tokenizer, request),
+            most: request.n_predict.unwrap_or(usize::MAX),
+            room: n_ctx.saturating_sub(request.prompt.len()),
+            n_drawn: 0,
+            stop: None,
         }
     }
 
-    /// What the answer so far has gone through; none where all is content.
-    pub fn parser(&self) -> Option<&Parser> {
-        self.parser.as_ref()
-    }
-
-    /// The token to go on with where the model chose `token`: the limit on reasoning may ask for another.
-    pub fn within_budget(&mut self, token: u32) -> u32 {
-        self.budget.token(token)
-    }
-
-    /// Whether this token ends an answer.
-    pub fn is_end(&self, token: u32) -> bool {
-        self.tokenizer.is_end(token)
-    }
-
-    /// Tells how far the work on the prompt has come.
-    pub fn progress(&mut self, done: usize, total: usize) -> ControlFlow<()> {
-        (self.sink)(&Event::Prompt { done, total })
-    }
-
-    /// Takes the next token of the answer, which is not the end of the text. Breaks where it ends the answer.
-    pub fn token(&mut self, token: u32) -> ControlFlow<Stop> {
-        self.ids.push(token);
-        let text = self.decoder.push(token);
-        self.text(text)?;
-        match self.repeats.push(&self.ids) {
-            Some(cycle) => (self.sink)(&Event::Repeats(cycle)).map_break(|()| Stop::Interrupted),
-            None => ControlFlow::Continue(()),
+    /// Takes the logits behind the last token, `[vocab_size]`: the prompt's, or that of the last [`Next::Push`].
+    pub fn next(&mut self, logits: &[f32]) -> Next {
+        if self.stop.is_some() {
+            return Next::Done;
         }
-    }
-
-    fn text(&mut self, text: String) -> ControlFlow<Stop> {
-        match &mut self.parser {
-            Some(parser) => {
-                let (parts, malformed) = (parser.push(&text), parser.take_malformed());
-                // What ends the answer takes nothing away from what is told about it.
-                let ended = parts.into_iter().try_for_each(|part| self.part(part));
-                self.tell(malformed)?;
-                ended
-            }
-            None => self.content(&text),
-        }
-    }
-
-    fn part(&mut self, part: Part) -> ControlFlow<Stop> {
-        match part {
-            Part::Content(text) | Part::Unfinished { raw: text, .. } => self.content(&text),
-            other => {
-                self.release()?;
-                self.emit(other)
+        match self.draw(logits) {
+            ControlFlow::Continue(token) => Next::Push(token),
+            ControlFlow::Break(stop) => {
+                self.stop = Some(self.writer.end(stop));
+                Next::Done
             }
         }
     }
 
-    fn content(&mut self, text: &str) -> ControlFlow<Stop> {
-        let (certain, stop) = self.stops.push(text);
-        self.emit(Part::Content(certain))?;
-        match stop {
-            Some(stop) => ControlFlow::Break(Stop::StopString(stop.to_owned())),
-            None => ControlFlow::Continue(()),
+    fn draw(&mut self, logits: &[f32]) -> ControlFlow<Stop, u32> {
+        if self.most == 0 {
+            return ControlFlow::Break(Stop::NPredict);
         }
-    }
-
-    fn tell(&mut self, malformed: Vec<Malformed>) -> ControlFlow<Stop> {
-        malformed.into_iter().try_for_each(|one| {
-            self.malformed.push(one.clone());
-            (self.sink)(&Event::Malformed(one)).map_break(|()| Stop::Interrupted)
-        })
-    }
-
-    /// Gives out what waited for a stop string.
-    fn release(&mut self) -> ControlFlow<Stop> {
-        let rest = self.stops.finish();
-        self.emit(Part::Content(rest))
-    }
-
-    fn emit(&mut self, part: Part) -> ControlFlow<Stop> {
-        match &part {
-            Part::Content(text) if text.is_empty() => return ControlFlow::Continue(()),
-            Part::Content(text) => self.answer.content += text,
-            Part::Reasoning(text) => self.answer.reasoning += text,
-            Part::Call(call) => self.answer.calls.push(call.clone()),
-            Part::CallStart { .. } | Part::Unfinished { .. } => {}
+        let token = match self.draw.token(self.writer.parser(), logits) {
+            Ok(token) => self.writer.within_budget(token),
+            Err(stop) => return ControlFlow::Break(stop),
+        };
+        self.n_drawn += 1;
+        if self.tokenizer.is_end(token) {
+            return ControlFlow::Break(Stop::Eos);
         }
-        (self.sink)(&Event::Part(part)).map_break(|()| Stop::Interrupted)
+        self.writer.token(token)?;
+        if self.n_drawn > self.room {
+            return ControlFlow::Break(Stop::ContextFull);
+        }
+        if self.n_drawn >= self.most {
+            return ControlFlow::Break(Stop::NPredict);
+        }
+        self.draw.accept(token);
+        ControlFlow::Continue(token)
     }
 
-    /// Gives out what was held back, and the finished answer. `unformed`: it was to have a form and has not all of it.
-    pub fn finish(mut self, stop: Stop, unformed: bool, usage: Usage) -> Outcome {
-        let stop = self.end(stop);
-        let Writer { answer, ids, budget, malformed, repeats, .. } = self;
-        let (reasoning_cut, repeats) = (budget.cut, repeats.found);
-        Outcome { answer, ids, stop, reasoning_cut, unformed, malformed, repeats, usage }
+    /// Ends it here, if it has not ended: somebody wants no more of it.
+    pub fn interrupt(&mut self) {
+        if self.stop.is_none() {
+            self.writer.end(Stop::Interrupted);
+        }
+        self.stop = Some(Stop::Interrupted);
     }
 
-    /// Gives out what was held back. That may still bring a stop string.
-    fn end(&mut self, stop: Stop) -> Stop {
-        // A character that was cut off is not a broken one: only where the model ended does its rest become U+FFFD.
-        let (rest, end) = match stop {
-            Stop::StopString(_) => return stop,
-            Stop::Eos => (self.decoder.finish(), End::Eos),
-            _ => (String::new(), End::Cut),
-        };
-        self.rest(rest, end).break_value().unwrap_or(stop)
+    /// What has become certain since the last time, in order; all of it is there once the answer has ended.
+    pub fn events(&mut self) -> impl Iterator<Item = Event> {
+        self.writer.take_events()
     }
 
-    fn rest(&mut self, text: String, end: End) -> ControlFlow<Stop> {
-        self.text(text)?;
-        let (parts, malformed) = match self.parser.take() {
-            Some(mut parser) => (parser.finish(end), parser.take_malformed()),
-            None => (Vec::new(), Vec::new()),
-        };
-        let ended = match parts.into_iter().try_for_each(|part| self.part(part)) {
-            ControlFlow::Continue(()) => self.release(),
-            ended => ended,
-        };
-        self.tell(malformed)?;
-        ended
+    /// The finished answer; one that has not ended counts as interrupted. `usage` is the caller's, but for the tokens drawn.
+    pub fn finish(mut self, usage: Usage) -> Outcome {
+        if self.stop.is_none() {
+            self.interrupt();
+        }
+        let stop = self.stop.unwrap_or(Stop::Interrupted);
+        let unformed = self.draw.lacks_form();
+        self.writer.finish(stop, unformed, Usage { generated: self.n_drawn, ..usage })
     }
 }
