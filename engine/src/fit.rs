@@ -134,7 +134,7 @@ pub struct Settled {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("does not fit in memory: {needed} bytes needed, {usable} available")]
 pub struct Misfit {
-    config: Box<Config>,
+    config: Config,
     weights: WeightBytes,
     n_threads: usize,
     mtp: bool,
@@ -216,7 +216,7 @@ impl Plan<'_> {
         cache: CacheTypes,
         tight: Tight,
         usable: Option<u64>,
-    ) -> Result<Settled, Misfit> {
+    ) -> Result<Settled, Box<Misfit>> {
         let made_for = self.config.max_position_embeddings;
         let named = asked.n_ctx.filter(|&n_ctx| n_ctx > 0);
         let usual = if asked.n_ctx.is_some() { made_for } else { USUAL_CTX.min(made_for) };
@@ -236,8 +236,9 @@ impl Plan<'_> {
         let setting = self.giving_way(wanted, (named.is_some(), asked.batch.is_some()), usable);
         let setting = setting.ok_or_else(|| {
             let Plan { config, weights, n_threads, mtp, in_memory } = *self;
-            let config = Box::new(config.clone());
-            Misfit { config, weights, n_threads, mtp, in_memory, wanted, needed: self.needed(wanted), usable }
+            let config = config.clone();
+            let needed = self.needed(wanted);
+            Box::new(Misfit { config, weights, n_threads, mtp, in_memory, wanted, needed, usable })
         })?;
         Ok(Settled { setting, room: Room::InMemory, is_shorter: setting.n_ctx < wanted.n_ctx })
     }
@@ -358,7 +359,7 @@ mod tests {
         assert_eq!(plan.own(WANTED), (cache + plan.session(WANTED).scratch) as u64);
     }
 
-    fn settle(plan: &Plan<'_>, asked: Asked, usable: Option<u64>) -> Result<Settled, Misfit> {
+    fn settle(plan: &Plan<'_>, asked: Asked, usable: Option<u64>) -> Result<Settled, Box<Misfit>> {
         plan.settle(asked, WANTED.cache, Tight::Refuse, usable)
     }
 

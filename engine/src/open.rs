@@ -103,7 +103,7 @@ pub enum OpenError {
     Cache(String),
     /// No room in memory.
     #[error(transparent)]
-    Misfit(#[from] Misfit),
+    Misfit(#[from] Box<Misfit>),
 }
 
 /// A model's files, looked through; nothing of the weights has been read.
