@@ -84,7 +84,7 @@ impl Show {
                 let gap = if self.ends_line { "" } else { "\n" };
                 self.raw(&format!("{gap}{}\n", call_json(&call.name, &call.arguments)));
             }
-            Part::CallStart { .. } | Part::Unfinished { .. } => {}
+            Part::CallStart { .. } | Part::Arguments(_) | Part::Unfinished { .. } => {}
         }
         if self.failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
@@ -389,7 +389,7 @@ pub(crate) fn part_json(part: &Part) -> Option<Value> {
         Part::Call(call) => {
             Some(json!({"type": "tool_call", "name": call.name, "arguments": call.arguments}))
         }
-        Part::CallStart { .. } | Part::Unfinished { .. } => None,
+        Part::CallStart { .. } | Part::Arguments(_) | Part::Unfinished { .. } => None,
     }
 }
 

@@ -66,7 +66,7 @@ impl SoFar {
             Part::Reasoning(text) => self.answer.reasoning += text,
             Part::Content(text) => self.answer.content += text,
             Part::Call(call) => self.answer.calls.push(call.clone()),
-            Part::CallStart { .. } | Part::Unfinished { .. } => return,
+            Part::CallStart { .. } | Part::Arguments(_) | Part::Unfinished { .. } => return,
         }
         self.has_more = true;
     }

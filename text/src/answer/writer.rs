@@ -106,7 +106,7 @@ impl<'w> Writer<'w> {
             Part::Content(text) => self.answer.content += text,
             Part::Reasoning(text) => self.answer.reasoning += text,
             Part::Call(call) => self.answer.calls.push(call.clone()),
-            Part::CallStart { .. } | Part::Unfinished { .. } => {}
+            Part::CallStart { .. } | Part::Arguments(_) | Part::Unfinished { .. } => {}
         }
         self.events.push(Event::Part(part));
     }

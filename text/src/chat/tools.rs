@@ -184,26 +184,27 @@ fn number(word: &str) -> Option<Value> {
 
 /// A parameter that says nothing about its kind of value: text if the schema says so, otherwise as [`read_value`].
 pub(super) fn read_unmarked(tool: Option<&Tool>, key: &str, raw: &str) -> Value {
-    match tool.and_then(|tool| tool.parameter(key)) {
-        Some(schema) if types(schema) == ["string"] => Value::String(raw.to_owned()),
-        _ => read_value(tool, key, raw),
-    }
+    if is_text(tool, key) { Value::String(raw.to_owned()) } else { read_value(tool, key, raw) }
+}
+
+/// Whether the schema takes nothing but text for a parameter.
+pub(super) fn is_text(tool: Option<&Tool>, key: &str) -> bool {
+    tool.and_then(|tool| tool.parameter(key)).is_some_and(|schema| types(schema) == ["string"])
+}
+
+/// Whether a single parameter of this name may wrap all arguments.
+pub(super) fn may_wrap(tool: Option<&Tool>, key: &str) -> bool {
+    tool.is_some_and(|tool| (key == "arguments" || key == "input") && tool.parameter(key).is_none())
 }
 
 /// Some models wrap all arguments in a single parameter that the tool does not have.
 pub(super) fn unwrap_arguments(tool: Option<&Tool>, arguments: Map<String, Value>) -> Map<String, Value> {
-    let wrapped = match (tool, arguments.iter().next()) {
-        (Some(tool), Some((key, value)))
-            if arguments.len() == 1
-                && (key == "arguments" || key == "input")
-                && tool.parameter(key).is_none() =>
-        {
-            match value {
-                Value::Object(inner) => Some(inner.clone()),
-                Value::String(text) => exact_object(text),
-                _ => None,
-            }
-        }
+    let wrapped = match arguments.iter().next() {
+        Some((key, value)) if arguments.len() == 1 && may_wrap(tool, key) => match value {
+            Value::Object(inner) => Some(inner.clone()),
+            Value::String(text) => exact_object(text),
+            _ => None,
+        },
         _ => None,
     };
     wrapped.unwrap_or(arguments)

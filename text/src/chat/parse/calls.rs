@@ -1,5 +1,6 @@
 //! Inside a call: its parameters, a bare object in their place, and calls that cannot become any.
 
+use super::pieces::Given;
 use super::tags::{self, Found, Kind, Tag};
 use super::{Event, Parser, State, tools};
 use crate::chat::message::ToolCall;
@@ -13,6 +14,7 @@ pub(super) struct Open {
     pub(super) marked: bool,
     pub(super) arguments: Map<String, Value>,
     pub(super) raw: String,
+    pub(super) given: Given,
 }
 
 /// A JSON object that is followed only so far as to know where it may end.
@@ -69,7 +71,9 @@ impl Parser {
         match tags::tag(rest) {
             Found::Yes(Tag { kind: Kind::Parameter { key, is_string }, marked, length }) => {
                 open.raw += &self.take(white + length);
-                self.go(State::Value(open, Parameter { key, is_string, marked }))
+                let parameter = Parameter { key, is_string, marked };
+                self.begin_value(&mut open, &parameter);
+                self.go(State::Value(open, parameter))
             }
             Found::Yes(Tag { kind: Kind::EndInvoke, length, .. }) => {
                 self.held.drain(..white + length);
@@ -117,6 +121,7 @@ impl Parser {
             }
             Err(searched) => {
                 self.searched = searched;
+                self.go_on_with_value(&mut open);
                 self.wait(State::Value(open, parameter))
             }
         }
@@ -136,7 +141,8 @@ impl Parser {
                 self.break_off(open, problem)
             }
             _ => {
-                open.arguments.insert(parameter.key, value);
+                open.arguments.insert(parameter.key.clone(), value);
+                self.end_value(&mut open, &parameter.key);
                 self.go(State::Call(open))
             }
         }
@@ -222,9 +228,10 @@ impl Parser {
         }
     }
 
-    pub(super) fn call(&mut self, open: Open) {
+    pub(super) fn call(&mut self, mut open: Open) {
         let tool = self.tools.iter().find(|tool| tool.name() == open.name);
-        let arguments = tools::unwrap_arguments(tool, open.arguments);
+        let arguments = tools::unwrap_arguments(tool, open.arguments.clone());
+        self.end_arguments(&mut open, &arguments);
         self.called = true;
         self.events.push(Event::Call(ToolCall { id: None, name: open.name, arguments }));
     }

@@ -44,11 +44,14 @@ pub enum Event {
     Reasoning(String),
     /// More content.
     Content(String),
-    /// A tool call begins; its arguments follow when they are complete.
+    /// A tool call begins.
     CallStart {
         /// The tool's name.
         name: String,
     },
+    /// More of the JSON object of its arguments: a text is seen while it is written, any other value when it is complete. All
+    /// pieces together are what `serde_json` writes of the complete call's arguments.
+    Arguments(String),
     /// A complete tool call.
     Call(ToolCall),
     /// What began as a tool call and is none: it broke the form of calls, or the answer ended in it.

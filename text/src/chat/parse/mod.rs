@@ -12,6 +12,7 @@
 
 mod calls;
 mod event;
+mod pieces;
 mod tags;
 
 pub use event::{End, Event, Malformed, Place, Start};
@@ -20,6 +21,7 @@ use super::markers::{END_THINK, THINK};
 use super::message::{Assistant, Message};
 use super::tools::{self, Tool};
 use calls::{Braces, Open, Parameter};
+use pieces::Given;
 use serde_json::Map;
 use tags::{Found, Kind, Tag};
 
@@ -365,7 +367,8 @@ impl Parser {
                 self.header.clear();
                 self.give_stray();
                 self.events.push(Event::CallStart { name: name.clone() });
-                self.go(State::Call(Open { name, marked, arguments: Map::new(), raw }))
+                let (arguments, given) = (Map::new(), Given::default());
+                self.go(State::Call(Open { name, marked, arguments, raw, given }))
             }
             Found::Yes(Tag { kind: Kind::EndCalls, length, .. }) => {
                 self.held.drain(..white + length);
@@ -479,7 +482,7 @@ pub fn parse(answer: &str, start: Start, tools: Vec<Tool>) -> Message {
             Event::Reasoning(text) => message.reasoning += &text,
             Event::Content(text) | Event::Unfinished { raw: text, .. } => message.content += &text,
             Event::Call(call) => message.calls.push(call),
-            Event::CallStart { .. } => {}
+            Event::CallStart { .. } | Event::Arguments(_) => {}
         }
     }
     Message::Assistant(message)

@@ -24,7 +24,7 @@ fn events(answer: &str, start: Start, tools: &[Tool], end: End) -> Vec<Event> {
         for event in parser.finish(end) {
             push_joined(&mut all, event, &mut shown);
         }
-        all
+        without_pieces(all)
     };
     let whole = run(vec![answer]);
     let places: Vec<usize> = answer.char_indices().map(|(place, _)| place).chain([answer.len()]).collect();
@@ -37,6 +37,21 @@ fn events(answer: &str, start: Start, tools: &[Tool], end: End) -> Vec<Event> {
         assert_eq!(run(vec![&answer[..place], &answer[place..]]), whole, "cut at {place}");
     }
     whole
+}
+
+/// The events without the pieces of arguments, which must make up the arguments of each call.
+pub(super) fn without_pieces(events: Vec<Event>) -> Vec<Event> {
+    let mut given = String::new();
+    let stays = |event: &Event| {
+        match event {
+            Event::CallStart { .. } => given.clear(),
+            Event::Arguments(piece) => given += piece,
+            Event::Call(call) => assert_eq!(given, Value::Object(call.arguments.clone()).to_string()),
+            _ => {}
+        }
+        !matches!(event, Event::Arguments(_))
+    };
+    events.into_iter().filter(stays).collect()
 }
 
 fn push_joined(all: &mut Vec<Event>, event: Event, shown: &mut String) {
@@ -556,6 +571,8 @@ fn length_of(event: &Event) -> usize {
     match event {
         Event::Content(text) | Event::Reasoning(text) | Event::Unfinished { raw: text, .. } => text.len(),
         Event::Call(_) | Event::CallStart { .. } => 1,
+        // It comes again, in the call or in what is none.
+        Event::Arguments(_) => 0,
     }
 }
 
@@ -662,4 +679,52 @@ fn what_is_like_a_call_and_is_none_is_told() {
     ] {
         assert_eq!(told(&answer, end), [], "{answer}");
     }
+}
+
+/// What a tool would be told of a call, piece by piece.
+fn pieces(parts: &[&str]) -> Vec<Vec<String>> {
+    let mut parser = Parser::new(Start::Content, weather());
+    let of = |events: Vec<Event>| {
+        let piece = |event| if let Event::Arguments(piece) = event { Some(piece) } else { None };
+        events.into_iter().filter_map(piece).collect()
+    };
+    let mut all: Vec<Vec<String>> = parts.iter().map(|part| of(parser.push(part))).collect();
+    all.push(of(parser.finish(End::Eos)));
+    all
+}
+
+#[test]
+fn a_long_text_is_seen_while_it_is_written() {
+    let parameter = "<｜DSML｜parameter name=\"city\" string=\"true\">";
+    let begin = format!("<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"weather\">\n{parameter}");
+    let end = "</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜function_calls>";
+    let days = "<｜DSML｜parameter name=\"days\" string=\"false\"> 2 </｜DSML｜parameter>\n";
+    let (no, one) = (Vec::<String>::new(), |text: &str| vec![text.to_owned()]);
+    assert_eq!(
+        pieces(&[&begin, "New \"Y", "ork\"\n", "City </par", "k>", end]),
+        [
+            one("{\"city\":\""),
+            one("New \\\"Y"),
+            one("ork\\\""),
+            one("\\nCity"),
+            one(" </park>"),
+            one("\"}"),
+            no.clone()
+        ]
+    );
+    // Numbers come whole, in the order of the call, and as they will stand in it.
+    let (invoke, city) = begin.rsplit_once('\n').unwrap();
+    let found = pieces(&[invoke, days, city, "Bonn", end]);
+    assert_eq!(
+        found,
+        [no.clone(), one("{\"days\":2"), one(",\"city\":\""), one("Bonn"), one("\"}"), no.clone()]
+    );
+    // A tag that lost its mark ends the value, and was not given out.
+    let found = pieces(&[&begin, "Bonn</parameter>", "\n</invoke>"]).concat().concat();
+    assert_eq!(found, "{\"city\":\"Bonn\"}");
+    // What wraps all arguments is known at the end.
+    let wrapped = "<｜DSML｜parameter name=\"arguments\" string=\"true\">{\"city\": \"Bonn\"}";
+    assert_eq!(pieces(&[invoke, wrapped, end]).concat(), ["{\"city\":\"Bonn\"}"]);
+    let none = format!("{invoke}\n</｜DSML｜invoke>");
+    assert_eq!(pieces(&[&none]).concat(), ["{}"]);
 }
