@@ -72,6 +72,12 @@ pub enum Error {
     /// The choice of types does not make sense.
     #[error("{0}")]
     Recipe(String),
+    /// Importance weights that belong to no tensor, one line each.
+    #[error("the importance weights are not this model's:\n  {}", .problems.join("\n  "))]
+    Importance {
+        /// What is wrong.
+        problems: Vec<String>,
+    },
     /// A weight is not a number.
     #[error(
         "tensor {tensor}, row {row}, column {col}: found {value}, expected a finite number; the checkpoint is damaged: download its shard again"

@@ -15,6 +15,7 @@ pub mod dequant;
 pub mod encode;
 mod error;
 pub mod hub;
+pub mod importance;
 pub mod metadata;
 mod nearest;
 pub mod pipeline;

@@ -3,11 +3,12 @@
 //! Everything about the file is known before a weight is read: the plan gives shapes, the recipe gives types, the
 //! container gives every tensor's place. The work is then cut into slabs of whole rows, and threads take the next
 //! slab in file order: read it, widen it to f32, encode it, write it where it belongs. A row is encoded by itself, so
-//! the file does not depend on the number of threads or the size of slabs. Memory is three buffers of one slab per thread.
+//! the file does not depend on the number of threads or the size of slabs. Memory is a few buffers of one slab per thread.
 
 use crate::dequant::{Buffers, read_rows};
 use crate::encode::Encoding;
 use crate::error::Error;
+use crate::importance::Importance;
 use crate::slabs;
 use crate::source::{Found, Source, problems, scale_name};
 use fathom_arch::plan::{KvHalf, Origin, TensorPlan};
@@ -19,18 +20,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use crate::slabs::Watch;
 
-/// Slabs of more values than this are no faster.
-const MAX_SLAB_VALUES: usize = 1 << 20;
-/// All slab buffers together: raw, f32 and encoded bytes of one slab for each thread.
-const BUFFER_BYTES: usize = 1 << 30;
-/// Bytes that the three buffers take for one value, at most: f32 stored, f32 widened, f32 encoded.
-const BYTES_PER_VALUE: usize = 12;
+/// Values in a slab, as far as whole rows allow. It does not depend on the machine, so that a slab means the same wherever a
+/// file is made; larger ones are no faster. The three buffers take up to 12 bytes for a value: 6 MiB for each thread.
+const SLAB_VALUES: usize = 1 << 19;
 
 /// A GGUF file that could be written.
 pub struct Job<'a> {
     source: &'a dyn Source,
     plan: &'a [TensorPlan],
     encodings: &'a [Encoding],
+    importance: Option<&'a Importance>,
     layout: Layout,
 }
 
@@ -63,6 +62,8 @@ struct Workspace {
     values: Vec<f32>,
     head: Vec<f32>,
     encoded: Vec<u8>,
+    /// The same of one matrix.
+    part: Vec<u8>,
 }
 
 impl<'a> Job<'a> {
@@ -89,7 +90,16 @@ impl<'a> Job<'a> {
         for (tensor, encoding) in plan.iter().zip(encodings) {
             writer.tensor(&tensor.name, encoding.tensor_type(), &tensor.shape)?;
         }
-        Ok(Job { source, plan, encodings, layout: writer.layout()? })
+        Ok(Job { source, plan, encodings, importance: None, layout: writer.layout()? })
+    }
+
+    /// The same, fitted to what errors cost.
+    ///
+    /// # Errors
+    /// Weights that belong to no tensor of the plan.
+    pub fn with_importance(self, importance: &'a Importance) -> Result<Job<'a>, Error> {
+        importance.check(self.plan)?;
+        Ok(Job { importance: Some(importance), ..self })
     }
 
     /// Size of the whole file.
@@ -158,7 +168,7 @@ impl<'a> Job<'a> {
         self.check_vectors(kernels)?;
         output.write_at(&self.layout.header, 0)?;
         (watch.progress)(self.header_bytes());
-        let slabs = self.slabs(slab_values(rayon::current_num_threads()));
+        let slabs = self.slabs(SLAB_VALUES);
         slabs::run(&slabs, watch, |slab, workspace| self.write_slab(kernels, slab, &output, workspace))?;
         Ok(output.finish(|| watch.stopped())?)
     }
@@ -224,12 +234,22 @@ impl<'a> Job<'a> {
         let tensor = &self.plan[slab.tensor];
         let encoding = self.encodings[slab.tensor];
         let first_row = self.fill(kernels, tensor, slab, workspace)?;
-        let Workspace { values, encoded, .. } = workspace;
-        encoding.encode(kernels, values, encoded).map_err(|value| Error::TooLarge {
-            tensor: tensor.name.clone(),
-            value,
-            ty: encoding.name(),
-        })?;
+        let Workspace { values, encoded, part, .. } = workspace;
+        encoded.clear();
+        // Rows of several matrices have several importances.
+        for (matrix, values) in matrices(tensor, slab, values) {
+            let importance = self.importance.and_then(|importance| importance.of(tensor, matrix));
+            encoding.encode_rows(kernels, values, importance, part).map_err(|value| Error::TooLarge {
+                tensor: tensor.name.clone(),
+                value,
+                ty: encoding.name(),
+            })?;
+            if encoded.is_empty() {
+                std::mem::swap(encoded, part);
+            } else {
+                encoded.extend_from_slice(part);
+            }
+        }
         let row_bytes = encoding.row_bytes(tensor.n_cols()).expect("the layout has accepted this type");
         output.write_at(encoded, self.layout.tensors[slab.tensor].offset + first_row as u64 * row_bytes)?;
         Ok(encoded.len() as u64)
@@ -289,9 +309,19 @@ fn n_rows(tensor: &TensorPlan) -> usize {
     tensor.shape.iter().rev().skip(1).product()
 }
 
-/// Values in a slab, so that the buffers of all threads stay within their budget.
-fn slab_values(n_threads: usize) -> usize {
-    (BUFFER_BYTES / BYTES_PER_VALUE / n_threads.max(1)).min(MAX_SLAB_VALUES)
+/// A slab's values by the matrix that they belong to: an expert, a head, or all there is.
+fn matrices<'v>(
+    tensor: &TensorPlan,
+    slab: &Slab,
+    values: &'v [f32],
+) -> impl Iterator<Item = (usize, &'v [f32])> {
+    let (first, n) = match &tensor.origin {
+        Origin::Tensor(_) => (0, values.len()),
+        // No slab has rows of two experts.
+        Origin::Stack(names) => (slab.first / (n_rows(tensor) / names.len()), values.len()),
+        Origin::KvB { .. } => (slab.first, values.len() / slab.n),
+    };
+    values.chunks(n.max(1)).enumerate().map(move |(index, values)| (first + index, values))
 }
 
 /// `out[col][row] = matrix[row][col]`, for a matrix of `n_cols` columns.
@@ -314,23 +344,73 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     #[test]
-    fn buffers_stay_within_their_budget_whatever_the_thread_count() {
-        for n_threads in [1, 2, 64, 256, 1000] {
-            assert!(
-                slab_values(n_threads) * BYTES_PER_VALUE * n_threads
-                    <= BUFFER_BYTES.max(MAX_SLAB_VALUES * 12)
-            );
-            // A row of the widest matrix fits.
-            assert!(slab_values(n_threads) >= 18432);
-        }
-    }
-
-    #[test]
     fn transposing_swaps_rows_and_columns() {
         let mut out = [0.0; 6];
         transpose(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3, &mut out);
         assert_eq!(out, [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
     }
+
+    /// Every matrix is fitted to its own weights, however the work is cut.
+    #[test]
+    fn importance_reaches_each_expert_and_each_head() {
+        let (n_rows, n_cols) = (3, 256);
+        let origin = Origin::Stack(["e0", "e1"].map(str::to_owned).into());
+        let experts = TensorPlan { origin, ..stored("experts", Role::RoutedDown, &[2, n_rows, n_cols]) };
+        let plan = [experts, stored("q", Role::Attention, &[n_rows, n_cols])];
+        let model = Synthetic::new(&plan, 3);
+        let encodings = [Encoding::Q2K; 2];
+        let bytes = |importance: Option<&Importance>| {
+            let job = Job::new(&model, "made up", &plan, &encodings, Vec::new()).unwrap();
+            let job = match importance {
+                Some(importance) => job.with_importance(importance).unwrap(),
+                None => job,
+            };
+            let temp = tempfile::tempdir().unwrap();
+            let path = temp.path().join("a.gguf");
+            let watch = Watch { stop: &AtomicBool::new(false), progress: &|_| {} };
+            job.write(Kernels::best(), &Target::new(path.clone()), watch).unwrap();
+            let file = std::fs::read(path).unwrap();
+            let at = |tensor: usize| job.layout.tensors[tensor];
+            [0, 1].map(|tensor| file[at(tensor).offset as usize..][..at(tensor).bytes as usize].to_vec())
+        };
+        let weights = |seed: u64| {
+            let mut random = fastrand::Rng::with_seed(seed);
+            (0..n_cols).map(|_| random.f32()).collect::<Vec<_>>()
+        };
+        let mut importance = Importance::default();
+        importance.insert("experts".to_owned(), [weights(1), weights(2)].concat());
+        let [experts, q] = bytes(Some(&importance));
+        let [plain_experts, plain_q] = bytes(None);
+        assert_eq!(q, plain_q, "nothing is known of it");
+        let mut values = vec![0.0; n_rows * n_cols];
+        for (expert, found) in experts.chunks(experts.len() / 2).enumerate() {
+            let name = format!("e{expert}");
+            read_rows(Kernels::best(), &model, &name, 0..n_rows, &mut Buffers::default(), &mut values)
+                .unwrap();
+            let mut expected = Vec::new();
+            let weights = weights(1 + expert as u64);
+            Encoding::Q2K.encode_rows(Kernels::best(), &values, Some(&weights), &mut expected).unwrap();
+            assert!(
+                found == expected && found != &plain_experts[expert * expected.len()..][..expected.len()]
+            );
+        }
+    }
+
+    #[test]
+    fn importance_of_something_else_is_refused() {
+        let plan = [stored("q", Role::Attention, &[2, 256])];
+        let told = |name: &str, weights: Vec<f32>| {
+            let mut importance = Importance::default();
+            importance.insert(name.to_owned(), weights);
+            importance.check(&plan).unwrap_err().to_string()
+        };
+        assert!(told("k", vec![1.0; 256]).contains("k: no tensor has this name"));
+        assert!(told("q", vec![1.0; 512]).contains("q: expected 256 weights, found 512"));
+        let mut weights = vec![1.0; 256];
+        weights[7] = -1.0;
+        assert!(told("q", weights).contains("found -1 at index 7"));
+    }
+
     #[test]
     fn whichever_step_fails_no_file_is_left() {
         let plan = [stored("embed", Role::Attention, &[40, 32]), stored("q", Role::Attention, &[30, 32])];

@@ -157,6 +157,7 @@ impl From<Error> for Failure {
             | Error::NotACheckpoint { .. }
             | Error::NotCached { .. }
             | Error::Incomplete { .. }
+            | Error::Importance { .. }
             | Error::Quantization(_)
             | Error::Tokenizer { .. }
             | Error::NotFinite { .. }
