@@ -520,18 +520,43 @@ fn what_could_not_be_kept_is_kept_with_the_next_message() {
     terminal.say("four");
     // Who leaves knows what that loses, however it is done.
     terminal.press("\u{4}");
-    assert!(terminal.until(LISTENS).contains("/save FILE writes it elsewhere; the same command again"));
+    assert!(terminal.until(LISTENS).contains("/save FILE writes it elsewhere; ask again"));
     terminal.say("five");
     terminal.press(CTRL_C);
     terminal.until("press Ctrl-C again");
     terminal.until(LISTENS);
     terminal.press(CTRL_C);
-    assert!(terminal.until(LISTENS).contains("the same command again"));
+    assert!(terminal.until(LISTENS).contains("ask again"));
     terminal.say("six");
-    assert!(terminal.say("/quit").contains("the same command again"));
+    assert!(terminal.say("/quit").contains("ask again"));
     terminal.press("/quit\r");
     terminal.until("the latest messages are not saved");
     assert_eq!(terminal.exit_code(), 1);
+}
+
+#[test]
+fn a_signal_at_the_prompt_first_tries_once_more_to_save() {
+    for has_room in [true, false] {
+        let place = Place::new();
+        let mut terminal = place.chat(&["-n", "2"]);
+        terminal.ask("one");
+        let (folder, away) = (place.file("data/fathom/sessions"), place.file("away"));
+        std::fs::rename(&folder, &away).unwrap();
+        std::fs::write(&folder, "no folder").unwrap();
+        assert!(terminal.say("two").contains("not saved for now"));
+        if has_room {
+            std::fs::remove_file(&folder).unwrap();
+            std::fs::rename(&away, &folder).unwrap();
+        }
+        terminal.signal("TERM");
+        if has_room {
+            assert_eq!(terminal.end(), Some(143));
+            assert_eq!(messages(&kept(&place)[0]).len(), 4);
+        } else {
+            terminal.until("this conversation is not saved");
+            assert_eq!(terminal.end(), Some(143));
+        }
+    }
 }
 
 #[test]
@@ -614,7 +639,7 @@ fn what_is_in_a_file_that_was_named_is_saved_and_what_came_later_is_not() {
     // As many messages, and others.
     terminal.say("/undo");
     assert!(terminal.say("two").contains("not saved for now"));
-    assert!(terminal.say("/new").contains("the same command again"));
+    assert!(terminal.say("/new").contains("ask again"));
     assert_eq!(saved(&mut terminal, &path)[0].1, "two");
     // Another program goes on with it.
     let mut json: Json = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();

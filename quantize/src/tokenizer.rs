@@ -193,9 +193,21 @@ impl Tokenizer {
             .check_added(&ids)
             .map_err(|problem| Error::Tokenizer { path: config_path.clone(), problem })?;
         let model: ModelIds = read_json(&folder.join("config.json"))?.unwrap_or_default();
-        let [bos, ends, padding] = model
-            .ids(vocab_size)
+        let mut strangers = Vec::new();
+        let [bos, mut ends, padding] = model
+            .ids(vocab_size, &mut strangers)
             .map_err(|problem| Error::Tokenizer { path: folder.join("config.json"), problem })?;
+        // What ends an answer when transformers generates one.
+        let path_of_generation = folder.join("generation_config.json");
+        let generation: ModelIds = read_json(&path_of_generation)?.unwrap_or_default();
+        let [_, more, _] = generation
+            .ids(vocab_size, &mut strangers)
+            .map_err(|problem| Error::Tokenizer { path: path_of_generation, problem })?;
+        more.into_iter().for_each(|id| {
+            if !ends.contains(&id) {
+                ends.push(id)
+            }
+        });
         let id_of = |named: &Option<Named>, otherwise: Option<&u32>| match named {
             None => Ok(otherwise.copied()),
             Some(Named::Text(text) | Named::Token { content: text }) => match ids.get(text.as_str()) {
@@ -214,7 +226,9 @@ impl Tokenizer {
                 "config.json: GGUF has no place for so many values of eos_token_id: {not_kept:?} will not end an answer"
             )
         });
-        let notes = no_ends.into_iter().chain(json.words_added()).collect();
+        let strangers =
+            strangers.into_iter().map(|told| format!("{told}, which is no token: it is left out"));
+        let notes = no_ends.into_iter().chain(strangers).chain(json.words_added()).collect();
         Ok(Some(Tokenizer {
             bos: id_of(&config.bos_token, bos.first())?,
             eos,
@@ -467,11 +481,17 @@ impl TokenizerConfig {
 }
 
 impl ModelIds {
-    /// The ids that begin, end and fill; those beyond the vocabulary are nobody's.
-    fn ids(&self, vocab_size: usize) -> Result<[Vec<u32>; 3], String> {
-        let read = |name, value: &Option<Value>, most| {
+    /// The ids that begin, end and fill; those beyond the vocabulary are nobody's, and are told in `strangers`.
+    fn ids(&self, vocab_size: usize, strangers: &mut Vec<String>) -> Result<[Vec<u32>; 3], String> {
+        let mut read = |name, value: &Option<Value>, most| {
             let ids = value.as_ref().map_or(Ok(Vec::new()), |value| token_ids(name, value, most))?;
-            Ok::<_, String>(ids.into_iter().filter(|id| (*id as usize) < vocab_size).collect())
+            let (here, not): (Vec<u32>, Vec<u32>) =
+                ids.into_iter().partition(|id| (*id as usize) < vocab_size);
+            let told = not
+                .iter()
+                .map(|id| format!("{name}: expected an id below vocab_size = {vocab_size}, found {id}"));
+            strangers.extend(told);
+            Ok::<_, String>(here)
         };
         Ok([
             read("bos_token_id", &self.bos_token_id, 1)?,

@@ -18,6 +18,11 @@ const ONE_COMMAND: usize = 100;
 /// So much of a result is shown.
 const SHOWN_RESULT: usize = 160;
 
+/// Tokens that a result takes beside what it says: its tags, and the line about what is missing.
+const FORM: usize = 48;
+/// A result of which fewer tokens have room is not cut.
+const LEAST_CUT: usize = 128;
+
 /// Puts a question to the person; `None`: they want to stop.
 pub(crate) type Ask<'a> = &'a mut dyn FnMut(&str) -> Result<Option<String>, Failure>;
 
@@ -58,8 +63,8 @@ pub(crate) fn shown(call: &ToolCall) -> String {
     text
 }
 
-/// Tokens of the context that results may fill. The answer needs some too: a conversation that a result has filled to the end
-/// cannot go on.
+/// Tokens of the context that results of commands may fill. The answer needs some too: a conversation that a result has filled to
+/// the end cannot go on. What a person typed is never cut.
 pub(crate) struct Room<'t> {
     tokenizer: &'t Tokenizer,
     tokens: usize,
@@ -70,7 +75,7 @@ pub(crate) struct Room<'t> {
 impl<'t> Room<'t> {
     /// `free`: tokens of the context that nothing takes yet.
     pub(crate) fn new(tokenizer: &'t Tokenizer, free: usize, n_calls: usize) -> Room<'t> {
-        Room { tokenizer, tokens: free / 4 * 3, n_calls }
+        Room { tokenizer, tokens: free.saturating_sub(FORM * n_calls) / 4 * 3, n_calls }
     }
 
     /// As much of a call's result as there is room for, with a line about what is missing, for the model and for the person.
@@ -78,10 +83,12 @@ impl<'t> Room<'t> {
         let share = self.tokens / self.n_calls.max(1);
         self.n_calls = self.n_calls.saturating_sub(1);
         let ids = self.tokenizer.encode_plain(&result);
-        self.tokens -= share.min(ids.len());
-        if ids.len() <= share {
+        // Where next to nothing would be left of it, a larger context is what helps, and that needs all of it.
+        if ids.len() <= share || share < LEAST_CUT {
+            self.tokens = self.tokens.saturating_sub(ids.len());
             return result;
         }
+        self.tokens -= share;
         let bytes = self.tokenizer.decode_bytes(&ids[..share]).unwrap_or_default();
         let begin = bytes.utf8_chunks().next().map_or("", |chunk| chunk.valid());
         let (kept, all) = (begin.len(), result.len());
@@ -136,7 +143,7 @@ fn one(
         let typed = ask(&format!("result of {} (empty: none)> ", call.name))?;
         return Ok(typed.map(|text| match text.trim().is_empty() {
             true => failure("the user gave no result", &[]),
-            false => room.fit(call, text),
+            false => text,
         }));
     };
     if !toolbox.allows(&call.name) {

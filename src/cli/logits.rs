@@ -78,6 +78,11 @@ pub(super) const FORCE: &str =
 pub fn run(args: Args) -> Result<(), Failure> {
     let output = Output::of(&args)?;
     let tokens = read_tokens(&args)?;
+    if args.mtp && tokens.len() < 2 {
+        return Err(Failure::usage(
+            "--mtp: expected at least two tokens, found one: the MTP layer's first row is that of the second token",
+        ));
+    }
     let session = SessionOptions {
         n_ctx: tokens.len(),
         cache: CacheTypes { latent: args.cache_type, index: args.index_cache },

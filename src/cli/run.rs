@@ -162,6 +162,7 @@ pub(super) fn answer(
         };
     }
     let chat = Chat::new(&loaded.tokenizer)?;
+    chat.check()?;
     calls::check(&chat, &toolbox.tools).map_err(Failure::invalid)?;
     let mut conversation = how.talk.question(prompt, &toolbox.tools);
     // What cannot be asked is found out before the model is put to work.

@@ -2,6 +2,7 @@
 
 use super::ahead::{INTERRUPT, Typed, Watch, take_rest};
 use super::burst::{Burst, By};
+use super::kept::Rescue;
 use super::shelf::Shelf;
 use super::table::{ROWS, Row, Takes};
 use super::{complain, editor, history};
@@ -33,6 +34,10 @@ const NO_TEXT: &str = "the terminal sent bytes that are not UTF-8; they are left
 pub(super) struct Input {
     editor: Editor<Aid, FileHistory>,
     history: Option<PathBuf>,
+    /// The last line could not be added to it.
+    history_fails: bool,
+    /// Saves the conversation, if it is not saved now: what a signal that ends the program at the prompt does first.
+    pub(super) rescue: Option<Rescue>,
     /// What was typed before it was asked for.
     typed: Typed,
     /// The last line was: nobody may have looked at it.
@@ -76,7 +81,15 @@ impl Input {
             tell!("{}", print::plain(&not_saved(path, &why)));
             history = None;
         }
-        Ok(Input { editor, history, typed: Typed::default(), waited: false, burst })
+        Ok(Input {
+            editor,
+            history,
+            history_fails: false,
+            rescue: None,
+            typed: Typed::default(),
+            waited: false,
+            burst,
+        })
     }
 
     /// While an answer comes, keys are kept for the next line, and Esc sets `stop`; until [`Input::take_back`].
@@ -204,14 +217,22 @@ impl Input {
 
     /// What keeps the line that is typed now, if a signal ends the program meanwhile: as [`Input::leave`].
     fn keep_draft(&self) -> Option<signals::KeepDraft> {
-        let (burst, path) = (self.burst.clone(), self.history.clone()?);
+        let (burst, path, rescue) = (self.burst.clone(), self.history.clone(), self.rescue.clone());
+        if path.is_none() && rescue.is_none() {
+            return None;
+        }
         // Behind a question more may wait than the line with its answer.
         let mut typed = self.typed.clone();
         Some(Box::new(move || {
             typed.reopen();
             let lines = [typed.line, burst.draft()];
-            // Nobody is there to be told.
-            let _ = add_to_history(&path, &lines);
+            if let Some(path) = path {
+                // Nobody is there to be told.
+                let _ = add_to_history(&path, &lines);
+            }
+            if let Some(Err(why)) = rescue.map(|rescue| rescue.save()) {
+                complain(&why);
+            }
         }))
     }
 
@@ -227,12 +248,13 @@ impl Input {
             return;
         }
         let added = self.editor.add_history_entry(text);
-        if let (Ok(true), Some(path)) = (added, &self.history)
-            && let Err(error) = history::append(Disk::SYSTEM, path, text)
-        {
-            tell!("{}", print::plain(&not_saved(path, &error)));
-            self.history = None;
+        let (Ok(true), Some(path)) = (added, &self.history) else { return };
+        let done = history::append(Disk::SYSTEM, path, text);
+        // It is told once, and tried again with the next line.
+        if let (Err(error), false) = (&done, self.history_fails) {
+            tell!("{}", print::plain(&not_saved(path, error)));
         }
+        self.history_fails = done.is_err();
     }
 }
 

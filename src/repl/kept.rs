@@ -123,6 +123,28 @@ struct Put {
     done: Result<Option<String>, String>,
 }
 
+/// A conversation that could not be saved, for a last attempt.
+#[derive(Clone)]
+pub(super) struct Rescue {
+    shelf: Shelf,
+    open: Option<Arc<Open>>,
+    wanted: String,
+    text: String,
+}
+
+impl Rescue {
+    /// Saves it.
+    ///
+    /// # Errors
+    /// Why it is lost.
+    pub(super) fn save(self) -> Result<(), String> {
+        let Rescue { shelf, open, wanted, text } = self;
+        let done =
+            shelf.make_folder().and_then(|()| put(&shelf, open.map(|open| open.spare()), &wanted, text).done);
+        done.map(drop).map_err(|why| format!("{why}; this conversation is not saved"))
+    }
+}
+
 /// Writes a conversation: the one that is open, or a new one of this name. What may be gone after a power cut is not kept.
 fn put(shelf: &Shelf, open: Option<Open>, wanted: &str, text: String) -> Put {
     let mut put = write(shelf, open, wanted, text);
@@ -316,7 +338,9 @@ impl Repl<'_> {
         if !self.kept.remembers {
             return;
         }
-        match self.try_keep() {
+        let kept = self.try_keep();
+        self.input.rescue = kept.is_err().then(|| self.rescue()).flatten();
+        match kept {
             Ok(()) if self.kept.failed.take().is_some() => aside("the conversation is saved again"),
             Ok(()) => {}
             Err(why) => {
@@ -331,6 +355,18 @@ impl Repl<'_> {
                 self.kept.failed = Some(Failed { why, text });
             }
         }
+    }
+
+    /// What saves the conversation as it is now, without this.
+    fn rescue(&self) -> Option<Rescue> {
+        let shelf = self.kept.shelf.as_ref().ok().cloned()?;
+        let asked = self.turns.iter().find_map(|turn| match turn {
+            Message::User(text) => Some(text.as_str()),
+            _ => None,
+        });
+        let wanted = self.kept.wanted.clone().unwrap_or_else(|| shelf::name_of(asked.unwrap_or_default()));
+        let open = self.kept.open.as_ref().map(|open| Arc::new(open.spare()));
+        Some(Rescue { shelf, open, wanted, text: self.text() })
     }
 
     /// What a file of the conversation holds.
@@ -350,7 +386,7 @@ impl Repl<'_> {
             return Ok(());
         }
         let told = format!(
-            "{why}; this conversation is not saved: /save FILE writes it elsewhere; the same command again leaves it unsaved"
+            "{why}; this conversation is not saved: /save FILE writes it elsewhere; ask again to leave it unsaved"
         );
         self.kept.known_unsaved = Some(text.clone());
         Err(told)

@@ -46,6 +46,7 @@ pub(super) struct Parts {
 impl Parts {
     fn new(loaded: &Loaded, setup: &Setup) -> Result<Parts, Failure> {
         let chat = Chat::new(&loaded.tokenizer)?;
+        chat.check()?;
         calls::check(&chat, &setup.toolbox.tools).map_err(Failure::invalid)?;
         let schema = setup.schema.as_ref();
         Ok(Parts {

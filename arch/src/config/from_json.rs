@@ -85,9 +85,14 @@ fn whole(fields: &mut Fields<'_>, has_mtp: impl Fn(usize) -> bool) -> Result<Con
 
 /// Whether this is V3.2 or one of the dense siblings.
 fn is_sparse(fields: &Fields<'_>) -> Result<bool, ConfigError> {
-    let named = fields.value("architectures").and_then(|list| list.get(0)).filter(|name| !name.is_null());
+    // One name without a list around it is a name, too.
+    let named = fields.value("architectures").and_then(|names| match names {
+        Value::Array(list) => list.first(),
+        name => Some(name),
+    });
+    let named = named.filter(|name| !name.is_null());
     let model_type = fields.value("model_type");
-    let text = |value: Option<&Value>| value.map(|value| value.as_str().unwrap_or("").to_owned());
+    let text = |value: Option<&Value>| value.map(|value| value.as_str().unwrap_or("not a text").to_owned());
     match (text(named).as_deref(), text(model_type).as_deref()) {
         (Some("DeepseekV32ForCausalLM"), None | Some("" | "deepseek_v32" | "deepseek_v3"))
         | (None, Some("deepseek_v32")) => Ok(true),

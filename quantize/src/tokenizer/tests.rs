@@ -287,6 +287,20 @@ fn ids_of_the_models_config_are_taken_as_they_are_written_or_named() {
     let found = files(&json!({"bos_token_id": null, "eos_token_id": [1, 7, 99, 8, 6]})).unwrap().unwrap();
     assert_eq!((found.bos, found.eos, found.more_ends.as_slice()), (None, Some(1), &[7, 8][..]));
     assert!(found.notes[0].contains("eos_token_id: [6]"), "{:?}", found.notes);
+    assert!(found.notes[1].contains("eos_token_id: expected an id below vocab_size = 12, found 99"));
+    // What ends an answer may stand in a file of its own.
+    let generation = json!({"eos_token_id": [1, 8], "bos_token_id": 0, "temperature": 0.6});
+    let generating = |generation: &Value| {
+        let (json, model) = (tokenizer_json(), json!({"eos_token_id": 1}));
+        read(
+            &[("tokenizer.json", &json), ("config.json", &model), ("generation_config.json", generation)],
+            12,
+        )
+    };
+    let more = generating(&generation).unwrap().unwrap();
+    assert_eq!((more.eos, more.more_ends.as_slice()), (Some(1), &[8][..]));
+    let refused = generating(&json!({"eos_token_id": "x"})).unwrap_err().to_string();
+    assert!(refused.contains("generation_config.json") && refused.contains("eos_token_id"), "{refused}");
     let keys = found.to_gguf();
     let value = |key: &str| keys.iter().find(|(k, _)| k == key).map(|(_, value)| value.clone());
     assert_eq!(value("tokenizer.ggml.eot_token_id"), Some(7u32.into()));

@@ -212,3 +212,20 @@ fn numbers_have_bounds_of_their_own() {
     let error = error.unwrap_err();
     assert!(error.contains("num_hidden_layers times n_routed_experts"), "{error}");
 }
+
+#[test]
+fn an_architecture_is_a_name_with_or_without_a_list() {
+    for (name, runs) in [
+        (json!("DeepseekV32ForCausalLM"), true),
+        (json!("LlamaForCausalLM"), false),
+        (json!(["LlamaForCausalLM"]), false),
+        (json!({"name": "x"}), false),
+    ] {
+        let mut json = published();
+        json["architectures"] = name.clone();
+        assert_eq!(read(&json).is_ok(), runs, "{name}");
+    }
+    let mut json = published();
+    json["model_type"] = json!(5);
+    assert!(read(&json).unwrap_err().contains("this is DeepseekV32ForCausalLM (model_type"));
+}
